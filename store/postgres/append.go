@@ -8,22 +8,24 @@ import (
 )
 
 const (
-	// maxPause bounds the pause between two round trips of a transaction that locks the log: a process
-	// that is frozen there, or whose machine has gone, holds the others up no longer.
+	// maxPause bounds the pause between two round trips of a transaction that locks the log. So a
+	// process that freezes there, or loses its machine, blocks the others no longer than this.
 	maxPause = time.Second
-	// lockTimeout is how long such a transaction waits for the log before it looks whether the
-	// one that holds it still sends.
+	// lockTimeout is how long such a transaction waits for the log before it checks whether the
+	// client that holds the log is still sending.
 	lockTimeout = 5 * time.Second
-	// lookUpFirstAfterMiss is how many appends read where the log ends after one that expected it
-	// somewhere else: other processes that add to it do so again soon, and duplicates come in bursts.
+	// After an append that expected the end of the log elsewhere, the next lookUpFirstAfterMiss
+	// appends read it first. Other processes that add to the log soon do so again, and duplicates
+	// come in bursts.
 	lookUpFirstAfterMiss = 100
 )
 
-// errMoved says that the log has moved, or that something of the batch may be stored already.
+// errMoved reports that the log has moved, or that the batch may contain something that is already
+// stored.
 var errMoved = errors.New("the log has moved")
 
-// enter waits until no other call of this process adds to the log, which the lock on its row
-// demands anyway. So this process knows where the log ends, if it is the only one.
+// enter waits until no other call of this process adds to the log. The lock on the log's row would
+// make it wait anyway. So if this is the only process, it knows where the log ends.
 func (s *Store) enter(ctx context.Context) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.callTimeout)
 	defer cancel()
@@ -46,9 +48,9 @@ func (s *Store) keepHead(l *logPart) {
 	s.head = &head
 }
 
-// locked runs a transaction that locks the log. If another transaction holds the log and its client
-// has stopped to send in the middle of a round trip, where PostgreSQL has no time-out, locked ends
-// it.
+// locked runs a transaction that locks the log. PostgreSQL has no time-out for a client that stops
+// sending in the middle of a round trip. If such a client's transaction holds the log, locked ends
+// that transaction.
 func (s *Store) locked(ctx context.Context, f func(context.Context, *transaction) error) error {
 	for waited := time.Duration(0); ; waited += lockTimeout {
 		err := s.transact(ctx, s.beginAppend, f)
@@ -61,7 +63,8 @@ func (s *Store) locked(ctx context.Context, f func(context.Context, *transaction
 	}
 }
 
-// evict ends transactions that hold the log and whose clients do not send the rest of a statement.
+// evict ends the transactions that hold the log while their clients do not send the rest of a
+// statement.
 func (s *Store) evict(ctx context.Context) error {
 	err := s.read(ctx, statement{
 		sql: `SELECT count(pg_terminate_backend(a.pid)) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -72,13 +75,13 @@ func (s *Store) evict(ctx context.Context) error {
 		args: []arg{argInt(lockTimeout.Milliseconds())},
 	})
 	if err != nil {
-		return fmt.Errorf("end a transaction whose client has gone: %w", err)
+		return fmt.Errorf("end a transaction whose client does not respond: %w", err)
 	}
 	return nil
 }
 
-// append adds to the log what steps decide: the first locks the log, after the statements that lock
-// other rows, and the last commits.
+// append adds to the log in one transaction. The statements of first lock other rows and then the
+// log. Each function of rest returns the next statements; those of the last one commit.
 func (s *Store) append(ctx context.Context, l *logPart, first []statement,
 	rest ...func() ([]statement, error)) error {
 	leave, err := s.enter(ctx)

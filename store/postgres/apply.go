@@ -13,11 +13,11 @@ import (
 
 // Apply implements hookgate.Store.
 //
-// It assumes first that no event of the batch is stored and that no other process has added to the
-// log: then one round trip stores all, or three if there are many events. The database ends that
-// transaction if the assumption is wrong. The next one locks the log, reads what it must know, and
-// writes in a second round trip. If the database rejects something of the batch, a third
-// transaction finds out what, and stores it as a dead letter.
+// Apply first assumes that no event of the batch is stored and that no other process has added to
+// the log. Then one round trip stores everything, or three if there are many events. If the
+// assumption is wrong, the database ends that transaction. The next transaction locks the log,
+// reads what it needs, and writes in a second round trip. If the database rejects something of the
+// batch, a third transaction finds it and stores it as a dead letter.
 func (s *Store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
 	items, err := entry.Items(b)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item
 	}
 	defer leave()
 	head := s.head
-	s.head = nil // unless the commit is known to have succeeded
+	s.head = nil // until the commit is known to have succeeded
 	err = errMoved
 	if s.lookUpFirst > 0 {
 		s.lookUpFirst--
@@ -74,14 +74,14 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item
 	return a, err
 }
 
-// fresh reports whether all items are events that need no look at what is stored but the index's.
+// fresh reports whether all items are events. For those the unique index detects what is stored.
 func fresh(items []entry.Item) bool {
 	return !slices.ContainsFunc(items,
 		func(it entry.Item) bool { return it.Outcome != hookgate.StagePersisted })
 }
 
 // missed reports whether the optimistic transaction failed because its assumption may be wrong: a
-// guard divided by zero, or a unique index objected to an identity or an id.
+// guard divided by zero, or a unique index found an identity or an id.
 func missed(err error) bool {
 	return hasState(err, divisionByZero, uniqueViolation, lockNotAvailable) || errors.Is(err, errMoved)
 }
@@ -91,27 +91,27 @@ type application struct {
 	batch   *hookgate.Batch
 	items   []entry.Item
 	outcome entry.Outcome
-	// persistedAt is when Apply decides what to write.
+	// persistedAt is the time at which Apply decides what to write.
 	persistedAt time.Time
 
-	// What the first round trip reads. Items are numbered as they stand.
+	// The results of the first round trip, by the index of the item.
 	epochs  map[int]hookgate.Epoch
 	holders map[int64]entry.Holder // the event that has the item's identity
 	stored  map[int64]int64        // the id in webhook_requests of the item's request
 
-	// What this transaction adds to it.
+	// What this transaction adds.
 	log   logPart
 	first map[hookgate.Identity]entry.Holder
 	added map[hookgate.RequestID]int64 // the ids in webhook_requests
 	// firstID is the id of the first entry; 0 if there is none.
 	firstID int64
 
-	// What the next round trip writes.
+	// The rows that the next round trip writes.
 	events, requests, letters, wholes rows
 	whole                             *hookgate.Whole // added last
 }
 
-// newApplication returns one for a copy of the items.
+// newApplication returns an application with a copy of the items.
 func (s *Store) newApplication(b *hookgate.Batch, items []entry.Item) *application {
 	a := &application{
 		batch: b, items: slices.Clone(items), outcome: entry.NewOutcome(b), persistedAt: time.Now(),
@@ -123,15 +123,15 @@ func (s *Store) newApplication(b *hookgate.Batch, items []entry.Item) *applicati
 	return a
 }
 
-// optimistic stores the batch in one round trip behind the head, which it locks before it writes:
-// two processes that both try do not wait for each other's rows.
+// optimistic stores the batch after the given head in one round trip. It locks the head before it
+// writes, so that two processes that both try this do not wait for each other's rows.
 func (a *application) optimistic(ctx context.Context, t *transaction, head logHead) error {
 	a.log.logHead, a.log.before, a.log.read, a.log.begun = head, head, true, true
 	if err := a.decide(0, len(a.items)); err != nil {
 		return err
 	}
 	if a.requests.len() > 0 {
-		return errMoved // the batch has an event twice
+		return errMoved // the batch contains an event twice
 	}
 	var statements []statement
 	if partitions := a.partitions(); len(partitions) > 0 {
@@ -150,7 +150,7 @@ func (a *application) optimistic(ctx context.Context, t *transaction, head logHe
 	return t.commit(ctx, append(statements, a.inserts()...)...)
 }
 
-// lookUpAndStore locks the log, looks what of the batch is stored, and stores the rest.
+// lookUpAndStore locks the log, looks up which records are stored, and stores the rest.
 func (a *application) lookUpAndStore(ctx context.Context, t *transaction) error {
 	if err := a.lookUp(ctx, t); err != nil {
 		return err
@@ -162,11 +162,12 @@ func (a *application) lookUpAndStore(ctx context.Context, t *transaction) error 
 	if a.log.moved() {
 		writes = append(writes, a.log.statements()...)
 	}
-	// With nothing to write it is a commit all the same, behind the one that stored what this repeats.
+	// If there is nothing to write, it still commits: after the commit of the transaction that
+	// stored the records.
 	return t.commit(ctx, writes...)
 }
 
-// decide adds the rows of some items.
+// decide adds the rows of the items from one index to another.
 func (a *application) decide(from, to int) error {
 	for n := from; n < to; n++ {
 		if err := a.add(n); err != nil {
@@ -176,7 +177,7 @@ func (a *application) decide(from, to int) error {
 	return nil
 }
 
-// add adds the rows of an item, unless it is stored.
+// add adds the rows of an item, unless it is already stored.
 func (a *application) add(n int) error {
 	it := &a.items[n]
 	if it.Outcome != hookgate.StagePersisted {

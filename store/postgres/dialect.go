@@ -10,7 +10,7 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// dialect is PostgreSQL's. The planner has statistics: it may use any index.
+// dialect is the SQL of PostgreSQL. Its planner has statistics, so it may use any index.
 var dialect = sqlstore.Dialect{
 	ForUpdate:     " FOR UPDATE",
 	LockApprovals: "LOCK TABLE webhook_approvals IN SHARE ROW EXCLUSIVE MODE",
@@ -29,11 +29,11 @@ var dialect = sqlstore.Dialect{
 	Prefix: prefix,
 }
 
-// prefix implements Dialect.Prefix. PostgreSQL takes only whole characters as text.
+// prefix implements Dialect.Prefix. PostgreSQL accepts only whole characters as text.
 func prefix(column, p string) (from, to, condition string) {
 	from = validPrefix(p)
 	if from != p {
-		// It ends in the middle of a character.
+		// The prefix ends in the middle of a character.
 		condition = fmt.Sprintf("substring(convert_to(%s, 'UTF8') FOR %d) = ?", column, len(p))
 	}
 	return from, afterPrefix(from), condition
@@ -67,7 +67,7 @@ func allShared(all []sqlstore.Statement) []statement {
 	return statements
 }
 
-// shared returns a statement of sqlstore as PostgreSQL takes it.
+// shared converts a statement of package sqlstore.
 func shared(s sqlstore.Statement) statement {
 	own := statement{sql: numbered(s.SQL), args: make([]arg, len(s.Args))}
 	for i, value := range s.Args {
@@ -83,11 +83,11 @@ func shared(s sqlstore.Statement) statement {
 		case string:
 			own.args[i] = argText(v)
 		default:
-			panic(fmt.Sprintf("no type of PostgreSQL for %T", value)) // a statement of this program
+			panic(fmt.Sprintf("no type of PostgreSQL for %T", value)) // only this program writes statements
 		}
 	}
 	if s.Row != nil {
-		var current row // one for all rows, so that none costs an allocation
+		var current row // one variable for all rows saves an allocation for each
 		own.row = func(r row) error {
 			current = r
 			return s.Row(&current)
@@ -98,7 +98,7 @@ func shared(s sqlstore.Statement) statement {
 
 func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
 
-// numbered replaces each ?1 by $1, and each ? that has no number by one with the next number.
+// numbered replaces ?1 with $1, and each plain ? with the next number.
 func numbered(query string) string {
 	var b strings.Builder
 	next := 0

@@ -9,20 +9,20 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// durability is what the server says about its commits.
+// durability describes what the server's commits survive.
 type durability struct {
-	// commit is the synchronous_commit under which Apply commits.
+	// commit is the synchronous_commit with which Apply commits.
 	commit                string
 	fsync, fullPageWrites bool
 	// standbyNames is synchronous_standby_names.
 	standbyNames string
-	// synchronous and asynchronous count the standbys that are connected. hidden counts those of
-	// which the server does not tell this user more than that they are there.
+	// synchronous and asynchronous count the connected standbys. hidden counts those whose state
+	// the server does not show to this user.
 	synchronous, asynchronous, hidden int64
 }
 
-// Durability returns what a commit survives now, in words for people. It promises nothing that the
-// settings of the server break.
+// Durability describes in words what a commit survives now. It promises nothing that the server's
+// settings contradict.
 func (s *Store) Durability(ctx context.Context) (worth string, err error) {
 	var d durability
 	err = s.read(ctx, statement{
@@ -42,12 +42,12 @@ func (s *Store) Durability(ctx context.Context) (worth string, err error) {
 		},
 	})
 	if err != nil {
-		return "", fmt.Errorf("read what commits of %s survive: %w", s.target, err)
+		return "", fmt.Errorf("read the durability settings of %s: %w", s.target, err)
 	}
 	return d.String(), nil
 }
 
-// String says what a commit survives.
+// String describes what a commit survives.
 func (d durability) String() string {
 	switch {
 	case !d.fsync:
@@ -67,7 +67,7 @@ func (d durability) String() string {
 	}
 }
 
-// requiredStandbys is the number in synchronous_standby_names, as in "ANY 2 (a, b, c)".
+// requiredStandbys finds the number in synchronous_standby_names, as in "ANY 2 (a, b, c)".
 var requiredStandbys = regexp.MustCompile(`(?i)^\s*(?:(?:first|any)\s+)?(\d+)\s*\(`)
 
 // synchronously is String for a server that waits for standbys.
@@ -99,13 +99,13 @@ func (d durability) synchronously() string {
 	return "survives the loss of this machine: " + number(want)
 }
 
-// waitCancelled is the key of a connection's custom data under which noteWarning leaves the text of
-// the warning.
+// waitCancelled is the key under which noteWarning stores the text of the warning in the
+// connection's custom data.
 const waitCancelled = "hookgate: wait for standbys cancelled"
 
-// noteWarning takes the notices of a connection. PostgreSQL answers a commit with success and a
-// warning if the wait for a synchronous standby was cancelled: by a time-out, a person, or a
-// shutdown. What was committed is then lost if this server is. The routine in its source names the
+// noteWarning receives the notices of a connection. If the wait for a synchronous standby is
+// cancelled, by a time-out, a person or a shutdown, PostgreSQL answers the commit with success and
+// a warning. If this server is then lost, so is the commit. The name of the routine identifies the
 // warning in every language.
 func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
 	if n.Routine == "SyncRepWaitForLSN" {
@@ -113,8 +113,7 @@ func noteWarning(conn *pgconn.PgConn, n *pgconn.Notice) {
 	}
 }
 
-// cancelledWait returns an error if the commit that was just answered did not wait for its
-// standbys.
+// cancelledWait returns an error if the last commit did not wait for its standbys.
 func cancelledWait(conn *pgconn.PgConn) error {
 	text, cancelled := conn.CustomData()[waitCancelled]
 	if !cancelled {

@@ -11,13 +11,13 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// statement is one statement of an exchange. Its parameters have the types that args say, so that
-// the server need not be asked for them before.
+// statement is one statement of an exchange. args carry the types of the parameters, so the server
+// need not be asked for them first.
 type statement struct {
 	sql  string
 	args []arg
-	row  func(row) error // called with each row; nil if they do not matter
-	// input is what a COPY takes, nil for any other statement.
+	row  func(row) error // called with each row; nil ignores the rows
+	// input is the data of a COPY, and nil for any other statement.
 	input []byte
 }
 
@@ -44,7 +44,7 @@ func boolByte(v bool) byte {
 
 func argBytes(b []byte) arg { return arg{pgtype.ByteaOID, append([]byte{}, b...)} }
 
-// row is a row in PostgreSQL's binary form. It holds until the next one.
+// row is a row in PostgreSQL's binary form. It is valid until the next row is read.
 type row [][]byte
 
 func (r row) Int(column int) int64 {
@@ -70,11 +70,11 @@ func (r row) Len(column int) int { return len(r[column]) }
 // IsNull reports whether a column has no value.
 func (r row) IsNull(column int) bool { return r[column] == nil }
 
-var binaryFormat = []int16{pgtype.BinaryFormatCode} // of all parameters and columns
+var binaryFormat = []int16{pgtype.BinaryFormatCode} // the format of all parameters and columns
 
-// exchange runs statements in turn. Those between two COPYs are sent at once and their answers read
-// together: one round trip. The first that fails keeps those behind it from being run. What it
-// returns is the tag of the last.
+// exchange runs statements in order and returns the tag of the last. It sends all statements
+// between two COPYs at once and then reads their answers: one round trip. If one fails, the server
+// does not run those after it.
 func exchange(ctx context.Context, conn *pgconn.PgConn, statements []statement) (tag string,
 	err error) {
 	for len(statements) > 0 && err == nil {
@@ -117,7 +117,7 @@ func exchangeBatch(ctx context.Context, conn *pgconn.PgConn, statements []statem
 		}
 		done, err := result.Close()
 		if err != nil {
-			break // Close says it too
+			break // Close returns the same error
 		}
 		tag = done.String()
 	}

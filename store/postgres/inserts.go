@@ -5,18 +5,18 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// copyEvents is from how many events on COPY is faster than one INSERT, although it takes two round
-// trips more: PostgreSQL reads its rows at less cost, and writes a page at a time.
+// From copyEvents events on, COPY is faster than one INSERT, although it takes two more round
+// trips. PostgreSQL parses its rows at less cost and writes a whole page at a time.
 const copyEvents = 48
 
-// clear begins the next rows, which are those of some items.
+// clear starts empty rows for the items from one index to another.
 func (a *application) clear(from, to int) {
 	a.events, a.requests, a.letters, a.wholes = newRows(len(eventColumns)), newRows(len(requestColumns)), newRows(5),
 		newRows(4)
 	if to-from < copyEvents {
 		return
 	}
-	const most = 700 // bytes of an event without its body, about
+	const most = 700 // the approximate size of an event without its body, in bytes
 	size := 0
 	for i := range a.items[from:to] {
 		size += most + len(a.items[from+i].Body)
@@ -32,13 +32,14 @@ func batchIdentity(it *entry.Item) hookgate.Identity {
 	return it.Identity
 }
 
-// anyType stands for all identities that differ in their type alone. No event is without one.
+// anyType removes the event type, so that all identities that differ only in their type become
+// equal. Every event has a type.
 func anyType(id hookgate.Identity) hookgate.Identity {
 	id.EventType = ""
 	return id
 }
 
-// place gives the entry the next id and makes it the log's last.
+// place gives the entry the next id and makes it the last entry of the log.
 func (a *application) place(it *entry.Item) {
 	a.log.anchor(a.persistedAt)
 	id := a.log.nextID(a.log.lastID, a.persistedAt)
@@ -69,7 +70,7 @@ func (a *application) addEvent(it *entry.Item) {
 	a.outcome.Stored++
 }
 
-// addRequest adds a duplicate or a dead letter, unless its request is stored.
+// addRequest adds a duplicate or a dead letter, unless its request is already stored.
 func (a *application) addRequest(n int) {
 	it := &a.items[n]
 	result := a.outcome.Of(it)
@@ -101,8 +102,8 @@ func (a *application) addRequest(n int) {
 	a.addWhole(it.Record.Whole)
 }
 
-// addWhole adds the request that an event is a part of. The chain covers it by the digest in the
-// header that names the origin of the event.
+// addWhole adds the body of the request that an event was part of. The chain covers the body by a
+// digest in the event's origin header.
 func (a *application) addWhole(w *hookgate.Whole) {
 	if w == nil || w == a.whole {
 		return
@@ -130,7 +131,7 @@ func (a *application) inserts() (writes []statement) {
 		}
 	}
 	if a.wholes.len() > 0 {
-		// The request may have been stored with another of its events.
+		// Another event of the request may have stored its body.
 		whole := a.wholes.insert("webhook_request_bodies", "request_id, payload, sha256, stored_at")
 		whole.sql += " ON CONFLICT (request_id) DO NOTHING"
 		writes = append(writes, whole)

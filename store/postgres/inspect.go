@@ -9,29 +9,30 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Inspection is what a database says about itself.
+// Inspection describes a database.
 type Inspection struct {
 	// Target is host:port/database.
 	Target  string
 	Version string
-	// VersionNumber is that of server_version_num, such as 150004.
+	// VersionNumber is server_version_num, such as 150004.
 	VersionNumber int
-	// Settings are some of pg_settings, with their units.
+	// Settings are some rows of pg_settings, by name.
 	Settings map[string]Setting
-	// Connections is how many there are now, of all users.
+	// Connections is the current number of connections of all users.
 	Connections int
-	// Standby says that it takes no writes.
+	// Standby reports that the server takes no writes.
 	Standby bool
-	// Pooled says that a pooler stands in between.
+	// Pooled reports that the connection goes through a pooler.
 	Pooled bool
-	// Size is that of the database in bytes.
+	// Size is the size of the database in bytes.
 	Size int64
-	// Schema holds the tables, or is where they will be. Other is a second schema in which a release
-	// before DefaultSchema would find tables of its own; empty if there is none.
+	// Schema is the schema that contains the tables or will contain them. Other is a second schema
+	// in which a release before DefaultSchema would find tables; it is empty if there is none.
 	Schema, Other string
-	// Migrations are those of the schema, those missing too.
+	// Migrations are the migrations of the schema, including missing ones.
 	Migrations []Migration
-	// Skew is how far its clock is ahead of this machine's, give or take half a round trip.
+	// Skew is how far the server's clock is ahead of this machine's, give or take half of
+	// RoundTrip.
 	Skew, RoundTrip time.Duration
 }
 
@@ -41,7 +42,7 @@ type Setting struct{ Value, Unit string }
 var inspected = []string{"max_connections", "superuser_reserved_connections", "synchronous_commit",
 	"fsync", "full_page_writes", "shared_buffers"}
 
-// Inspect asks the database at url what it is and what a schema of it holds. It changes nothing.
+// Inspect examines the database at url and a schema in it. It changes nothing.
 func Inspect(ctx context.Context, url, schema string) (i Inspection, err error) {
 	config, err := parseURL(url)
 	if err != nil {
@@ -89,7 +90,7 @@ func (i *Inspection) inspect(ctx context.Context, conn *pgx.Conn) error {
 		Scan(&i.Version, &i.VersionNumber, &i.Standby, &backend, &i.Size, &i.Connections); err != nil {
 		return err
 	}
-	// A pooler gives out numbers of its own.
+	// A pooler returns process ids of its own.
 	i.Pooled = backend != int64(conn.PgConn().PID())
 	rows, err := conn.Query(ctx, "SELECT name, setting, coalesce(unit, '') FROM pg_settings")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// isolate stores a batch of which the database rejects something: it halves the batch under
-// savepoints until the item at fault stands alone. That becomes a dead letter.
+// isolate stores a batch of which the database rejects something. It halves the batch, using
+// savepoints, until the rejected item is alone. That item becomes a dead letter.
 func (a *application) isolate(ctx context.Context, t *transaction) error {
 	if err := a.lookUp(ctx, t); err != nil {
 		return err
@@ -26,7 +26,7 @@ func (a *application) isolate(ctx context.Context, t *transaction) error {
 	return t.commit(ctx, a.log.statements()...)
 }
 
-// storeHalves stores the items in halves, as the database has rejected them together.
+// storeHalves stores the two halves of a range of items, which the database has rejected together.
 func (a *application) storeHalves(ctx context.Context, t *transaction, from, to int) error {
 	middle := (from + to + 1) / 2
 	for _, half := range [][2]int{{from, middle}, {middle, to}} {
@@ -50,7 +50,7 @@ func (a *application) storeHalves(ctx context.Context, t *transaction, from, to 
 	return nil
 }
 
-// storePart writes the rows of some items, or none of them if the database rejects any.
+// storePart writes the rows of a range of items, or none of them if the database rejects any.
 func (a *application) storePart(ctx context.Context, t *transaction, from, to int) error {
 	undo := a.savepoint(from, to)
 	a.clear(from, to)
@@ -71,7 +71,7 @@ func (a *application) storePart(ctx context.Context, t *transaction, from, to in
 	return err
 }
 
-// savepoint returns what undoes all that is decided of some items after it.
+// savepoint returns a function that undoes all later decisions on a range of items.
 func (a *application) savepoint(from, to int) (undo func()) {
 	log, firstID, stored, whole := a.log, a.firstID, a.outcome.Stored, a.whole
 	anchored := log.anchors.len() > 0
@@ -87,7 +87,8 @@ func (a *application) savepoint(from, to int) (undo func()) {
 	}
 }
 
-// openLetter finds the open dead letter of an identity, or, without an event type, one of any.
+// openLetter finds the open dead letter of an identity. Without an event type it finds one of any
+// type.
 const openLetter = `SELECT r.request_id FROM webhook_requests r
 	CROSS JOIN LATERAL (SELECT FROM webhook_dead_letters d WHERE d.id = r.id LIMIT 1) d
 	WHERE r.message_id = $1 AND r.source = $2 AND ($3 = '' OR r.event_type = $3) AND r.outcome = 'dead_lettered'
@@ -96,9 +97,9 @@ const openLetter = `SELECT r.request_id FROM webhook_requests r
 			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered')
 	ORDER BY r.id LIMIT 1`
 
-// reject stores an event that the database has rejected as a dead letter; or as a duplicate, if an
-// open dead letter has the same identity and the event is no replay. The error is ErrRejected if
-// the database refuses that too.
+// reject stores a rejected event as a dead letter. If an open dead letter already has the same
+// identity and the event is not a retry, reject stores the event as a duplicate instead. It returns
+// ErrRejected if the database rejects that too.
 func (a *application) reject(ctx context.Context, t *transaction, n int, rejected error) error {
 	it := &a.items[n]
 	if it.Outcome == hookgate.StageDeadLettered {
@@ -124,9 +125,9 @@ func (a *application) reject(ctx context.Context, t *transaction, n int, rejecte
 	return t.run(ctx, a.inserts()...)
 }
 
-// openLetter returns the request of the open dead letter that has the identity of an item, or zero.
-// An identity that is not wholly what was sent may be that of several events; then the body
-// decides.
+// openLetter returns the request of the open dead letter with the identity of an item, or the zero
+// id. changed reports that characters of the identity were replaced. Several events can then have
+// the same identity, so openLetter compares the body too.
 func (a *application) openLetter(ctx context.Context, t *transaction, it *entry.Item, body [32]byte,
 	changed bool) (first hookgate.RequestID, err error) {
 	if it.IsRetry() {

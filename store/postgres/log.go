@@ -9,10 +9,10 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// errNoLog is for a store without its row of webhook_log.
-var errNoLog = errors.New("webhook_log has no row: the schema is damaged")
+// errNoLog is returned if webhook_log has no row.
+var errNoLog = errors.New("webhook_log has no row: the schema is damaged; restore a backup")
 
-// logHead is where the log ends, in the row of webhook_log.
+// logHead is where the log ends, as in the row of webhook_log.
 type logHead struct {
 	lastID   int64
 	hash     [32]byte
@@ -26,12 +26,12 @@ type logPart struct {
 	// before is where the log ended, and logHead is where it ends with this part.
 	before logHead
 	logHead
-	// read says that before is known, and begun that the log has an entry.
+	// read reports that before is known, and begun that the log has an entry.
 	read, begun bool
-	// trail and trailHash are the last row of the admin trail.
+	// trail and trailHash describe the last row of the admin trail.
 	trail     int64
 	trailHash [32]byte
-	// events and the others count what the part adds.
+	// The counters count what the part adds.
 	events, duplicates, deadLetters, purges int64
 	anchors                                 rows
 }
@@ -47,7 +47,7 @@ func (s *Store) newLogPart() logPart {
 const lockLog = `SELECT l.last_id, l.hash, l.anchored, coalesce(c.sequence, 0), c.hash
 	FROM webhook_log l LEFT JOIN webhook_admin_chain c ON true FOR UPDATE OF l`
 
-// lock returns the statement that locks the row of webhook_log and reads it.
+// lock returns the statement that locks and reads the row of webhook_log.
 func (l *logPart) lock() statement {
 	return statement{sql: lockLog, row: func(r row) error {
 		l.read, l.begun = true, len(r[1]) > 0
@@ -59,8 +59,8 @@ func (l *logPart) lock() statement {
 	}}
 }
 
-// readFirstHash returns the statement that reads the heads of the chains of earlier releases, if
-// the log begins behind them.
+// readFirstHash returns the statement that reads the heads of earlier releases' chains, if the log
+// has no entry yet.
 func (l *logPart) readFirstHash() ([]statement, error) {
 	if !l.read {
 		return nil, errNoLog
@@ -77,8 +77,8 @@ func (l *logPart) readFirstHash() ([]statement, error) {
 	}}}, nil
 }
 
-// anchor adds an entry that covers the admin trail, if that has moved since the last one. It comes
-// before each entry that a call adds, so that only what adds to the log anchors.
+// anchor adds an entry that covers the admin trail, if the trail has grown since the last anchor.
+// It runs before each entry that a call adds, so a call that adds nothing adds no anchor.
 func (l *logPart) anchor(now time.Time) {
 	if l.trail <= l.anchored {
 		return
@@ -95,7 +95,7 @@ func (l *logPart) anchor(now time.Time) {
 // moved reports whether the part adds anything.
 func (l *logPart) moved() bool { return l.lastID != l.before.lastID }
 
-// statements returns those that write the anchors and move the head, which is locked.
+// statements returns the statements that write the anchors and move the locked head.
 func (l *logPart) statements() (writes []statement) {
 	if l.anchors.len() > 0 {
 		writes = append(writes, l.anchors.insert("webhook_anchors", "id, sequence, trail_hash, hash"))
@@ -113,8 +113,8 @@ func (l *logPart) moveArgs() []arg {
 }
 
 // moveFrom returns the statement that locks the row of webhook_log and moves the head. If the log
-// does not end any more where the part begins, or the admin trail needs an anchor, the statement
-// divides by zero and so ends the transaction.
+// no longer ends where the part begins, or the admin trail needs an anchor, the statement divides
+// by zero, which ends the transaction.
 func (l *logPart) moveFrom() statement {
 	return statement{
 		sql:  strings.Replace(moveLog, "last_id = $1", "last_id = $1 / ("+unmoved+")::integer", 1),
@@ -122,11 +122,12 @@ func (l *logPart) moveFrom() statement {
 	}
 }
 
-// unmoved is whether the log ends where a part begins, and no action awaits its anchor.
+// unmoved is the condition that the log ends where the part begins and that no action waits for an
+// anchor.
 const unmoved = `last_id = $8 AND hash = $9 AND anchored >= coalesce((SELECT sequence FROM webhook_admin_chain), 0)`
 
-// ClockBehind returns how far the clock is behind the last id that this process has seen. Ids then
-// go on without the clock. It returns 0 if it is not behind, or by less than a second.
+// ClockBehind returns how far the clock is behind the last id that this process has seen. New ids
+// then no longer follow the clock. It returns 0 if the clock is less than a second behind.
 func (s *Store) ClockBehind() time.Duration {
 	behind := time.Duration(s.lastID.Load()-time.Now().UnixMicro()) * time.Microsecond
 	if behind < time.Second {

@@ -12,32 +12,32 @@ import (
 )
 
 const (
-	// readHolders finds the events that have the keys of items. LATERAL and LIMIT leave the planner no
-	// choice but to look each row up by its index.
+	// readHolders finds the events that have the keys of items. LATERAL and LIMIT force the planner
+	// to look up each row by its index.
 	readHolders = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source FROM unnest($1, $2) AS i (n, identity)
 		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity = i.identity LIMIT 1) e`
 	// holdersOfAnyType is for events whose type is not proved.
 	holdersOfAnyType = ` FROM unnest($1, $2, $3, $4, $5, $6) AS i (n, low, high, message_id, source, request_id)
 		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity >= i.low AND e.identity <= i.high
 			AND e.message_id = i.message_id AND e.source = i.source `
-	// Of several holders it takes the item's own request.
+	// If there are several holders, this prefers the item's own request.
 	readHoldersOfAnyType = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source` +
 		holdersOfAnyType +
 		`ORDER BY e.request_id = i.request_id DESC LIMIT 1) e`
-	// guardTypes divides by zero if there is one.
+	// guardTypes divides by zero if there is a holder.
 	guardTypes   = `SELECT 1 / (count(*) = 0)::integer` + holdersOfAnyType + `LIMIT 1) e`
 	readRequests = `SELECT i.n, r.id FROM unnest($1, $2) AS i (n, request_id)
 		CROSS JOIN LATERAL (SELECT id FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
-	// The rows of partitions are locked in their order, so that two batches never wait for each other.
-	// Batches of different processes share them; the next owner waits.
+	// This locks the partitions in order, so that two batches never wait for each other. Batches of
+	// different processes share the locks; the next owner waits.
 	readEpochs = `SELECT partition, epoch FROM webhook_partitions WHERE partition = ANY ($1) ORDER BY partition FOR SHARE`
-	// guardEpochs divides by zero unless all epochs hold.
+	// guardEpochs divides by zero unless all epochs are current.
 	guardEpochs = `SELECT 1 / (count(*) = $3)::integer FROM (SELECT FROM webhook_partitions p
 		JOIN unnest($1, $2) AS u (partition, epoch) ON p.partition = u.partition
 		WHERE p.epoch <= u.epoch ORDER BY p.partition FOR SHARE OF p) held`
 )
 
-// partitions are those that occur, if they have owners.
+// partitions returns the partitions of the items, if the batch has epochs.
 func (a *application) partitions() (all []int) {
 	if a.batch.Epochs == nil {
 		return nil
@@ -50,8 +50,8 @@ func (a *application) partitions() (all []int) {
 	return all
 }
 
-// unproven are the items whose type is not proved, for readHoldersOfAnyType and guardTypes. No
-// event has a message id that PostgreSQL cannot hold.
+// unproven returns the items whose type is not proved, for readHoldersOfAnyType and guardTypes. It
+// skips message ids that PostgreSQL cannot store, because no event has one.
 func (a *application) unproven() rows {
 	r := newRows(6)
 	for n := range a.items {
@@ -71,8 +71,8 @@ func (a *application) unproven() rows {
 	return r
 }
 
-// lookUp locks the partitions and the log, and reads what of the batch is stored. Nobody can add to
-// that until this transaction ends.
+// lookUp locks the partitions and the log, and reads which records of the batch are stored. Until
+// this transaction ends, nobody can store more of them.
 func (a *application) lookUp(ctx context.Context, t *transaction) error {
 	partitions := a.partitions()
 	if err := t.run(ctx, a.lookups(partitions)...); err != nil {
@@ -99,7 +99,7 @@ func (a *application) lookUp(ctx context.Context, t *transaction) error {
 	return nil
 }
 
-// lookups returns the statements of look.
+// lookups returns the statements of lookUp.
 func (a *application) lookups(partitions []int) (reads []statement) {
 	if len(partitions) > 0 {
 		r := newRows(1)

@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Mark says which store this is and how far it has come. Its id includes the server's timeline,
-// which changes with every promotion and recovery to a point in time.
+// Mark returns the id of the store and the id of its last log entry. The id of the store includes
+// the server's timeline, which changes with every promotion and every recovery to a point in time.
 func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 	standby := false
 	err = s.read(ctx, statement{
@@ -22,21 +22,21 @@ func (s *Store) Mark(ctx context.Context) (m hookgate.StoreMark, err error) {
 		},
 	})
 	if err == nil && (standby || m.ID == "") {
-		err = errors.New("it is a standby, or its schema is damaged")
+		err = errors.New("the database is a standby, or its schema is damaged")
 	}
 	if err == nil {
 		err = s.read(ctx, statement{
 			sql: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
 			row: func(r row) error { m.ID += "/" + r.Text(0); return nil },
 		})
-		// Some hosted servers have no such function. Then the id and how far it has come must do.
+		// Some hosted servers lack this function. Then the id without the timeline must do.
 		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && len(refused.Code) == 5 &&
 			(refused.Code[:2] == "42" || refused.Code[:2] == "0A" || refused.Code[:2] == "55") {
 			err = nil
 		}
 	}
 	if err != nil {
-		return hookgate.StoreMark{}, fmt.Errorf("read how far store %s has come: %w", s.target, err)
+		return hookgate.StoreMark{}, fmt.Errorf("read the last id of store %s: %w", s.target, err)
 	}
 	return m, nil
 }

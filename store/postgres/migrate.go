@@ -18,35 +18,36 @@ import (
 	"github.com/hookgate/hookgate/store/migrations"
 )
 
-// schema is what prepareSchema brings a database to; tests have others.
+// schema returns the migrations that prepareSchema applies. Tests replace it.
 var schema = migrations.Postgres
 
 // migrationLock is the key of the advisory lock that a migrating process holds: "hookgate" in
-// ASCII. Releases that kept their tables in public take the same one.
+// ASCII. Releases that kept their tables in public use the same key.
 const migrationLock = 0x686f6f6b67617465
 
 const (
-	// versionTable lists the migrations that were applied, in the schema of the tables.
+	// versionTable lists the applied migrations. It is in the schema of the tables.
 	versionTable = "webhook_schema_versions"
-	// gooseTable did so in releases that kept their tables in public. Other programs use a table of
-	// this name too, so its rows are read once, and only those that such a release can have written.
+	// gooseTable listed them in releases that kept their tables in public. Other programs use a
+	// table of this name too. So its rows are read only once, and only those that such a release
+	// can have written.
 	gooseTable = "goose_db_version"
-	// lastGooseVersion is the last migration that such a release had.
+	// lastGooseVersion is the last migration of such a release.
 	lastGooseVersion = 5
 )
 
-// Migration is a version of the schema.
+// Migration is one migration of the schema.
 type Migration struct {
 	Version int64
-	// Name is that of its file.
+	// Name is the name of its file.
 	Name string
-	// AppliedAt is zero if it was not applied.
+	// AppliedAt is zero if the migration is not applied.
 	AppliedAt time.Time
 }
 
-// Migrate brings the tables in a schema of the database at url up to date. An empty schema is
-// DefaultSchema. Several processes may do that at once. Tables that are newer than this program
-// are an error.
+// Migrate migrates the tables in a schema of the database at url. An empty schema means
+// DefaultSchema. Several processes may call Migrate at once. It returns an error if the tables are
+// newer than this program.
 func Migrate(ctx context.Context, url, schema string) error {
 	config, err := parseURL(url)
 	if err != nil {
@@ -58,8 +59,8 @@ func Migrate(ctx context.Context, url, schema string) error {
 	return nil
 }
 
-// MigrationStatus returns the migrations that this program knows, oldest first, and any that only
-// the database at url does. It changes nothing.
+// MigrationStatus returns the migrations that this program knows, oldest first, followed by those
+// that only the database at url has. It changes nothing.
 func MigrationStatus(ctx context.Context, url, schema string) ([]Migration, error) {
 	config, err := parseURL(url)
 	if err != nil {
@@ -81,7 +82,7 @@ func MigrationStatus(ctx context.Context, url, schema string) ([]Migration, erro
 }
 
 func parseURL(url string) (*pgx.ConnConfig, error) {
-	config, err := parseConfig(url) // which also knows the parameters of a pool
+	config, err := parseConfig(url) // accepts the parameters of a pool too
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func parseURL(url string) (*pgx.ConnConfig, error) {
 	return config.ConnConfig, nil
 }
 
-// connected runs f with a connection of its own.
+// connected runs f with a new connection.
 func connected(ctx context.Context, config *pgx.ConnConfig, f func(*pgx.Conn) error) error {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -98,13 +99,13 @@ func connected(ctx context.Context, config *pgx.ConnConfig, f func(*pgx.Conn) er
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 		defer cancel()
-		_ = conn.Close(closing) // what f wrote is committed
+		_ = conn.Close(closing) // f has committed its work
 	}()
 	return f(conn)
 }
 
-// prepareSchema brings the tables up to date, or with checkOnly demands that they are, and returns
-// the schema that holds them.
+// prepareSchema migrates the tables and returns their schema. With checkOnly it returns an error if
+// a migration is missing.
 func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string,
 	checkOnly bool) (in string, err error) {
 	names, err := migrationNames()
@@ -112,7 +113,7 @@ func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string,
 		return "", err
 	}
 	err = connected(ctx, config, func(conn *pgx.Conn) error {
-		// Most starts have nothing to migrate. They take no lock, so that they wait for nobody.
+		// At most starts there is nothing to migrate. They take no lock, so they wait for nobody.
 		found, err := find(ctx, conn, wanted)
 		if err != nil {
 			return err
@@ -133,8 +134,9 @@ func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string,
 	return in, err
 }
 
-// migrate applies what is missing in one transaction, one process at a time: a crash leaves all of
-// it or nothing. It changes no setting of the session, which may be a pooler's.
+// migrate applies the missing migrations in one transaction, so a crash leaves all of them or none.
+// One process at a time does this. It changes no setting of the session, which may belong to a
+// pooler.
 func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migration) (in string,
 	err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
@@ -158,7 +160,8 @@ func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migrati
 			if err != nil {
 				return fmt.Errorf("read migration: %w", err)
 			}
-			// Without parameters the simple protocol is used: a migration holds several statements.
+			// A migration has several statements. Without parameters pgconn uses the simple
+			// protocol, which allows that.
 			if _, err := tx.Conn().PgConn().Exec(ctx, string(text)).ReadAll(); err != nil {
 				return fmt.Errorf("apply migration %s: %w", m.Name, err)
 			}
@@ -181,14 +184,14 @@ func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migrati
 	return in, err
 }
 
-// installation is what a database holds of this program's tables.
+// installation describes the tables of this program in a database.
 type installation struct {
 	schema string
-	// exists says that the schema does, and tables that the tables do.
+	// exists reports that the schema exists, and tables that the tables do.
 	exists, tables bool
-	// goose says that gooseTable is beside them, and own that versionTable is.
+	// goose reports that gooseTable is in the same schema, and own that versionTable is.
 	goose, own bool
-	// applied says when each migration was applied.
+	// applied has the applied migrations by version.
 	applied map[int64]Migration
 }
 
@@ -198,10 +201,10 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// find looks for the tables in the wanted schema. Releases before DefaultSchema existed kept them
-// where the search path of the user begins, which is public unless an administrator changed it: if
-// the default is wanted and has none, the tables are used where they are. They are not moved,
-// because the queries of other programs and a release that still runs find them by that path.
+// find finds the tables in the wanted schema. Releases before DefaultSchema kept them in the first
+// schema of the user's search path, which is public unless an administrator changed it. If the
+// default schema is wanted and has no tables, find uses the tables there. They are not moved,
+// because the queries of other programs, and a release that still runs, find them by that path.
 func find(ctx context.Context, q querier, wanted string) (*installation, error) {
 	wanted, err := checkSchema(wanted)
 	if err != nil {
@@ -215,7 +218,7 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 			AND (n.nspname = $1 OR $1 = $2 AND c.oid = to_regclass('webhook_counters'))`, wanted, DefaultSchema).
 		Scan(&in.schema, &in.tables, &in.exists)
 	if err != nil {
-		return nil, fmt.Errorf("look for the tables: %w", err)
+		return nil, fmt.Errorf("find the tables: %w", err)
 	}
 	if !in.tables {
 		return in, nil
@@ -224,7 +227,7 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL",
 		in.name(versionTable), in.name(gooseTable)).
 		Scan(&in.own, &in.goose); err != nil {
-		return nil, fmt.Errorf("look for the schema version: %w", err)
+		return nil, fmt.Errorf("find the schema version: %w", err)
 	}
 	query := "SELECT version, name, applied_at FROM " + in.name(versionTable)
 	if !in.own && in.goose {
@@ -249,17 +252,17 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 	return in, nil
 }
 
-// name qualifies the name of a table.
+// name returns the qualified name of a table.
 func (in *installation) name(table string) string {
 	return pgx.Identifier{in.schema, table}.Sanitize()
 }
 
-// version returns the highest that was applied; 0 if none was.
+// version returns the highest applied version; 0 if there is none.
 func (in *installation) version() int64 {
 	return slices.Max(append(slices.Collect(maps.Keys(in.applied)), 0))
 }
 
-// missing returns those of the known migrations that were not applied.
+// missing returns the known migrations that are not applied.
 func (in *installation) missing(known []Migration) (missing []Migration, err error) {
 	if have, know := in.version(), known[len(known)-1].Version; have > know {
 		return nil, misconfigured(reasonNewer,
@@ -274,8 +277,8 @@ func (in *installation) missing(known []Migration) (missing []Migration, err err
 	return missing, nil
 }
 
-// create makes the schema and its list of versions if need be, and lets the rest of the transaction
-// find what has no qualified name there.
+// create creates the schema and its versionTable if they are missing, and sets the search path for
+// the rest of the transaction.
 func (in *installation) create(ctx context.Context, tx pgx.Tx) error {
 	if !in.exists {
 		_, err := tx.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{in.schema}.Sanitize())
@@ -303,7 +306,7 @@ func (in *installation) create(ctx context.Context, tx pgx.Tx) error {
 	for _, m := range in.applied {
 		if _, err := tx.Exec(ctx, "INSERT INTO "+versionTable+" VALUES ($1, $2, $3)", m.Version, m.Name,
 			m.AppliedAt); err != nil {
-			return fmt.Errorf("take over the schema version: %w", err)
+			return fmt.Errorf("copy the schema version: %w", err)
 		}
 	}
 	return nil
@@ -311,7 +314,7 @@ func (in *installation) create(ctx context.Context, tx pgx.Tx) error {
 
 // migrationNames returns the migrations that this program knows, oldest first.
 func migrationNames() (all []Migration, err error) {
-	names, err := fs.Glob(schema(), "*.sql") // sorted, and their versions have leading zeros
+	names, err := fs.Glob(schema(), "*.sql") // sorted; versions have leading zeros
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
@@ -322,7 +325,7 @@ func migrationNames() (all []Migration, err error) {
 			return nil, fmt.Errorf("read migration %s: %w", name, err)
 		}
 		if len(all) > 0 && all[len(all)-1].Version >= version {
-			return nil, fmt.Errorf("read migration %s: its version is that of %s, or before it", name,
+			return nil, fmt.Errorf("read migration %s: its version is not above that of %s", name,
 				all[len(all)-1].Name)
 		}
 		all = append(all, Migration{Version: version, Name: path.Base(name)})

@@ -11,11 +11,11 @@ import (
 
 // The reasons of a hookgate.MisconfiguredError.
 const (
-	reasonSettings = "the settings of the database make no sense"
-	reasonRefused  = "the database refuses this gate: user, password, rights or name are wrong"
+	reasonSettings = "the database settings are invalid"
+	reasonRefused  = "the database rejects this gate: check the user, password, privileges and database name"
 	reasonTrust    = "the certificate of the database is not trusted"
 	reasonNewer    = "the schema of the database is newer than this hookgate"
-	reasonVersion  = "the tables of hookgate in the database have no list of their versions"
+	reasonVersion  = "the tables of hookgate in the database lack their list of migrations"
 	reasonOlder    = "the schema of the database is older than this hookgate, and database.migrate is false"
 )
 
@@ -23,7 +23,8 @@ func misconfigured(reason string, err error) error {
 	return &hookgate.MisconfiguredError{Reason: reason, Err: err}
 }
 
-// classifyOpenError makes a hookgate.MisconfiguredError of the errors of opening that do not pass by themselves.
+// classifyOpenError returns a hookgate.MisconfiguredError if the error of opening the store does
+// not go away by itself.
 func classifyOpenError(err error) error {
 	var already *hookgate.MisconfiguredError
 	if errors.As(err, &already) {
@@ -32,7 +33,7 @@ func classifyOpenError(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && len(refused.Code) == 5 {
 		switch refused.Code[:2] {
-		case "28", "3D", "42": // authorization, no such database, rights and syntax
+		case "28", "3D", "42": // authorization, unknown database, privileges and syntax
 			return misconfigured(reasonRefused, err)
 		}
 	}

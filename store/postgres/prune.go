@@ -12,18 +12,18 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// defaultHoldTime is how long removal stays with a process that does not go on with it.
+// defaultHoldTime is how long removal stays with a process that has stopped removing.
 const defaultHoldTime = time.Minute
 
-// Prune removes what is older than the cutoffs: about limit rows at most, in one durable
-// transaction of five round trips. It touches no row that Apply locks. One process at a time
-// removes: the others are told that the store is Busy until that has let a minute pass.
+// Prune removes rows older than the cutoffs, about limit of them, in one durable transaction of
+// five round trips. It touches no row that Apply locks. One process at a time removes. Prune
+// returns Busy in the others, until that process has paused for a minute.
 func (s *Store) Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error) {
 	s.pruning.Lock()
 	defer s.pruning.Unlock()
 	p := &pruning{store: s, cutoffs: c, limit: max(1, limit)}
 	if err := s.tx(ctx, p.reads(), p.readLinks, p.readEntries, p.writes, p.check); err != nil {
-		return hookgate.Pruned{}, fmt.Errorf("remove what is old: %w", err)
+		return hookgate.Pruned{}, fmt.Errorf("remove old data: %w", err)
 	}
 	if p.step == nil {
 		return hookgate.Pruned{Busy: true}, nil
@@ -38,7 +38,7 @@ type pruning struct {
 	cutoffs hookgate.Cutoffs
 	limit   int
 
-	// What the first round trip reads.
+	// The results of the first round trips.
 	state  *audit.Removals // nil if another process removes
 	events []oldEvent
 	links  []prune.Link
@@ -47,7 +47,7 @@ type pruning struct {
 	entries  []prune.Entry
 
 	step *prune.Step
-	// changes are the numbers of rows that the writes must change and have changed.
+	// changes has, for each write, the number of rows that it must change and has changed.
 	changes []change
 }
 
@@ -62,21 +62,21 @@ type change struct {
 }
 
 const (
-	// A row that another process has locked is left out, and so is one that another holds.
+	// This returns no row if another process has locked the row or holds the removal.
 	lockRemovals = sqlstore.RemovalsQuery + ` WHERE holder = $1 OR held_until < ` + databaseNow +
 		` FOR UPDATE SKIP LOCKED`
 	databaseNow = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
 	oldEvents   = `SELECT id, octet_length(payload)::bigint, persisted_at FROM webhook_events
 		WHERE id > (SELECT last_event FROM webhook_removals) ORDER BY id LIMIT $1`
-	// The window ends the page where the links come to $2 rows: whether a link is kept is not looked
-	// up for more of them.
+	// The window ends the page at $2 rows, so that the costly condition is not evaluated for more
+	// links.
 	oldLinks = `SELECT ` + prune.LinkColumns + `
 		FROM (SELECT *, sum(1 + events + requests + purges) OVER (ORDER BY id) - (1 + events + requests + purges) AS rows_before
 			FROM (SELECT * FROM webhook_batches WHERE id > $1 ORDER BY id LIMIT 500) p) b
 		WHERE b.rows_before <= $2 ORDER BY b.id`
 )
 
-// reads returns what the first round trip runs: the lock, and then the events that come next.
+// reads returns the statements of the first round trip: the lock, then the next events.
 func (p *pruning) reads() []statement {
 	return []statement{
 		{sql: lockRemovals, args: []arg{argText(p.store.name)}, row: func(r row) error {
@@ -91,8 +91,8 @@ func (p *pruning) reads() []statement {
 	}
 }
 
-// readLinks plans the events and returns what reads the links that come next, if the step comes to
-// them.
+// readLinks plans the events. If the step then wants links, it returns the statement that reads the
+// next ones.
 func (p *pruning) readLinks() ([]statement, error) {
 	if p.state == nil {
 		return nil, nil
@@ -113,10 +113,10 @@ func (p *pruning) readLinks() ([]statement, error) {
 	}}}, nil
 }
 
-// entryPage is the least number of entries that are read at a time.
+// entryPage is the least number of entries in one read.
 const entryPage = 500
 
-// entriesQuery reads the entries of the log behind $1, each table's by its primary key: $2 of them.
+// entriesQuery selects $2 entries of the log after $1. It reads each table by its primary key.
 var entriesQuery = func() string {
 	all, _ := strings.CutSuffix(strings.ReplaceAll(prune.EntriesQuery, "?", "$1"), "ORDER BY 1")
 	var b strings.Builder
@@ -131,8 +131,8 @@ var entriesQuery = func() string {
 
 var entryBefore = numbered(prune.EntryBeforeQuery)
 
-// readEntries plans the links and returns what reads the entries of the log that come next, if the
-// step comes to them.
+// readEntries plans the links. If the step then wants entries, it returns the statements that read
+// the next ones.
 func (p *pruning) readEntries() ([]statement, error) {
 	if p.state == nil {
 		return nil, nil
@@ -173,7 +173,7 @@ func (p *pruning) readEntries() ([]statement, error) {
 	}, nil
 }
 
-// planEntries decides which entries go.
+// planEntries decides which entries to remove.
 func (p *pruning) planEntries() error {
 	if p.previous == nil {
 		return fmt.Errorf("entry %d of the log is missing; run `hookgate audit verify`",
@@ -188,12 +188,12 @@ func (p *pruning) planEntries() error {
 	if len(p.entries) == 0 {
 		p.step.NoMoreEntries()
 	} else {
-		p.step.More = true // there may be some behind the page
+		p.step.More = true // more may follow this page
 	}
 	return nil
 }
 
-// planLinks decides which links go.
+// planLinks decides which links to remove.
 func (p *pruning) planLinks() {
 	for _, l := range p.links {
 		if !p.step.Link(l) {
@@ -203,11 +203,11 @@ func (p *pruning) planLinks() {
 	if len(p.links) == 0 {
 		p.step.NoMoreLinks()
 	} else {
-		p.step.More = true // there may be some behind the page
+		p.step.More = true // more may follow this page
 	}
 }
 
-// writes returns the statements that remove.
+// writes returns the statements that remove rows.
 func (p *pruning) writes() ([]statement, error) {
 	if p.state == nil {
 		return nil, nil
@@ -220,7 +220,7 @@ func (p *pruning) writes() ([]statement, error) {
 	if p.step.Idle() {
 		return nil, nil
 	}
-	// The latch is undone by whatever undoes the transaction.
+	// This row lets the triggers accept removals. Undoing the transaction removes it too.
 	writes := []statement{{sql: "INSERT INTO webhook_retention VALUES ('retention')"}}
 	now := time.Now().UnixMicro()
 	r := p.step.State
@@ -252,9 +252,9 @@ func (p *pruning) writes() ([]statement, error) {
 	}, statement{sql: "DELETE FROM webhook_retention"}), nil
 }
 
-// removeLinks returns the statements that remove the links with all that they sealed. Their rows
-// are looked up link by link, because the planner, which does not know how few they are, would read
-// the tables for a join.
+// removeLinks returns the statements that remove the links with all of their rows. They look up the
+// rows link by link. The planner does not know how few the links are, and would read whole tables
+// for a join.
 func (p *pruning) removeLinks() []statement {
 	if len(p.step.Links) == 0 {
 		return nil
@@ -292,13 +292,13 @@ func (p *pruning) removeLinks() []statement {
 }
 
 // removeRows removes the rows of a table that belong to links, and counts them. OFFSET 0 keeps the
-// look-up what it is.
+// planner from turning the lookup into a join.
 const removeRows = `WITH gone AS (DELETE FROM %s WHERE id = ANY (ARRAY(
 		SELECT r.id FROM %s AS l (id, event_before, last_event, request_before, last_request)
 			CROSS JOIN LATERAL (SELECT r.id FROM %s r WHERE %s OFFSET 0) r)) RETURNING 1)
 	SELECT count(*) FROM gone`
 
-// change returns a statement that counts the rows it changes, which must be so many.
+// change returns a statement that counts the rows it changes. check compares the count with want.
 func (p *pruning) change(want int64, sql string, args ...arg) statement {
 	i := len(p.changes)
 	p.changes = append(p.changes, change{statement: sql, want: want})
@@ -308,7 +308,7 @@ func (p *pruning) change(want int64, sql string, args ...arg) statement {
 	}}
 }
 
-// check keeps the transaction from being committed if the store does not hold what it has sealed.
+// check prevents the commit if the contents of the store differ from what its chain covers.
 func (p *pruning) check() ([]statement, error) {
 	for _, c := range p.changes {
 		if err := prune.CheckRows(c.statement, c.have, c.want); err != nil {
@@ -318,7 +318,7 @@ func (p *pruning) check() ([]statement, error) {
 	return nil, nil
 }
 
-// removeEntries returns the statements that remove a run of entries, and note that.
+// removeEntries returns the statements that remove a run of entries and record the gap.
 func (p *pruning) removeEntries(g *audit.Gap, now int64) (all []statement) {
 	for _, d := range []struct {
 		rows  int64
@@ -337,7 +337,7 @@ func (p *pruning) removeEntries(g *audit.Gap, now int64) (all []statement) {
 	return append(all, writeRows(gapStatements, prune.GapArgs(g, now))...)
 }
 
-// These are statements of prune in PostgreSQL's dialect.
+// The statements of package prune with PostgreSQL's parameters.
 var (
 	checkpointStatements = prune.CheckpointStatements("$")
 	gapStatements        = prune.GapStatements("$")

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// purgeTargets is the dead letters with the ids of $1, and the earlier ones that they replay.
-	// LATERAL and LIMIT have each row looked up by its index.
+	// purgeTargets selects the dead letters with the ids of $1 that have a body, and the earlier
+	// dead letters that they retry. LATERAL and LIMIT force the planner to look up each row by its
+	// index.
 	purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
 			SELECT id, request_id, replay_of FROM webhook_requests WHERE id = ANY ($1) AND outcome = 'dead_lettered'
 			UNION SELECT r.id, r.request_id, r.replay_of FROM target t
@@ -45,10 +46,10 @@ type purging struct {
 	targets []purgeTarget
 
 	purged        []hookgate.RequestID
-	rows, removed rows // of webhook_purges, and of webhook_dead_letters
+	rows, removed rows // rows of webhook_purges, ids of webhook_dead_letters
 }
 
-// purgeTarget is a dead letter that is to be purged.
+// purgeTarget is a dead letter to purge.
 type purgeTarget struct {
 	id      int64
 	request hookgate.RequestID
@@ -65,7 +66,7 @@ func (a *purging) reads(ids []arg) []statement {
 	}
 }
 
-// writes returns the statements that remove the bodies, with an entry of the log for each.
+// writes returns the statements that remove the bodies and add a log entry for each.
 func (a *purging) writes() ([]statement, error) {
 	if len(a.targets) == 0 {
 		return nil, nil

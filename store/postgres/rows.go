@@ -9,37 +9,37 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// rows collects rows, cell by cell, from left to right: for unnest, column by column, or for COPY
-// as a stream of rows.
+// rows collects rows, cell by cell, from left to right. It holds them column by column for unnest,
+// or as a stream of rows for COPY.
 type rows struct {
-	columns []column // the only one, if it is a stream
+	columns []column // a stream has only one
 	next    int
-	// width is the number of cells of a row in a stream; 0 if it is none.
+	// width is the number of cells in a row of a stream; 0 if rows is not a stream.
 	width int
 }
 
-// column is an array in PostgreSQL's binary form, but for its header.
+// column is an array in PostgreSQL's binary form, except for its header.
 type column struct {
 	element uint32
 	cells   int
 	data    []byte
 }
 
-// arrayHeader is the number of bytes before the first cell of an array with one dimension.
+// arrayHeader is the number of bytes before the first cell of a one-dimensional array.
 const arrayHeader = 20
 
 func newRows(columns int) rows { return rows{columns: make([]column, columns)} }
 
-// copyHeader begins a stream: a signature, flags, the length of a header extension. copyTrailer
+// copyHeader begins a stream: a signature, flags, and the length of a header extension. copyTrailer
 // ends it.
 const (
 	copyHeader  = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	copyTrailer = "\xff\xff"
 )
 
-// newStream returns rows for COPY, about so many bytes of them. What they go into must have the
-// very types of the cells: COPY converts nothing. It is cheaper than unnest, and PostgreSQL writes
-// a page at a time, but it takes a round trip of its own.
+// newStream returns rows for COPY, with room for about size bytes. The table's columns must have
+// exactly the types of the cells, because COPY converts nothing. COPY is cheaper than unnest, and
+// PostgreSQL writes a whole page at a time, but it takes an extra round trip.
 func newStream(columns, size int) rows {
 	data := append(make([]byte, 0, size), copyHeader...)
 	return rows{columns: []column{{data: data}}, width: columns}
@@ -47,7 +47,7 @@ func newStream(columns, size int) rows {
 
 func (r *rows) len() int { return r.columns[len(r.columns)-1].cells }
 
-// streamCell is cell for a stream.
+// streamCell begins the next cell of a stream.
 func (r *rows) streamCell(size int) *column {
 	c := &r.columns[0]
 	if r.next == 0 {
@@ -59,7 +59,7 @@ func (r *rows) streamCell(size int) *column {
 	return c
 }
 
-// cell returns the next column with the length of its next cell written.
+// cell begins the next cell, of the given type and size, and returns its column.
 func (r *rows) cell(element uint32, size int) *column {
 	if r.width > 0 {
 		return r.streamCell(size)
@@ -99,7 +99,7 @@ var arrayOf = map[uint32]uint32{
 	pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
 }
 
-// args returns an array for each column. There must be a row.
+// args returns one array for each column. There must be at least one row.
 func (r *rows) args() []arg {
 	args := make([]arg, len(r.columns))
 	for i := range r.columns {
@@ -128,12 +128,12 @@ func (r *rows) insert(table, columns string) statement {
 	return statement{sql: into + "SELECT * FROM " + r.unnest(), args: r.args()}
 }
 
-// maxValues is up to how many rows a parameter for each cell costs PostgreSQL less than arrays do.
+// Up to maxValues rows, a parameter for each cell costs PostgreSQL less than arrays do.
 const maxValues = 3
 
-// values returns the n rows as VALUES has them, and their cells.
+// values returns the text of VALUES for n rows, and its parameters.
 func (r *rows) values(n int) (marks string, args []arg) {
-	cells := make([][]byte, len(r.columns)) // what is left of each column
+	cells := make([][]byte, len(r.columns)) // the cells of each column that are left
 	for i := range r.columns {
 		cells[i] = r.columns[i].data[arrayHeader:]
 	}
@@ -156,7 +156,7 @@ func (r *rows) values(n int) (marks string, args []arg) {
 	return b.String() + ")", args
 }
 
-// unnest is the rows as a table of the statement whose parameters are their columns.
+// unnest returns the SQL of a table whose columns are the parameters.
 func (r *rows) unnest() string {
 	var b bytes.Buffer
 	b.WriteString("unnest(")

@@ -1,19 +1,18 @@
 // Package postgres is the store that several machines share: a PostgreSQL database.
 //
-// A batch is one transaction of one round trip, whatever its size, if this process is the only one
-// that adds to the log and no event of the batch is stored: ids and hashes follow from where the
-// log ended before. Else it takes two: the first locks what the batch depends on and reads what of
-// it is stored; then it is decided here what is to be written; the second writes it, set by set,
-// and commits. Lineage costs no row per stage (see the view webhook_audit_trail).
+// A batch of any size takes one transaction. It takes one round trip if this is the only process
+// that adds to the log and no event of the batch is stored: the end of the log then determines ids
+// and hashes. Otherwise it takes two round trips. The first locks what the batch depends on and
+// reads which records are stored. The second writes the rest, one statement for each table, and
+// commits. Lineage is not stored as rows (see the view webhook_audit_trail).
 //
-// Everything a transaction needs it brings along: there are no prepared statements, no settings of
-// a session and no session locks, so that the database may stand behind PgBouncer in transaction
-// mode.
+// A transaction uses no prepared statements, session settings or session locks. So the database may
+// be behind PgBouncer in transaction mode.
 //
-// Transactions that store anything follow one another in the whole database, because each locks the
-// row of webhook_log until its commit. That is the price of ids in the order of commits, on which
-// readers that go on behind an id rely, and of one audit chain. Administration, retention and
-// leases do not lock it. What adds throughput is larger batches.
+// In the whole database only one transaction at a time can add to the log, because each locks the
+// row of webhook_log until its commit. This is the price of ids in the order of commits, which
+// readers rely on, and of a single audit chain. Administration, retention and leases do not take
+// this lock. For more throughput use larger batches.
 package postgres
 
 import (
@@ -39,22 +38,23 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// Config says where the database is. Zero fields but URL take their defaults.
+// Config configures the store. All fields except URL have defaults.
 type Config struct {
-	// URL is that of the database, postgres://…, or a DSN of libpq.
+	// URL is the address of the database: postgres://…, or a DSN of libpq.
 	URL string
-	// MaxConns bounds the connections; default 10. A worker needs one while it stores a batch.
+	// MaxConns is the largest number of connections; default 10. A worker uses one while it stores
+	// a batch.
 	MaxConns int
 	// ConnectTimeout bounds the opening of one connection. The default is connect_timeout of the URL, or
 	// 5 s.
 	ConnectTimeout time.Duration
-	// StatementTimeout bounds one statement, with its wait for locks, and the pause between the two
-	// halves of a transaction; default 30 s.
+	// StatementTimeout bounds one statement, including its wait for locks, and the pause between
+	// the round trips of a transaction; default 30 s.
 	StatementTimeout time.Duration
-	// Schema is where the tables are; default DefaultSchema, or where a release that had none has
-	// left them.
+	// Schema is the schema of the tables. The default is DefaultSchema, or the schema in which a
+	// release without this setting created them.
 	Schema string
-	// SkipMigrations leaves the tables as they are, and refuses those that are not this program's.
+	// SkipMigrations makes Prepare change nothing and return an error if a migration is missing.
 	SkipMigrations bool
 }
 
@@ -62,8 +62,8 @@ const (
 	defaultMaxConns         = 10
 	defaultConnectTimeout   = 5 * time.Second
 	defaultStatementTimeout = 30 * time.Second
-	// rollbackTimeout bounds the way out of a failed transaction. A connection that does not manage it
-	// is given up.
+	// rollbackTimeout bounds the rollback of a failed transaction. After that the pool drops the
+	// connection.
 	rollbackTimeout = 5 * time.Second
 )
 
@@ -77,55 +77,54 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Store is a hookgate.Store and a hookgate.Reader in a PostgreSQL database.
+// Store implements hookgate.Store, hookgate.Reader and hookgate.Purger in a PostgreSQL database.
 type Store struct {
 	*sqlstore.Tables
 	config *pgx.ConnConfig
 	// wanted is Config.Schema, and statementTimeout is Config.StatementTimeout.
 	wanted           string
 	statementTimeout time.Duration
-	// checkOnly says that Prepare changes nothing.
+	// checkOnly is Config.SkipMigrations.
 	checkOnly bool
-	// unprepared is why the schema is not known to be this program's; nil when it is.
+	// unprepared is why the store cannot use the schema yet; nil once Prepare has succeeded.
 	unprepared atomic.Pointer[error]
 
 	pool *pgxpool.Pool
 	// target names the database in errors, without its password.
 	target string
-	// begin is the way into every transaction, beginAppend that into one which locks the log, and
-	// limits that into a statement outside of one. Prepare sets them before it clears unprepared.
+	// begin starts every transaction, beginAppend a transaction that locks the log, and limits a
+	// statement outside of a transaction. Prepare sets them before it clears unprepared.
 	begin, beginAppend []statement
 	limits             statement
-	// callTimeout is how long a call waits for a server that may have vanished without a word. One that
-	// is there has ended the statement before.
+	// callTimeout bounds a call, in case the server has vanished. A server that still runs ends the
+	// statement earlier.
 	callTimeout time.Duration
 
-	// appending is for one call of this process at a time that adds to the log, and guards head and
-	// careful.
+	// appending admits one call at a time that adds to the log. It guards head and lookUpFirst.
 	appending chan struct{}
-	// head is where the log ends as far as this process knows; nil if it does not.
+	// head is where the log ends, as far as this process knows; nil if it does not know.
 	head *logHead
-	// lookUpFirst is how many of the next batches read where the log ends.
+	// lookUpFirst is how many of the next batches must read where the log ends.
 	lookUpFirst int
 	// lastID is the last id that this process has seen.
 	lastID atomic.Int64
-	// name is that of this store among those of other processes that remove what is old. Removal stays
-	// with it for holdTime.
+	// name identifies this store among the processes that remove old rows. The process that removes
+	// keeps that right for holdTime.
 	name     string
 	holdTime time.Duration
-	// pruning is for one call of Prune at a time, and guards the link and the entry of the log behind
-	// which Prune goes on.
+	// pruning admits one call of Prune at a time. It guards the link and the log entry after which
+	// Prune continues.
 	pruning                  sync.Mutex
 	pruneCursor, entryCursor int64
 
-	// nextID is entry.NextID; tests that name events by their ids have another.
+	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64
 
 	closed atomic.Bool
-	// lastErr is why the last write failed; nil after one that did not.
+	// lastErr is the error of the last write, or nil if that succeeded.
 	lastErr atomic.Pointer[error]
-	// failCommit, if set by a test, is called before (done false) and after (true) each commit; its
-	// error takes the commit's place.
+	// Tests set failCommit. The store calls it before each commit (done false) and after it (done
+	// true); an error replaces the result of the commit.
 	failCommit func(done bool) error
 }
 
@@ -135,7 +134,7 @@ var (
 	_ hookgate.Purger = (*Store)(nil)
 )
 
-// Open returns a store whose schema is prepared.
+// Open returns a store after a successful Prepare.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	s, err := New(ctx, c)
 	if err != nil {
@@ -147,8 +146,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// New returns a store that has not asked the database for anything. Until Prepare has succeeded all
-// calls fail with the reason. The error is a hookgate.MisconfiguredError: c makes no sense.
+// New returns a store without connecting to the database. Until Prepare succeeds, all calls return
+// the reason why they cannot run. If c is invalid, New returns a hookgate.MisconfiguredError.
 func New(ctx context.Context, c Config) (*Store, error) {
 	c = c.withDefaults()
 	config, err := parseConfig(c.URL)
@@ -179,8 +178,8 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// parseConfig reads a connection string. Its errors show no part of a password, which those of pgx
-// do when a character in it makes the rest look like something else.
+// parseConfig parses a connection string. Its errors contain no part of a password. Those of pgx
+// can, if a special character in the password confuses the parser.
 func parseConfig(text string) (*pgxpool.Config, error) {
 	if scheme, rest, ok := strings.Cut(text, "://"); ok && (scheme == "postgres" ||
 		scheme == "postgresql") {
@@ -192,12 +191,12 @@ func parseConfig(text string) (*pgxpool.Config, error) {
 				" in user and password write % / ? # and @ as %25 %2F %3F %23 and %40")
 		}
 	}
-	return pgxpool.ParseConfig(text) // the error shows no password of a URL that can be read
+	return pgxpool.ParseConfig(text) // if the URL parses, the error shows no password
 }
 
-// Prepare brings the schema of the database up to date, or demands that it is if the configuration
-// says so. The error is a hookgate.MisconfiguredError if the database does not let this process in or has a
-// schema that this program cannot use; any other means that it is away or not ready.
+// Prepare migrates the schema of the database, or checks it if Config.SkipMigrations is set. It
+// returns a hookgate.MisconfiguredError if the database rejects this process or has a schema that
+// this program cannot use. Any other error means that the database is unavailable or not ready.
 func (s *Store) Prepare(ctx context.Context) error {
 	schema, err := prepareSchema(ctx, s.config, s.wanted, s.checkOnly)
 	if err != nil {
@@ -215,19 +214,19 @@ func (s *Store) Prepare(ctx context.Context) error {
 func (s *Store) setUnprepared(err error) {
 	if err == nil {
 		s.unprepared.Store(nil)
-		s.lastErr.Store(nil) // of writes that came too early
+		s.lastErr.Store(nil) // the error of writes before Prepare
 		return
 	}
 	s.unprepared.Store(&err)
 }
 
-// ConnectTimeout returns the bound on the opening of one connection.
+// ConnectTimeout returns the bound on the time to open one connection.
 func (s *Store) ConnectTimeout() time.Duration { return s.config.ConnectTimeout }
 
 // Pool returns the state of the connections.
 func (s *Store) Pool() *pgxpool.Stat { return s.pool.Stat() }
 
-// configure makes a connection's configuration fit for a pooler.
+// configure makes connections work with a pooler.
 func configure(config *pgx.ConnConfig, c Config) {
 	c = c.withDefaults()
 	config.ConnectTimeout = cmp.Or(c.ConnectTimeout, config.ConnectTimeout, defaultConnectTimeout)
@@ -240,20 +239,20 @@ func configure(config *pgx.ConnConfig, c Config) {
 	}
 }
 
-// targetOf names a database for people.
+// targetOf names a database in messages.
 func targetOf(config *pgx.ConnConfig) string {
 	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))) + "/" + config.Database
 }
 
-// transactionStart returns what begins a transaction that writes to the tables in schema. The
-// time-outs bound each statement, the pause between two round trips, and each wait for a lock,
-// which 0 leaves unbounded. The settings end with the transaction: a pooler may give the next one
+// transactionStart returns the statements that begin a transaction on the tables in schema. timeout
+// bounds each statement, pause the time between two round trips, and lock each wait for a lock; 0
+// means no bound. The settings end with the transaction, because a pooler may run the next one in
 // another session.
 func transactionStart(schema string, timeout, pause, lock time.Duration) []statement {
 	return []statement{
 		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
-		// A database that is set not to wait for its disk must do so for this: Apply promises it.
-		// noteWarning needs the warnings.
+		// Apply promises durability, so a database configured not to wait for its disk must wait
+		// here. noteWarning needs the warnings.
 		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),
 			set_config('lock_timeout', $3, true), set_config('search_path', $4, true), set_config('client_min_messages', 'warning', true),
 			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
@@ -261,7 +260,7 @@ func transactionStart(schema string, timeout, pause, lock time.Duration) []state
 	}
 }
 
-// readStart returns what bounds a statement that reads the tables in schema.
+// readStart returns the statement that sets the bounds for reads of the tables in schema.
 func readStart(schema string, timeout time.Duration) statement {
 	return statement{
 		sql:  "SELECT set_config('statement_timeout', $1, true), set_config('search_path', $2, true)",
@@ -269,7 +268,8 @@ func readStart(schema string, timeout time.Duration) statement {
 	}
 }
 
-// millis is a time-out as a setting has it. Less than a millisecond would be none.
+// millis returns a time-out in the form of a setting. It rounds up to a millisecond, because 0
+// means no time-out.
 func millis(d time.Duration) arg {
 	n := d.Milliseconds()
 	if d > 0 {
@@ -278,7 +278,8 @@ func millis(d time.Duration) arg {
 	return argText(strconv.FormatInt(n, 10))
 }
 
-// Close closes the store when the calls under way have ended. Calls that come later get ErrClosed.
+// Close implements hookgate.Store. It waits for calls that are running. Later calls return
+// ErrClosed.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	s.pool.Close()
@@ -299,7 +300,7 @@ func (s *Store) Acquire(ctx context.Context, partition int) (epoch hookgate.Epoc
 	return epoch, nil
 }
 
-// read runs statements that change nothing, in one round trip.
+// read runs statements that only read, in one round trip.
 func (s *Store) read(ctx context.Context, statements ...statement) error {
 	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		_, err := exchange(ctx, conn, append([]statement{s.limits}, statements...))
@@ -307,7 +308,7 @@ func (s *Store) read(ctx context.Context, statements ...statement) error {
 	})
 }
 
-// with lends a connection to f.
+// with runs f with a connection of the pool.
 func (s *Store) with(ctx context.Context, f func(context.Context, *pgconn.PgConn) error) error {
 	if s.closed.Load() {
 		return hookgate.ErrClosed
@@ -328,8 +329,8 @@ func (s *Store) with(ctx context.Context, f func(context.Context, *pgconn.PgConn
 	return f(ctx, conn.Conn().PgConn())
 }
 
-// Ping implements hookgate.Reader: it reports why the last write failed if it did, and else reads
-// what it takes to write.
+// Ping implements hookgate.Reader. It returns the error of the last write, if that failed, and
+// otherwise checks that the database takes writes.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.lastErr.Load(); err != nil {
 		return *err
@@ -340,7 +341,7 @@ func (s *Store) Ping(ctx context.Context) error {
 		row: func(r row) error { readOnly = r.Bool(0); s.lastID.Store(r.Int(1)); return nil },
 	})
 	if err == nil && readOnly {
-		err = fmt.Errorf("database %s takes no writes: it is read-only, or a standby", s.target)
+		err = fmt.Errorf("database %s takes no writes: it is read-only or a standby", s.target)
 	}
 	return err
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// readTests reads the test traffic that comes next, by its index.
+// readTests selects the next events of test traffic by their index.
 const readTests = `SELECT id, octet_length(payload)::bigint FROM webhook_events
 	WHERE source = ` + prune.TestSource + ` ORDER BY id LIMIT $1`
 
@@ -22,10 +22,10 @@ var moveTests = `WITH gone AS (DELETE FROM webhook_events
 		SELECT gone.*, $2 FROM gone RETURNING 1)
 	SELECT count(*) FROM moved`
 
-// PurgeTests implements hookgate.Purger, in one transaction of four round trips. Like Prune it
-// touches no row that Apply locks; one process at a time removes.
+// PurgeTests implements hookgate.Purger in one transaction of four round trips. Like Prune it
+// touches no row that Apply locks, and one process at a time removes.
 func (s *Store) PurgeTests(ctx context.Context, limit int) (hookgate.Pruned, error) {
-	s.pruning.Lock() // or retention in this process would find the totals locked, and rest
+	s.pruning.Lock() // otherwise retention in this process would find the totals locked and rest
 	defer s.pruning.Unlock()
 	t := &testRemoval{Tests: prune.NewTests(limit)}
 	if err := s.tx(ctx, t.reads(), t.writes, t.check); err != nil {
@@ -37,12 +37,13 @@ func (s *Store) PurgeTests(ctx context.Context, limit int) (hookgate.Pruned, err
 // testRemoval is one call of PurgeTests.
 type testRemoval struct {
 	*prune.Tests
-	// counted says that the row of webhook_removals is there, full that no more events are taken.
+	// counted reports that webhook_removals has its row. full reports that the step takes no more
+	// events.
 	counted, full bool
 	moved         int64
 }
 
-// reads returns what locks the totals, and then reads the events.
+// reads returns the statements that lock the totals and read the events.
 func (t *testRemoval) reads() []statement {
 	return []statement{
 		{sql: sqlstore.RemovalsQuery + " FOR UPDATE", row: func(row) error { t.counted = true; return nil }},
@@ -65,7 +66,7 @@ func (t *testRemoval) writes() ([]statement, error) {
 		ids.Int(id)
 	}
 	return []statement{
-		// The latch is undone by whatever undoes the transaction.
+		// This row lets the triggers accept removals. Undoing the transaction removes it too.
 		{sql: "INSERT INTO webhook_retention VALUES ('test traffic')"},
 		{sql: moveTests, args: append(ids.args(), argInt(time.Now().UnixMicro())),
 			row: func(r row) error {
@@ -81,7 +82,7 @@ func (t *testRemoval) writes() ([]statement, error) {
 	}, nil
 }
 
-// check keeps the transaction from being committed unless it moved the events that it read.
+// check prevents the commit unless the transaction moved exactly the events that it read.
 func (t *testRemoval) check() ([]statement, error) {
 	return nil, prune.CheckRows(moveTests, t.moved, t.Events)
 }

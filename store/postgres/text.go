@@ -9,10 +9,10 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// storable reports whether PostgreSQL can hold s as text.
+// storable reports whether PostgreSQL can store s as text.
 func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
-// clean replaces what PostgreSQL cannot hold as text by U+FFFD.
+// clean replaces the parts of s that PostgreSQL cannot store as text with U+FFFD.
 func clean(s string) string {
 	if storable(s) {
 		return s
@@ -20,13 +20,13 @@ func clean(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// cleanItem cleans what only describes an item, so that it fails no batch. The identity and the
-// ordering key of an event are more than that, and PostgreSQL rejects them; but then it comes as a
-// dead letter, and that must be kept.
+// cleanItem cleans the descriptive fields of an item, so that they cannot make a batch fail.
+// PostgreSQL rejects an event if its identity or ordering key cannot be stored. A dead letter must
+// be kept, so its identity and key are cleaned too.
 func cleanItem(it *entry.Item) {
 	it.Reason, it.Worker, it.LastError = clean(it.Reason), clean(it.Worker), clean(it.LastError)
 	if !storable(it.RemoteAddr) {
-		d := *it.Request // the record is the caller's
+		d := *it.Request // the record belongs to the caller
 		d.RemoteAddr = clean(d.RemoteAddr)
 		it.Request = &d
 	}
@@ -47,15 +47,14 @@ func cleanIdentity(it *entry.Item) {
 	it.Request, it.Key = &d, audit.IdentityKey(d.Identity)
 }
 
-// afterPrefix returns the first text behind all that begin with p, which is text itself, or "" if
-// there is none. PostgreSQL compares bytes, and the order of the bytes of UTF-8 is that of the
-// characters.
+// afterPrefix returns the first valid text that sorts after all texts with the prefix p, or "" if
+// there is none. PostgreSQL compares bytes, and in UTF-8 bytes sort like characters.
 func afterPrefix(p string) string {
 	for p != "" {
 		last, size := utf8.DecodeLastRuneInString(p)
 		p = p[:len(p)-size]
 		switch {
-		case last == 0xD7FF: // what follows is for UTF-16 alone
+		case last == 0xD7FF: // the next code points are UTF-16 surrogates
 			return p + "\uE000"
 		case last < utf8.MaxRune:
 			return p + string(last+1)
@@ -64,7 +63,7 @@ func afterPrefix(p string) string {
 	return ""
 }
 
-// validPrefix returns the longest beginning of p that is text.
+// validPrefix returns the longest prefix of p that is valid text.
 func validPrefix(p string) string {
 	for i := 0; i < len(p); {
 		r, size := utf8.DecodeRuneInString(p[i:])

@@ -32,11 +32,11 @@ func hasState(err error, states ...string) bool {
 	return false
 }
 
-// transaction is one that is under way on a connection.
+// transaction is a transaction that runs on a connection.
 type transaction struct {
 	*Store
 	conn *pgconn.PgConn
-	// begin goes before the first statements.
+	// begin are the statements to send before the first ones.
 	begin []statement
 }
 
@@ -56,7 +56,7 @@ func (t *transaction) exchange(ctx context.Context, statements []statement) (tag
 	return exchange(ctx, t.conn, statements)
 }
 
-// commit runs statements and ends the transaction with them. After an error the outcome is unknown.
+// commit runs statements and commits with them. After an error the outcome is unknown.
 func (t *transaction) commit(ctx context.Context, statements ...statement) error {
 	if t.failCommit != nil {
 		if err := t.failCommit(false); err != nil {
@@ -65,7 +65,7 @@ func (t *transaction) commit(ctx context.Context, statements ...statement) error
 	}
 	tag, err := t.exchange(ctx, append(statements, statement{sql: "COMMIT"}))
 	if err == nil && tag != "COMMIT" {
-		err = fmt.Errorf("the commit was answered with %s", tag)
+		err = fmt.Errorf("the server answered the commit with %s", tag)
 	}
 	if cancelled := cancelledWait(t.conn); err == nil {
 		err = cancelled
@@ -73,7 +73,7 @@ func (t *transaction) commit(ctx context.Context, statements ...statement) error
 	return rejection(err)
 }
 
-// transact runs f with a durable transaction, which f must commit.
+// transact runs f with a durable transaction. f must commit it.
 func (s *Store) transact(ctx context.Context, begin []statement, f func(context.Context,
 	*transaction) error) error {
 	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
@@ -88,21 +88,21 @@ func (s *Store) transact(ctx context.Context, begin []statement, f func(context.
 	})
 }
 
-// note remembers why the last write failed, for Ping.
+// note remembers the error of a write for Ping.
 func (s *Store) note(err error) {
 	switch {
 	case err == nil:
 		s.lastErr.Store(nil)
-	case errors.Is(err, hookgate.ErrFenced), errors.Is(err, hookgate.ErrRejected), // the store is well
-		errors.Is(err, context.Canceled): // and the caller has gone
+	case errors.Is(err, hookgate.ErrFenced), errors.Is(err, hookgate.ErrRejected), // these errors do not concern the store
+		errors.Is(err, context.Canceled): // the caller is gone
 	default:
 		s.lastErr.Store(&err)
 	}
 }
 
-// tx runs a durable transaction in round trips: the first begins it and runs the statements of
-// first, each other one runs those that a function of rest returns, and the last of these commits.
-// An error of the last leaves the outcome unknown.
+// tx runs a durable transaction. The first round trip begins it and runs the statements of first.
+// Each function of rest returns the statements of one more round trip; the last one commits. After
+// an error of the last round trip the outcome is unknown.
 func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]statement,
 	error)) error {
 	err := s.transact(ctx, s.begin, func(ctx context.Context,
@@ -133,8 +133,8 @@ func (t *transaction) steps(ctx context.Context, first []statement, rest ...func
 	return nil
 }
 
-// rollBack makes a connection fit for the next transaction. If it cannot, the pool gives the
-// connection up.
+// rollBack makes a connection ready for the next transaction. If that fails, the pool drops the
+// connection.
 func (s *Store) rollBack(ctx context.Context, conn *pgconn.PgConn) {
 	if conn.IsClosed() || conn.TxStatus() == 'I' {
 		return
@@ -144,16 +144,16 @@ func (s *Store) rollBack(ctx context.Context, conn *pgconn.PgConn) {
 	_, _ = exchange(ctx, conn, []statement{{sql: "ROLLBACK"}})
 }
 
-// rejection makes an ErrRejected of the errors that are about what was to be stored and not about
-// the state of the store: data, constraints and limits of the program. A row of this id that is
-// there already says that the counter is behind, as after a restore of only a part: then nothing is
-// wrong with the event, and a person must mend it.
+// rejection wraps an error in ErrRejected if the error concerns the data to store rather than the
+// state of the store: data, constraints, and program limits. There is one exception: if the new id
+// already exists, webhook_log is behind, for example after a partial restore. Then the event is not
+// at fault, and a person must repair the store.
 func rejection(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && len(refused.Code) == 5 {
 		if refused.Code == uniqueViolation && strings.HasPrefix(refused.ConstraintName, "webhook_") &&
 			strings.HasSuffix(refused.ConstraintName, "_pkey") {
-			return fmt.Errorf("webhook_log is behind what is stored; set its last_id to the greatest id: %w",
+			return fmt.Errorf("webhook_log is behind the stored rows; set its last_id to the greatest id: %w",
 				err)
 		}
 		switch refused.Code[:2] {

@@ -12,15 +12,15 @@ import (
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
-// Audit is what Verify found.
+// Audit is the result of Verify.
 type Audit = audit.Audit
 
-// Break says where and how the store differs from its audit chain.
+// Break reports where and how the store differs from its audit chain.
 type Break = audit.Break
 
 // Verify audits the store in a schema of the database at url (see audit.Run). It reads everything
-// once, in one snapshot, and page by page; gates may run meanwhile. An error means that it could
-// not be done. progress, if not nil, is called now and then.
+// once, in one snapshot, page by page. Gates may run meanwhile. An error means that Verify could
+// not finish. If progress is not nil, Verify calls it from time to time.
 func Verify(ctx context.Context, url, schema string, progress func(Audit)) (found Audit,
 	err error) {
 	config, err := parseURL(url)
@@ -49,8 +49,8 @@ func verify(ctx context.Context, config *pgx.ConnConfig, schema string,
 		return found, err
 	}
 	conn := session.PgConn()
-	// Each page is short, and however the database bounds statements and transactions, the snapshot
-	// must last.
+	// Each page is short, but the snapshot must last longer than the time-outs of the database may
+	// allow.
 	if _, err := exchange(ctx, conn, []statement{
 		{sql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
 		{sql: `SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', $1, true),
@@ -74,8 +74,8 @@ func newAuditSource(ctx context.Context, conn *pgconn.PgConn, hasLog bool) *sqls
 	}, hasLog, "''::bytea")
 }
 
-// logVersion is the migration that made the log. A store of an earlier release has none.
+// logVersion is the migration that created the log. A store of an earlier release has none.
 const logVersion = 10
 
-// auditTimeout bounds the reading of one page, and the counting of dead letters.
+// auditTimeout bounds the read of one page and the count of dead letters.
 const auditTimeout = 5 * time.Minute

@@ -1,8 +1,8 @@
-// Package retention removes from a store what is older than it is to be kept.
+// Package retention removes old rows from a store.
 //
-// One loop takes small steps. Each is a transaction of a few milliseconds, and after it the loop
-// pauses for so much longer that it has no more than its share of the store's time: whoever stores
-// events waits for a step now and then, and never for the whole.
+// One loop takes small steps. Each step is a transaction of a few milliseconds. The pause after it
+// is long enough that the loop uses no more than its share of the store's time. So calls that store
+// events wait for one step now and then, but never for a whole removal.
 //
 //	  ┌────────── more to remove: pause by the share ◄───┐
 //	  ▼                                                  │
@@ -10,7 +10,7 @@
 //	  ▲  └──── another process is at it: rest ───────────┤
 //	  └─────── failed: back off, the same step again ◄───┘
 //
-// What may go and what must stay is the store's to decide (see Store): dead letters always stay.
+// The store decides what can be removed (see Store). It keeps all dead letters.
 package retention
 
 import (
@@ -24,40 +24,42 @@ import (
 
 // Store is what retention needs of a store.
 type Store interface {
-	// Prune removes, in one transaction, what is older than the cutoffs, oldest first: about limit
-	// rows at most, unless a single link of the audit chain has more. It keeps every dead letter, with
-	// the link that holds it. An error leaves the outcome unknown; to call it again is harmless.
+	// Prune removes rows older than the cutoffs in one transaction, oldest first. It removes about
+	// limit rows, or more if a single link of the audit chain has more. It keeps every dead letter,
+	// with the link that contains it. After an error the outcome is unknown; the call can be
+	// repeated.
 	Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error)
 }
 
-// Metrics is told what each step did. Its methods are called by one goroutine.
+// Metrics receives the result of each step. One goroutine calls its methods.
 type Metrics interface {
-	// Pruned counts a step that was done.
+	// Pruned counts a successful step.
 	Pruned(p hookgate.Pruned, took time.Duration)
-	// PruneFailed counts one that failed.
+	// PruneFailed counts a failed step.
 	PruneFailed()
 }
 
-// Config of the loop. Zero fields take their defaults.
+// Config configures the loop. Zero fields have their defaults.
 type Config struct {
-	// Events is how long bodies are kept; 0 is for ever. Trail is how long their lineage is; 0 is for
-	// ever, else it is not shorter than Events.
+	// Events is how long bodies are kept, and Trail how long their lineage is; 0 means for ever.
+	// Trail is at least as long as Events.
 	Events, Trail time.Duration
-	// Share is the part of the store's time that removal may take, above 0 and below 1; default 0.1.
+	// Share is the largest part of the store's time that removal may use, between 0 and 1; default
+	// 0.1.
 	Share float64
-	// StepTarget is the time that a step should take at most; default 10 ms, for a store in which
-	// nobody can store meanwhile. Steps adapt to it.
+	// StepTarget is the longest time that a step should take; default 10 ms, for a store that can
+	// store nothing meanwhile. Steps adapt to it.
 	StepTarget time.Duration
 	// StepTimeout bounds a step; default 30 s.
 	StepTimeout time.Duration
-	// RestMax bounds the rest when there is nothing to remove; default 1 min. It is shorter if what is
-	// kept is.
+	// RestMax bounds the pause when there is nothing to remove; default 1 min. The pause is shorter
+	// if Events or Trail are short.
 	RestMax time.Duration
-	// BackoffMin and BackoffMax bound the pauses after failures, which double and vary at random by
-	// half; default 1 s and 1 min.
+	// BackoffMin and BackoffMax bound the pauses after failures; default 1 s and 1 min. The pauses
+	// double, and vary at random by half.
 	BackoffMin, BackoffMax time.Duration
-	// Paused reports whether the store must be left alone for now; nil: it never must. A step that is
-	// under way is seen through.
+	// Paused reports whether the loop must not use the store now; nil means never. A step that has
+	// begun is finished.
 	Paused func() bool
 	Logger *slog.Logger
 }
@@ -80,8 +82,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Run removes what is old until ctx ends; a step that is under way then is seen through. It returns
-// at once if events are kept for ever.
+// Run removes old rows until ctx ends. It finishes a step that has begun. It returns at once if
+// events are kept for ever.
 func Run(ctx context.Context, c Config, s Store, m Metrics) {
 	if c.Events <= 0 {
 		return
@@ -96,34 +98,33 @@ func Run(ctx context.Context, c Config, s Store, m Metrics) {
 }
 
 const (
-	// firstStep, leastStep and mostStep are rows that a step may remove: at the start, at least and at
-	// most. Below the least the time goes into the commit.
+	// firstStep, leastStep and mostStep are numbers of rows: in the first step, at least, and at
+	// most. A step smaller than leastStep would spend most of its time in the commit.
 	firstStep, leastStep, mostStep = 128, 64, 4096
-	// leastPause lets those that wait for the store have it between two steps, however short these
-	// are.
+	// leastPause gives waiting calls a chance between two steps, even if the steps are very short.
 	leastPause = 10 * time.Millisecond
-	// pausePoll is how often Paused is asked while it says so.
+	// pausePoll is how often the loop calls Paused while it returns true.
 	pausePoll = time.Second
-	// restsPerTime is how often what is old is looked for within the time that it is kept.
+	// restsPerTime is how often the loop checks for old rows within the time that rows are kept.
 	restsPerTime = 20
 )
 
-// loop is the state of Run. It is for one goroutine.
+// loop is the state of Run. Only one goroutine uses it.
 type loop struct {
 	Config
 	store   Store
 	metrics Metrics
 	limit   int
-	// failures is the number of steps that failed in a row.
+	// failures is the number of failed steps in a row.
 	failures int
 }
 
-// step removes some of what is old and returns the pause after it.
+// step removes some old rows and returns the pause after it.
 func (l *loop) step(ctx context.Context) time.Duration {
 	if l.Paused != nil && l.Paused() {
 		return pausePoll
 	}
-	// The end of ctx does not cut a step off: it would only make its outcome unknown.
+	// The end of ctx does not interrupt a step, because its outcome would be unknown.
 	working, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.StepTimeout)
 	defer cancel()
 	start := time.Now()
@@ -147,7 +148,7 @@ func (l *loop) step(ctx context.Context) time.Duration {
 	return l.paused(took)
 }
 
-// cutoffs are those of the moment.
+// cutoffs returns the cutoffs at this moment.
 func (l *loop) cutoffs(now time.Time) hookgate.Cutoffs {
 	c := hookgate.Cutoffs{Events: now.Add(-l.Events)}
 	if l.Trail > 0 {
@@ -156,19 +157,18 @@ func (l *loop) cutoffs(now time.Time) hookgate.Cutoffs {
 	return c
 }
 
-// paused is how long to pause after a step that took so long, so that steps have no more than their
-// share.
+// paused returns the pause after a step, so that steps use no more than their share.
 func (l *loop) paused(took time.Duration) time.Duration {
 	return max(leastPause, time.Duration(float64(took)*(1-l.Share)/l.Share))
 }
 
-// rest is how long to wait when nothing is old enough.
+// rest returns the pause when nothing is old enough.
 func (l *loop) rest() time.Duration {
 	return max(leastPause, min(l.RestMax, l.Events/restsPerTime))
 }
 
-// adapt fits the size of the next step to the time that the last one took: steps that are too long
-// shrink by half, others grow by a quarter.
+// adapt sets the size of the next step by the time of the last one: a step that took too long
+// shrinks by half, others grow by a quarter.
 func (l *loop) adapt(took time.Duration) {
 	if took > l.StepTarget {
 		l.limit = max(leastStep, l.limit/2)
@@ -177,8 +177,8 @@ func (l *loop) adapt(took time.Duration) {
 	}
 }
 
-// failed notes a failure and returns the pause after it. Of failures in a row the log has the
-// first, and the last that is followed by success.
+// failed counts a failure and returns the pause after it. For failures in a row the log has one
+// line at the first, and one when a step succeeds again.
 func (l *loop) failed(err error) time.Duration {
 	l.metrics.PruneFailed()
 	if l.failures++; l.failures == 1 {
@@ -186,6 +186,6 @@ func (l *loop) failed(err error) time.Duration {
 	} else {
 		l.Logger.Debug("retention still fails", "failures", l.failures, "error", err)
 	}
-	l.limit = max(leastStep, l.limit/2) // it may have been too much for its time
+	l.limit = max(leastStep, l.limit/2) // the step may have been too large for its time
 	return backoff.Policy{Min: l.BackoffMin, Max: l.BackoffMax}.Pause(l.failures)
 }

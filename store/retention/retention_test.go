@@ -17,8 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script is a store whose steps do what a test says, in fake time, and notes when and how it was
-// called.
+// script is a store whose steps a test scripts in fake time. It records when and how it was called.
 type script struct {
 	prune func(n int, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error)
 	calls []call
@@ -35,7 +34,7 @@ func (s *script) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookga
 	return s.prune(len(s.calls), c, limit)
 }
 
-// tally is what the metrics were told.
+// tally records the calls of Metrics.
 type tally struct {
 	events          int64
 	took            time.Duration
@@ -59,8 +58,8 @@ func runFor(t *testing.T, d time.Duration, c Config, s *script) *tally {
 	return m
 }
 
-// TestShare: however much there is to remove and however long a step takes, removal has its share
-// of the time and no more, and steps come to take about what they should.
+// TestShare: removal uses its share of the time and no more, however much there is to remove and
+// however long a step takes. Steps come to take about StepTarget.
 func TestShare(t *testing.T) {
 	for name, perRow := range map[string]time.Duration{"fast": 5 * time.Microsecond,
 		"slow": 100 * time.Microsecond} {
@@ -116,7 +115,7 @@ func TestCutoffs(t *testing.T) {
 	}
 }
 
-// TestPaused: while the store must be left alone nothing is removed; soon after, removal goes on.
+// TestPaused: the loop removes nothing while Paused returns true, and continues soon after.
 func TestPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned,
@@ -132,14 +131,14 @@ func TestPaused(t *testing.T) {
 	})
 }
 
-// TestKeepForEver: without a time nothing is looked at.
+// TestKeepForEver: without a time the loop never calls the store.
 func TestKeepForEver(t *testing.T) {
 	s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned, error) { panic("pruned") }}
 	Run(t.Context(), Config{Trail: time.Hour}, s, &tally{})
 }
 
-// TestStoreAway: a store that fails for an hour is asked ever more rarely, makes two lines of log,
-// and is pruned again soon after it is back.
+// TestStoreAway: the loop calls a store that fails for an hour at growing intervals, writes two log
+// lines, and prunes it again soon after it is back.
 func TestStoreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		back := time.Now().Add(time.Hour)
@@ -165,7 +164,7 @@ func TestStoreAway(t *testing.T) {
 	})
 }
 
-// TestBusy: while another process is at it this one only looks now and then.
+// TestBusy: while another process removes, this one only checks from time to time.
 func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned,
@@ -178,7 +177,7 @@ func TestBusy(t *testing.T) {
 	})
 }
 
-// TestEndsWhileRemoving: the end is not held up by the pauses, and cuts no step off.
+// TestEndsWhileRemoving: the end does not wait for a pause and interrupts no step.
 func TestEndsWhileRemoving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
