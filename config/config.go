@@ -1,6 +1,8 @@
-// Package config reads the configuration of a gate: hookgate.yaml, the environment and flags, in
-// rising precedence. docs/reference/configuration.md describes every setting; a test compares the
-// two.
+// Package config turns the configuration file, the environment and flags into the options of a
+// gate. docs/reference/configuration.md describes every setting; a test compares the two.
+//
+// A setting is a field of gate.Options or Config with a tag "setting". To add one, add the field,
+// its default in gate.DefaultOptions, its check in gate.Options.Check, and its row in the document.
 package config
 
 import (
@@ -26,23 +28,24 @@ import (
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// Config is what can be configured: the options of the gate, and what concerns the commands alone.
+// Config is the options of the gate, and the settings of commands.
 type Config struct {
 	gate.Options `setting:",squash"`
 
+	// LogLevel is debug, info, warn or error.
 	LogLevel string          `setting:"log_level"`
 	Rollback RollbackOptions `setting:"rollback"`
 
-	// Unused are settings that were made although this kind of queue does not use them.
+	// Unused are settings that are set but have no effect, because Redis is not the queue.
 	Unused []string `setting:"-"`
 }
 
-// Default returns the configuration of a gate of which nothing is set.
+// Default returns the configuration if nothing is set.
 func Default() Config {
 	return Config{Options: gate.DefaultOptions(), LogLevel: "info", Rollback: defaultRollback}
 }
 
-// redisOnly returns the paths of the settings that have an effect with Redis as the queue alone.
+// redisOnly returns the paths of the settings that have an effect only if Redis is the queue.
 func redisOnly(t reflect.Type, prefix string) []string {
 	var paths []string
 	for f := range t.Fields() {
@@ -59,8 +62,10 @@ func redisOnly(t reflect.Type, prefix string) []string {
 	return paths
 }
 
-// Load puts together the defaults, the file, the environment (entries as os.Environ gives
-// them) and the flags, each over the one before. An unknown setting is an error that names it.
+// Load returns the configuration. In rising precedence a setting comes from the defaults, the file,
+// the environment and flags. environ has the form of os.Environ. flags has values by the path of
+// their setting, and the path of the file as "config". The file is the one in flags, else the one
+// in HOOKGATE_CONFIG, else hookgate.yaml if it exists. An error names the setting.
 func Load(environ []string, flags map[string]any) (Config, error) {
 	env, configFile, err := readEnvironment(environ)
 	if err != nil {
@@ -98,7 +103,7 @@ func Load(environ []string, flags map[string]any) (Config, error) {
 	return c, nil
 }
 
-// decode lays the settings over the defaults and checks them.
+// decode applies the settings to the defaults and checks the result.
 func decode(k *koanf.Koanf) (Config, error) {
 	c := Default()
 	for _, path := range slices.Sorted(maps.Keys(removedSettings)) {
@@ -137,32 +142,33 @@ func decode(k *koanf.Koanf) (Config, error) {
 	return c, c.check()
 }
 
-// singleTexts keeps lists and maps out of settings that are one text, whose value an error of the
-// decoder would show.
+// singleTexts rejects a list or a map for a setting that takes one text. The decoder's own error
+// would show the value, which may be a secret.
 func singleTexts(from, to reflect.Type, value any) (any, error) {
 	if to.Kind() == reflect.String && (from.Kind() == reflect.Slice || from.Kind() == reflect.Map) {
-		return nil, errors.New("it takes one text, and no list or map")
+		return nil, errors.New("must be one text, not a list or a map")
 	}
 	return value, nil
 }
 
-// strictNumbers keeps numbers without a unit out of settings that need one: "30" is not 30 seconds.
+// strictNumbers rejects a duration without a unit, and values that the decoder would turn into or
+// out of a boolean.
 func strictNumbers(from, to reflect.Type, value any) (any, error) {
 	if to == reflect.TypeFor[time.Duration]() && from.Kind() != reflect.String && value != 0 {
 		return nil, fmt.Errorf("%v has no unit: write it like 500ms, 30s or 2m", value)
 	}
 	if to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && value != "true" &&
 		value != "false" {
-		return nil, fmt.Errorf("%v is neither true nor false", value)
+		return nil, fmt.Errorf("%v must be true or false", value)
 	}
 	if from.Kind() == reflect.Bool && to.Kind() != reflect.Bool {
-		return nil, fmt.Errorf("%v is not the kind of value that is wanted here", value)
+		return nil, fmt.Errorf("%v is a boolean, and the setting takes another kind of value", value)
 	}
 	return value, nil
 }
 
-// wholeSecrets takes a text that stands where a list of secrets may stand for one of them. A number
-// is no secret: YAML writes 0123 and 1e5 in its own way.
+// wholeSecrets takes one text for a list of one secret. It rejects numbers, because YAML changes
+// some, such as 0123 and 1e5.
 func wholeSecrets(_, to reflect.Type, value any) (any, error) {
 	if to != reflect.TypeFor[gate.Secrets]() {
 		return value, nil
@@ -170,8 +176,9 @@ func wholeSecrets(_, to reflect.Type, value any) (any, error) {
 	switch v := value.(type) {
 	case string:
 		if n := secret.OldList(v); n > 0 && !strings.HasPrefix(v, secret.Exact) {
-			return nil, fmt.Errorf("holds a comma, where earlier releases cut it into %d secrets: write a list,"+
-				" [env:ONE, env:TWO], or put %s before it if it is one secret", n, secret.Exact)
+			return nil, fmt.Errorf("has a comma, at which earlier versions split it into %d secrets:"+
+				" write a list"+
+				" like [env:ONE, env:TWO], or put %s before it if it is one secret", n, secret.Exact)
 		}
 		return []string{v}, nil
 	case []any:
@@ -182,12 +189,12 @@ func wholeSecrets(_, to reflect.Type, value any) (any, error) {
 		}
 	case []string:
 	default:
-		return nil, errors.New("it is neither a text nor a list of texts: put it in quotation marks")
+		return nil, errors.New("must be a text or a list of texts: put it in quotation marks")
 	}
 	return value, nil
 }
 
-// settingPaths returns the paths of all settings that are a single value or a list.
+// settingPaths returns the paths of all settings, except those of sources.
 func settingPaths(t reflect.Type, prefix string) []string {
 	var paths []string
 	for f := range t.Fields() {
@@ -207,7 +214,7 @@ func settingPaths(t reflect.Type, prefix string) []string {
 	return paths
 }
 
-// check finds settings that cannot work, or not together.
+// check returns an error for settings that cannot work, or contradict each other.
 func (c Config) check() error {
 	if c.Listen == "" {
 		return errors.New("listen is empty: set it to an address such as 127.0.0.1:8080")
@@ -216,13 +223,13 @@ func (c Config) check() error {
 		return err
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
-		return fmt.Errorf("log_level %q is not one of debug, info, warn, error", c.LogLevel)
+		return fmt.Errorf("log_level is %q; it must be debug, info, warn or error", c.LogLevel)
 	}
 	return c.Options.Check()
 }
 
-// OwnURL is the base URL of a gate with this configuration at a listener's address, as its own
-// machine reaches it.
+// OwnURL returns the base URL of a listener of this gate at an address, as seen from its own
+// machine.
 func (c Config) OwnURL(address string) string {
 	scheme := "http"
 	if c.TLS.CertFile != "" {

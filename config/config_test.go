@@ -20,7 +20,8 @@ import (
 	"github.com/hookgate/hookgate/ingest"
 )
 
-// TestPrecedence: a flag wins over the environment, that over the file, that over the default.
+// TestPrecedence: a flag overrides the environment, which overrides the file, which overrides the
+// default.
 func TestPrecedence(t *testing.T) {
 	file := writeConfig(t, `
 listen: 127.0.0.1:1
@@ -54,7 +55,7 @@ sources:
 	}
 }
 
-// TestPlacesSetting: lists of places keep their composites, and text with commas in it.
+// TestPlacesSetting: a list of places keeps its composites, and commas inside a place.
 func TestPlacesSetting(t *testing.T) {
 	file := writeConfig(t, `sources: {a: {kind: none, ordering_key: [json:k], event_type: "json:a,const:b",
   message_id: [[json:envelope, "const:a,b"], sha256:body-without:x+y]}}`)
@@ -73,7 +74,7 @@ func TestPlacesSetting(t *testing.T) {
 	}
 }
 
-// TestBadSettings: each is refused with a message that names it.
+// TestBadSettings: the error for each setting names it.
 func TestBadSettings(t *testing.T) {
 	for _, test := range []struct{ file, env, names string }{
 		{"worker: {cuont: 3}", "", "cuont"},
@@ -134,8 +135,10 @@ func TestBadSettings(t *testing.T) {
 		{"canary: {upstream: 'http://old', plan: ['5:many']}", "", "5:many"},
 		{"canary: {upstream: 'http://old'}", "HOOKGATE_CANARY_PLAN=5:1h,100:x", "100:x"},
 		{"canary: {upstream: 'http://old', require_evidence: true}", "", "evidence.public_keys"},
-		{"canary: {upstream: 'http://old', require_evidence: true, percent: 5}\nevidence: {public_keys: [a]}", "", "canary.percent"},
-		{"canary: {upstream: 'http://old'}\nhttp: {max_body_memory: 32MiB}\nsources: {a: {kind: github, secrets: [x], max_body: 9MiB}}", "", "http.max_body_memory"},
+		{"canary: {upstream: 'http://old', require_evidence: true, percent: 5}\nevidence:" +
+			" {public_keys: [a]}", "", "canary.percent"},
+		{"canary: {upstream: 'http://old'}\nhttp: {max_body_memory: 32MiB}\nsources: {a: {kind:" +
+			" github, secrets: [x], max_body: 9MiB}}", "", "http.max_body_memory"},
 		{"release: {triggers: {p95: {action: explode}}}", "", "release.triggers.p95.action"},
 		{"release: {triggers: {redis: {action: rollback}}}", "", "release.rollback_command"},
 		{"release: {triggers: {redis: {action: canary_back}}}", "", "no canary"},
@@ -221,8 +224,7 @@ func TestRemovedSettings(t *testing.T) {
 	}
 }
 
-// TestQueueKindSetting: Redis is the queue if it has an address, or else the store takes the
-// webhooks.
+// TestQueueKindSetting: Redis is the queue if it has a URL; otherwise the store is.
 func TestQueueKindSetting(t *testing.T) {
 	for _, test := range []struct {
 		env  []string
@@ -240,12 +242,13 @@ func TestQueueKindSetting(t *testing.T) {
 	}
 }
 
-// TestCanaryPlanSetting: a plan is written as a list of steps, as a list of texts, or as one text.
+// TestCanaryPlanSetting: a plan can be a list of steps, a list of texts, or one text.
 func TestCanaryPlanSetting(t *testing.T) {
 	want := gate.CanaryPlan{{Percent: 10, For: 30 * time.Minute}, {Percent: 50, For: time.Hour},
 		{Percent: 100}}
 	for _, test := range []struct{ file, env string }{
-		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 10, for: 30m}, {percent: 50, for: 1h}, {percent: 100}]}", ""},
+		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 10, for: 30m}," +
+			" {percent: 50, for: 1h}, {percent: 100}]}", ""},
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: ['10:30m', '50:1h', '100']}", ""},
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: '10:30m,50:1h,100'}", ""},
 		{"admin: {listen: ':9'}\ncanary: {upstream: 'http://old', plan: [{percent: 1}]}",
@@ -258,8 +261,8 @@ func TestCanaryPlanSetting(t *testing.T) {
 	}
 }
 
-// TestSecretSettings: in no place is one secret cut into several. Where an earlier release made a
-// list of a text, the start says how to write what is meant, and never shows the text.
+// TestSecretSettings: no form of a setting splits one secret into several. For a text that an
+// earlier version split, the error says what to write, and does not show the text.
 func TestSecretSettings(t *testing.T) {
 	const list = "the-new-secret,the-old-secret"
 	for _, test := range []struct {
@@ -310,14 +313,14 @@ func TestSecretSettings(t *testing.T) {
 	}
 }
 
-// TestErrorsShowNoPassword: no setting that may hold a password is repeated by an error of the
-// start about it.
+// TestErrorsShowNoPassword: no error shows the value of a setting that may hold a password.
 func TestErrorsShowNoPassword(t *testing.T) {
 	const password = "hunter2"
 	for _, test := range []string{
 		"public_url: 'ftp://me:hunter2@example.com'",
 		"public_url: 'https://me:hunter2%@example.com'",
-		"sources: {s: {kind: github, secrets: [a-secret-of-mine], public_url: 'https://me:hunter2@example.com?x=y'}}",
+		"sources: {s: {kind: github, secrets: [a-secret-of-mine], public_url:" +
+			" 'https://me:hunter2@example.com?x=y'}}",
 		"canary: {upstream: 'http://me:hunter2@10.0.0.1'}",
 		"canary: {upstream: 'http://me:hunter2%@10.0.0.1'}",
 		"release: {alarm: {url: 'https://me:hunter2%@example.com', secret: whsec_AAAAAAAA}}",
@@ -336,8 +339,8 @@ func TestErrorsShowNoPassword(t *testing.T) {
 	}
 }
 
-// TestEverySettingIsDocumented: docs/reference/configuration.md names every setting, its environment variable
-// and its default, and no other. It marks the settings that have an effect with Redis alone.
+// TestEverySettingIsDocumented: docs/reference/configuration.md has every setting and no other. It
+// marks those that have an effect only with Redis.
 func TestEverySettingIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/reference/configuration.md")
 	if err != nil {
@@ -378,7 +381,7 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	}
 }
 
-// FuzzConfig: no text makes the configuration panic, and what is accepted is within its limits.
+// FuzzConfig: no file makes the decoder panic, and accepted values are within their limits.
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("listen: 127.0.0.1:8080\nworker: {count: 2}\n"))
 	f.Add([]byte("sources: {github: {kind: github, secrets: [env:X], ordering_key: a.b}}"))
@@ -416,7 +419,7 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// TestSourceSettings: what cannot work stops the start with the setting's name.
+// TestSourceSettings: the error for a setting of a source that cannot work names it.
 func TestSourceSettings(t *testing.T) {
 	t.Parallel()
 	for text, names := range map[string]string{
@@ -447,7 +450,8 @@ func TestSourceSettings(t *testing.T) {
 		"listen: 'localhost:1'\nsources: {x: {kind: none}}",
 		"listen: '[::1]:1'\nsources: {x: {kind: none}}",
 		"listen: 0.0.0.0:1\nallow_unauthenticated: true\nsources: {x: {kind: none}}",
-		"sources: {x: {kind: stripe, allow_ips: [192.0.2.1, '2001:db8::/32'], rate_limit: 0.5, success_status: 204, tolerance: 1h}}",
+		"sources: {x: {kind: stripe, allow_ips: [192.0.2.1, '2001:db8::/32'], rate_limit: 0.5," +
+			" success_status: 204, tolerance: 1h}}",
 	} {
 		if _, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err != nil {
 			t.Errorf("%s: %v", text, err)
@@ -455,7 +459,7 @@ func TestSourceSettings(t *testing.T) {
 	}
 }
 
-// TestAnswersAreDocumented: docs/reference/senders.md says for each preset what it answers.
+// TestAnswersAreDocumented: docs/reference/senders.md has the answer of each preset.
 func TestAnswersAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/reference/senders.md")
 	if err != nil {
@@ -487,7 +491,7 @@ func TestAnswersAreDocumented(t *testing.T) {
 	}
 }
 
-// TestSignaturePrefixes: a prefix is one text, commas and all, or a list of texts.
+// TestSignaturePrefixes: a prefix is one text, which may have commas, or a list of texts.
 func TestSignaturePrefixes(t *testing.T) {
 	for text, want := range map[string]admit.Prefixes{
 		`"v1,"`: {"v1,"}, `["v1=", "v2="]`: {"v1=", "v2="}, `["v1,", "v2,"]`: {"v1,", "v2,"},
@@ -500,8 +504,8 @@ func TestSignaturePrefixes(t *testing.T) {
 	}
 }
 
-// TestEverySenderIsDocumented: docs/reference/senders.md has a row for each kind, and the example of a sender
-// without a preset is a configuration.
+// TestEverySenderIsDocumented: docs/reference/senders.md has a row for each kind, and its examples
+// are valid configurations.
 func TestEverySenderIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/reference/senders.md")
 	if err != nil {

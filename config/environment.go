@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/release/rollback"
 )
 
-// Variables are the environment variables whose names do not follow from the settings, which are
-// their values.
+// Variables are additional environment variables, with the paths of their settings. Every other
+// setting has the variable that variableOf returns.
 var Variables = map[string]string{
 	"REDIS_URL":           "redis.url",
 	"DB_URL":              "database.url",
@@ -22,20 +22,19 @@ var Variables = map[string]string{
 }
 
 const (
-	// Prefix begins the name of each environment variable that is a setting.
+	// Prefix begins the names of the environment variables that are settings.
 	Prefix = "HOOKGATE_"
-	// TokenVariable is the environment variable with the token of whoever runs a command.
+	// TokenVariable is the environment variable with the token that a command sends.
 	TokenVariable = Prefix + "TOKEN"
 )
 
-// noSettings are variables that begin as settings do and are for others: for the commands that ask
-// a gate, and for a roll-back command, which may start a gate.
+// noSettings are variables with Prefix that are not settings. Commands use them. A roll-back
+// command gets some, and may start a gate.
 var noSettings = []string{TokenVariable, rollback.IDVariable, rollback.ReasonVariable,
 	rollback.FromVariable}
 
-// readEnvironment returns the settings that the environment makes, by path, and the configuration
-// file that it names. HOOKGATE_QUEUE_HIGH_WATER sets queue.high_water, and so on for each single
-// value.
+// readEnvironment returns the settings in the environment by path, and the configuration file that
+// it names.
 func readEnvironment(environ []string) (settings map[string]any, configFile string, err error) {
 	settings = map[string]any{}
 	secrets := secretVariables{}
@@ -51,7 +50,7 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 		path, known := paths[name]
 		switch {
 		case value == "" || slices.Contains(noSettings, name):
-		case secrets.take(name, value):
+		case secrets.add(name, value):
 		case name == Prefix+"CONFIG":
 			configFile = value
 		case known:
@@ -61,10 +60,11 @@ func readEnvironment(environ []string) (settings map[string]any, configFile stri
 				return nil, "", fmt.Errorf("%s (environment variable %s) was removed: %s", path, name,
 					removedSettings[path])
 			}
-			return nil, "", fmt.Errorf("environment variable %s is not a setting", name)
+			return nil, "", fmt.Errorf("environment variable %s is not a setting: correct its name or"+
+				" remove it", name)
 		}
 	}
-	return settings, configFile, secrets.add(settings)
+	return settings, configFile, secrets.addTo(settings)
 }
 
 // variableOf returns the environment variable of a setting.
@@ -84,8 +84,8 @@ func removedVariable(name string) (removed string) {
 	return removed
 }
 
-// isServiceLink reports whether Kubernetes or Docker set the variable for a service called
-// hookgate.
+// isServiceLink reports whether a variable is one of those that Kubernetes and Docker set for a
+// service called hookgate.
 func isServiceLink(name string) bool {
 	rest := strings.TrimPrefix(name, Prefix)
 	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") || strings.HasPrefix(rest, "SERVICE_") ||

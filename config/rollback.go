@@ -5,12 +5,17 @@ import (
 	"time"
 )
 
-// RollbackOptions say how hookgate rollback rolls this gate back. The gate itself does not use them.
+// RollbackOptions say how hookgate rollback rolls this gate back. The gate itself does not use
+// them.
 type RollbackOptions struct {
-	Command         []string      `setting:"command"`
-	ExpectedVersion string        `setting:"expected_version"`
-	CommandTimeout  time.Duration `setting:"command_timeout"`
-	Idempotent      bool          `setting:"idempotent"`
+	// Command is the program, with its arguments, that installs the previous version.
+	Command []string `setting:"command"`
+	// ExpectedVersion is the version that /api/health must report afterwards.
+	ExpectedVersion string `setting:"expected_version"`
+	// CommandTimeout is how long Command may take.
+	CommandTimeout time.Duration `setting:"command_timeout"`
+	// Idempotent says that Command may run again when its result is unknown.
+	Idempotent bool `setting:"idempotent"`
 }
 
 var defaultRollback = RollbackOptions{CommandTimeout: 5 * time.Minute}

@@ -7,11 +7,11 @@ import (
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// secretSettings are the lists of secrets that can be set by environment variables: each variable
-// holds one secret, and the one named …_NEXT a second one during a rotation.
+// secretSettings are the settings with secrets that have environment variables. A variable holds
+// one secret. The variable with _NEXT added to its name holds the second one during a rotation.
 var secretSettings = []struct {
 	path  string
-	names []string // of variables that mean the same
+	names []string // of equivalent variables
 }{
 	{"sources.default.bearer_keys", []string{"WEBHOOK_BEARER_KEY"}},
 	{"sources.default.secrets", []string{"WEBHOOK_HMAC_SECRET"}},
@@ -19,11 +19,11 @@ var secretSettings = []struct {
 	{"evidence_tokens", []string{"EVIDENCE_TOKEN", Prefix + "EVIDENCE_TOKENS"}},
 }
 
-// secretVariables are the values of the variables of secretSettings.
+// secretVariables are the values of the variables in secretSettings, by name.
 type secretVariables map[string]string
 
-// take keeps the value of a variable that holds a secret.
-func (v secretVariables) take(name, value string) bool {
+// add adds a variable and returns true if it holds a secret.
+func (v secretVariables) add(name, value string) bool {
 	first := strings.TrimSuffix(name, secret.NextOf(""))
 	for _, s := range secretSettings {
 		for _, n := range s.names {
@@ -36,8 +36,8 @@ func (v secretVariables) take(name, value string) bool {
 	return false
 }
 
-// add makes settings of the variables.
-func (v secretVariables) add(settings map[string]any) error {
+// addTo adds the settings of the variables.
+func (v secretVariables) addTo(settings map[string]any) error {
 	for _, s := range secretSettings {
 		var list []string
 		from := ""
@@ -47,10 +47,11 @@ func (v secretVariables) add(settings map[string]any) error {
 			case value == "" && next == "":
 				continue
 			case value == "":
-				return fmt.Errorf("environment variable %s is set and %s is not: put the one secret that is left into %s",
+				return fmt.Errorf("environment variable %s is set and %s is not: put the remaining secret"+
+					" into %s",
 					secret.NextOf(name), name, name)
 			case from != "":
-				return fmt.Errorf("environment variables %s and %s set the same: leave one of them out", from,
+				return fmt.Errorf("environment variables %s and %s set the same: remove one of them", from,
 					name)
 			}
 			from = name

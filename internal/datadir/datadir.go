@@ -1,3 +1,5 @@
+// Package datadir knows the files in the data directory of a gate: their names, the lock, the keys,
+// and what a process remembers for its next start.
 package datadir
 
 import (
@@ -17,46 +19,73 @@ import (
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// Dir is the folder that holds everything the gate must not lose.
+// Dir is the data directory:
 //
-//	store.db      events, lineage, dead letters, and the settings of the gate
-//	spool.db      what is acknowledged while the store or Redis is away
-//	queue.db      what an earlier release acknowledged and had not stored
-//	mode          the mode that Redis had when it was seen last
-//	store-mode    the mode that PostgreSQL had when it was seen last, without Redis
-//	canary        the canary that was in effect last, with Redis or PostgreSQL
-//	audit-failed  there while the last verification of the audit chain found a break
-//	keys/         bearer_key, hmac_secret, admin_token: those made on the first start
-//	evidence/     bundles that were handed in
-//	hookgate.lock who uses the folder now
+//	store.db              events, lineage, dead letters, mode and canary; without PostgreSQL
+//	spool.db              webhooks acknowledged while the store or Redis was away
+//	queue.db              webhooks that an earlier version acknowledged and did not store
+//	mode, store-mode      the last known mode of Redis, and of PostgreSQL without Redis
+//	canary                the last known canary
+//	audit-failed          exists while the last verification of the audit chain found a break
+//	keys/                 bearer_key, hmac_secret, admin_token, made by the first start
+//	evidence/             submitted evidence bundles
+//	undecodable-ID.bin    a spooled record that cannot be decoded
+//	guard-rollback        when the gate last started a roll-back
+//	release-rollback.log  output of that roll-back
+//	hookgate.lock         locked by the process that uses the folder
 type Dir string
 
-func (d Dir) QueueFile() string     { return filepath.Join(string(d), "queue.db") }
-func (d Dir) SpoolFile() string     { return filepath.Join(string(d), "spool.db") }
-func (d Dir) ModeFile() string      { return filepath.Join(string(d), "mode") }
-func (d Dir) StoreModeFile() string { return filepath.Join(string(d), "store-mode") }
-func (d Dir) CanaryFile() string    { return filepath.Join(string(d), "canary") }
-func (d Dir) StoreFile() string     { return filepath.Join(string(d), "store.db") }
-func (d Dir) AuditFile() string     { return filepath.Join(string(d), "audit-failed") }
-func (d Dir) EvidenceDir() string   { return filepath.Join(string(d), "evidence") }
-func (d Dir) KeyDir() string        { return filepath.Join(string(d), "keys") }
-func (d Dir) KeyFile(name string) string {
-	return filepath.Join(d.KeyDir(), name)
-}
+// QueueFile returns the path of queue.db.
+func (d Dir) QueueFile() string { return d.file("queue.db") }
 
-// Names of the keys.
+// SpoolFile returns the path of spool.db.
+func (d Dir) SpoolFile() string { return d.file("spool.db") }
+
+// StoreFile returns the path of store.db.
+func (d Dir) StoreFile() string { return d.file("store.db") }
+
+// ModeFile returns the path of the last known mode of Redis.
+func (d Dir) ModeFile() string { return d.file("mode") }
+
+// StoreModeFile returns the path of the last known mode of PostgreSQL.
+func (d Dir) StoreModeFile() string { return d.file("store-mode") }
+
+// CanaryFile returns the path of the last known canary.
+func (d Dir) CanaryFile() string { return d.file("canary") }
+
+// AuditFile returns the path of the mark that the audit chain is broken.
+func (d Dir) AuditFile() string { return d.file("audit-failed") }
+
+// EvidenceDir returns the folder of the evidence bundles.
+func (d Dir) EvidenceDir() string { return d.file("evidence") }
+
+// KeyDir returns the folder of the keys.
+func (d Dir) KeyDir() string { return d.file("keys") }
+
+// KeyFile returns the path of a key.
+func (d Dir) KeyFile(name string) string { return filepath.Join(d.KeyDir(), name) }
+
+// RollbackStamp returns the path of the time of the last roll-back that the gate started.
+func (d Dir) RollbackStamp() string { return d.file("guard-rollback") }
+
+// RollbackLog returns the path of the output of that roll-back.
+func (d Dir) RollbackLog() string { return d.file("release-rollback.log") }
+
+func (d Dir) file(name string) string { return filepath.Join(string(d), name) }
+
+// The names of the keys.
 const (
 	BearerKey  = "bearer_key"
 	HMACSecret = "hmac_secret"
 	AdminToken = "admin_token"
 )
 
-// Lock is held while a process uses the folder. The kernel drops it when the process ends,
-// however it ends.
+// Lock is the lock of a data directory. The kernel releases it when the process ends for any
+// reason.
 type Lock struct{ file *os.File }
 
-// lock creates the folder if need be and takes its lock. If another process has it, the error says
-// which.
+// Lock creates the folder if it does not exist, and locks it. If another process has the lock, the
+// error names the process.
 func (d Dir) Lock() (*Lock, error) {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
@@ -64,7 +93,7 @@ func (d Dir) Lock() (*Lock, error) {
 	if err := d.checkFiles(); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(string(d), "hookgate.lock")
+	path := d.file("hookgate.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
@@ -82,9 +111,9 @@ func (d Dir) Lock() (*Lock, error) {
 	return l, l.Note("starting")
 }
 
-// checkFiles refuses files and links of strangers where the gate keeps what it must not lose.
+// checkFiles returns an error if a file or link of the gate belongs to another user.
 func (d Dir) checkFiles() error {
-	paths := []string{filepath.Join(string(d), "hookgate.lock"), d.ModeFile(), d.StoreModeFile(),
+	paths := []string{d.file("hookgate.lock"), d.ModeFile(), d.StoreModeFile(),
 		d.CanaryFile(), d.EvidenceDir(), d.KeyDir()}
 	for _, db := range []string{d.QueueFile(), d.StoreFile(), d.SpoolFile()} {
 		paths = append(paths, db, db+"-wal", db+"-shm", db+"-journal")
@@ -97,10 +126,11 @@ func (d Dir) checkFiles() error {
 	return nil
 }
 
-// note writes who holds the lock into its file, for the error message of the next who wants it.
-func (l *Lock) Note(what string) error {
+// Note writes a description of this process into the lock file. It appears in the error of another
+// process that tries to lock the folder.
+func (l *Lock) Note(state string) error {
 	text := fmt.Sprintf("pid %d since %s, %s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339),
-		what)
+		state)
 	if err := l.file.Truncate(0); err != nil {
 		return fmt.Errorf("write lock file: %w", err)
 	}
@@ -110,10 +140,10 @@ func (l *Lock) Note(what string) error {
 	return nil
 }
 
-// Close gives the folder free.
+// Close releases the lock.
 func (l *Lock) Close() error { return l.file.Close() }
 
-// key returns the key with the given name, after making it if there is none.
+// Key returns the key with the given name. If there is none, it makes a random one.
 func (d Dir) Key(name string) (key string, made bool, err error) {
 	path := d.KeyFile(name)
 	key, err = d.ReadKey(name)
@@ -132,23 +162,24 @@ func (d Dir) Key(name string) (key string, made bool, err error) {
 	return key, true, nil
 }
 
-// mode returns the mode that was kept in a file, or the normal one if none was.
+// Mode returns the mode in a file, or control.ModeNormal if there is no file.
 func (d Dir) Mode(path string) (control.Mode, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return control.ModeNormal, nil
 	} else if err != nil {
-		return "", fmt.Errorf("read the mode that was seen last: %w", err)
+		return "", fmt.Errorf("read the last known mode: %w", err)
 	}
 	mode, err := control.ParseMode(strings.TrimSpace(string(text)))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w; delete it, and the mode is normal until Redis or PostgreSQL tells",
+		return "", fmt.Errorf("%s: %w; delete the file, and the mode is normal until Redis or"+
+			" PostgreSQL answers",
 			path, err)
 	}
 	return mode, nil
 }
 
-// keepMode keeps a mode in a file for the next start.
+// KeepMode writes a mode to a file for the next start.
 func (d Dir) KeepMode(path string, m control.Mode) error {
 	if kept, err := d.Mode(path); err == nil && kept == m {
 		if _, err := os.Stat(path); err == nil {
@@ -156,67 +187,68 @@ func (d Dir) KeepMode(path string, m control.Mode) error {
 		}
 	}
 	if err := WriteDurably(path, []byte(m+"\n")); err != nil {
-		return fmt.Errorf("keep mode %s for the next start: %w", m, err)
+		return fmt.Errorf("save the mode %s for the next start: %w", m, err)
 	}
 	return nil
 }
 
-// auditFailed reports whether the last verification of the audit chain, by this gate or a command,
+// AuditFailed reports whether the last verification of the audit chain, by the gate or a command,
 // found a break.
 func (d Dir) AuditFailed() bool {
 	_, err := os.Stat(d.AuditFile())
 	return err == nil
 }
 
-// keepAudit notes whether a verification found a break, for every process that uses the folder.
-// Without a folder there is none.
+// KeepAudit saves the result of a verification, for AuditFailed in every process. broken is the
+// break, or nil. Without a folder KeepAudit does nothing.
 func (d Dir) KeepAudit(broken error) error {
 	if _, err := os.Stat(string(d)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if broken == nil {
 		if err := os.Remove(d.AuditFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("note that the audit chain holds: %w", err)
+			return fmt.Errorf("remove the mark of a broken audit chain: %w", err)
 		}
 		return nil
 	}
 	text := time.Now().UTC().Format(time.RFC3339) + " " + broken.Error() + "\n"
 	if err := WriteDurably(d.AuditFile(), []byte(text)); err != nil {
-		return fmt.Errorf("note that the audit chain is broken: %w", err)
+		return fmt.Errorf("mark the audit chain as broken: %w", err)
 	}
 	return nil
 }
 
-// canary returns the canary that was kept, or the one that nobody has set.
+// Canary returns the last known canary, or the zero Canary if there is no file.
 func (d Dir) Canary() (control.Canary, error) {
 	text, err := os.ReadFile(d.CanaryFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return control.Canary{}, nil
 	} else if err != nil {
-		return control.Canary{}, fmt.Errorf("read the canary that was in effect last: %w", err)
+		return control.Canary{}, fmt.Errorf("read the last known canary: %w", err)
 	}
 	c, err := control.ParseCanary(strings.TrimSpace(string(text)))
 	if err != nil {
-		return c, fmt.Errorf("%s: %w; delete it, and Redis or PostgreSQL alone tells", d.CanaryFile(),
-			err)
+		return c, fmt.Errorf("%s: %w; delete the file, and the gate uses the canary in Redis or"+
+			" PostgreSQL",
+			d.CanaryFile(), err)
 	}
 	return c, nil
 }
 
-// keepCanary keeps a canary for the next start.
+// KeepCanary writes a canary for the next start.
 func (d Dir) KeepCanary(c control.Canary) error {
 	if kept, err := d.Canary(); err == nil && kept == c {
 		return nil
 	}
 	if err := WriteDurably(d.CanaryFile(), []byte(c.String()+"\n")); err != nil {
-		return fmt.Errorf("keep canary of %d percent for the next start: %w", c.Percent, err)
+		return fmt.Errorf("save the canary of %d percent for the next start: %w", c.Percent, err)
 	}
 	return nil
 }
 
-// WriteDurably writes a file that only its owner may read: under another name, fsync, rename, fsync
-// of the folder. After a power cut there is the whole file or none. What stands under the other
-// name is left over from a crash, or a link that must not be followed.
+// WriteDurably writes a file that only its owner may read. It writes PATH.new, calls fsync, renames
+// the file and calls fsync on the folder, so that after a power cut the file is complete or absent.
+// It first removes an existing PATH.new, which a crash left or which is a link of another user.
 func WriteDurably(path string, data []byte) error {
 	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -235,7 +267,7 @@ func WriteDurably(path string, data []byte) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// SyncDir makes the names in a folder durable.
+// SyncDir makes new and removed names in a folder durable.
 func SyncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -244,8 +276,8 @@ func SyncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// readKey reads the key with the given name. A key that somebody else has put there is refused: a
-// folder that others may write to is no reason to take theirs.
+// ReadKey returns the key with the given name. It rejects a key that belongs to another user, who
+// may have put it there.
 func (d Dir) ReadKey(name string) (string, error) {
 	path := d.KeyFile(name)
 	for _, p := range []string{d.KeyDir(), path} {
@@ -256,9 +288,8 @@ func (d Dir) ReadKey(name string) (string, error) {
 	return secret.ReadFile(path)
 }
 
-// checkOwner refuses a file, folder or link in the data directory that belongs to a stranger. Those
-// who may own it are this user, root, and the owner of the data directory, who could do anything
-// there.
+// checkOwner returns an error unless a file, folder or link belongs to this user, to root, or to
+// the owner of the data directory, who could replace it anyway.
 func (d Dir) checkOwner(path string) error {
 	of := func(info fs.FileInfo, err error) (int, error) {
 		if err != nil {
@@ -275,27 +306,22 @@ func (d Dir) checkOwner(path string) error {
 		return err
 	}
 	if owner != os.Geteuid() && owner != 0 && owner != dirOwner {
-		return fmt.Errorf("%s belongs to user %d, who is neither the one that runs hookgate (%d) nor the owner of %s:"+
-			" find out who put it there, and remove it or chown it", path, owner, os.Geteuid(), d)
+		return fmt.Errorf("%s belongs to user %d, and hookgate runs as user %d: find out who put it"+
+			" there, then remove it or chown it", path, owner, os.Geteuid())
 	}
 	return nil
 }
 
-// RollbackStamp says when the guard last started a roll-back, and RollbackLog has what the command
-// printed.
-func (d Dir) RollbackStamp() string { return filepath.Join(string(d), "guard-rollback") }
-func (d Dir) RollbackLog() string   { return filepath.Join(string(d), "release-rollback.log") }
-
-// Quarantine keeps the raw bytes of a spooled record that cannot be decoded in a file of its own.
+// Quarantine writes the bytes of a spooled record that cannot be decoded to a file of its own.
 func (d Dir) Quarantine(r hookgate.Record) error {
-	path := filepath.Join(string(d), fmt.Sprintf("undecodable-%s.bin", r.RequestID))
+	path := d.file(fmt.Sprintf("undecodable-%s.bin", r.RequestID))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("put an undecodable delivery aside: %w", err)
+		return fmt.Errorf("save an undecodable record: %w", err)
 	}
 	_, err = f.Write(r.Body)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("put an undecodable delivery aside in %s: %w", path, err)
+		return fmt.Errorf("save an undecodable record in %s: %w", path, err)
 	}
 	return nil
 }

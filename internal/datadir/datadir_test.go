@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// TestStrangersKeys: keys in the data directory that belong to somebody else, and links of theirs,
-// are refused.
+// TestStrangersKeys: the gate rejects keys, databases and links of another user in the data
+// directory.
 func TestStrangersKeys(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // only root can make a file that belongs to another
@@ -44,8 +44,7 @@ func TestStrangersKeys(t *testing.T) {
 	}
 }
 
-// TestFilesAreNotFollowed: neither the lock nor a rewritten file goes through a link to another
-// file.
+// TestFilesAreNotFollowed: neither the lock nor a rewritten file follows a link to another file.
 func TestFilesAreNotFollowed(t *testing.T) {
 	d := Dir(t.TempDir())
 	other := filepath.Join(t.TempDir(), "other")
