@@ -160,5 +160,5 @@ func TestDashboardRelease(t *testing.T) {
 	alice.press("[data-plan=start]")
 	alice.expect("status of 409")
 	alice.answer("once more")
-	alice.await("it is refused", `document.querySelector(".toast.bad")?.textContent.includes("the release triggers have fired")`)
+	alice.await("it is refused", `document.querySelector(".toast.bad")?.textContent.includes("release triggers have fired")`)
 }
