@@ -3,21 +3,15 @@ package dashboard
 import (
 	"context"
 	"strings"
-	"time"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
-// approval is a request for approval, as GET /admin/approvals answers it, and what the visitor may
-// say to it.
+// approval is a request for approval on a page, with what the visitor may do with it.
 type approval struct {
-	ID, Action, Target        string
-	State                     control.ApprovalState
-	Needs                     control.Role
-	RequestedBy, Reason       string
-	RequestedAt, ExpiresAt    time.Time
-	DecidedBy, DecisionReason string
-	Decides                   `json:"-"`
+	api.Approval
+	Decides `json:"-"`
 }
 
 // What describes it in a few words.
@@ -54,7 +48,7 @@ func readApprovals(ctx context.Context, v *Visitor) (all []approval, err error) 
 	for i := range all {
 		a := &all[i]
 		a.Decides = v.Decides(&control.Approval{RequestedBy: a.RequestedBy, Action: a.Action,
-			Needs: a.Needs, RequestedAt: a.RequestedAt})
+			Needs: a.Needs, RequestedAt: a.RequestedAt.Time})
 	}
 	return all, nil
 }

@@ -1,53 +1,28 @@
 package dashboard
 
-import (
-	"time"
-)
+import "github.com/hookgate/hookgate/api"
 
-// canaryAnswer is what GET /admin/canary answers.
-type canaryAnswer struct {
-	Configured           bool
-	Upstream             string
-	Percent              int
-	At                   *time.Time
-	By, Reason, Evidence string
-	Plan                 []canaryStep
-	// Step is the one under way, counted from 1; 0 if none is.
-	Step           int
-	WatchedSeconds float64
-	Held           string
-	Guard          struct {
-		Fired   []string
-		Unknown string
-	}
-	Stored bool
-}
+// canaryAnswer is the answer of GET /admin/canary.
+type canaryAnswer struct{ api.Canary }
 
-// canaryStep is a step of the plan.
+// canaryStep is a step of the plan on a page.
 type canaryStep struct {
-	Percent    int
-	ForSeconds float64
+	api.CanaryStep
+	Now     bool   // whether it is the current step
+	Watched string // how long it has been, if it is
 }
 
 // For says for how long the step lasts; empty if it has no time.
-func (s canaryStep) For() string { return span(s.ForSeconds) }
+func (s canaryStep) For() string { return span(s.Seconds) }
 
 // Rest is the share that goes to the service before, in percent.
 func (c canaryAnswer) Rest() int { return 100 - c.Percent }
 
-// Steps are those of the plan, and which of them is under way.
-func (c canaryAnswer) Steps() (steps []struct {
-	canaryStep
-	Now     bool
-	Watched string
-}) {
-	steps = make([]struct {
-		canaryStep
-		Now     bool
-		Watched string
-	}, len(c.Plan))
+// Steps returns the steps of the plan.
+func (c canaryAnswer) Steps() []canaryStep {
+	steps := make([]canaryStep, len(c.Plan))
 	for i, s := range c.Plan {
-		steps[i].canaryStep = s
+		steps[i].CanaryStep = s
 		if steps[i].Now = i+1 == c.Step; steps[i].Now {
 			steps[i].Watched = span(c.WatchedSeconds)
 		}

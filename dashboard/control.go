@@ -4,12 +4,14 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/hookgate/hookgate/api"
 )
 
 // controlView is what can be steered.
 type controlView struct {
-	Queue     queueAnswer
-	Tokens    []tokenAnswer // none, unless the visitor is an admin
+	Queue     api.Queue
+	Tokens    []token // none, unless the visitor is an admin
 	Approvals []approval
 	// TokensErr and ApprovalsErr say why these cannot be shown: while the store is away the rest is
 	// wanted most.
@@ -18,26 +20,11 @@ type controlView struct {
 	Release                 releaseAnswer
 }
 
-// queueAnswer is what GET /admin/queue answers.
-type queueAnswer struct {
-	Mode      string
-	Depth     *int64
-	HighWater int64 `json:"high_water"`
-	Spooled   int64
-	Error     string
-	Degraded  string
-	Cause     string
-}
-
-// tokenAnswer is a token as GET /admin/tokens answers it.
-type tokenAnswer struct {
-	Name, Role, CreatedBy string
-	CreatedAt             time.Time
-	ExpiresAt, RevokedAt  *time.Time
-}
+// token is a token on a page.
+type token struct{ api.Token }
 
 // State says whether the token works.
-func (t tokenAnswer) State() string {
+func (t token) State() string {
 	switch {
 	case t.RevokedAt != nil:
 		return "revoked"
@@ -55,12 +42,12 @@ func (d *Dashboard) control(r *http.Request, v *Visitor) (any, error) {
 		return nil, err
 	}
 	if v.Admin() {
-		var all struct{ Tokens []tokenAnswer }
+		var all struct{ Tokens []token }
 		if c.TokensErr = v.Get(ctx, "/admin/tokens", &all); !isTold(c.TokensErr) {
 			return nil, c.TokensErr
 		}
 		c.Tokens = all.Tokens
-		slices.SortStableFunc(c.Tokens, func(a, b tokenAnswer) int { // those that work first
+		slices.SortStableFunc(c.Tokens, func(a, b token) int { // those that work first
 			return compareBool(a.State() != "valid", b.State() != "valid")
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hookgate/hookgate/api"
 	"go.uber.org/goleak"
 )
 
@@ -131,25 +132,29 @@ func TestForeign(t *testing.T) {
 func TestHostileText(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}`
 	d := newDashboard()
+	text := hostile
 	v := &Visitor{Name: hostile, Role: "admin", CSRF: hostile}
 	for _, show := range []func(http.ResponseWriter, *http.Request){
 		func(w http.ResponseWriter, r *http.Request) { d.Problem(w, r, 404, hostile, v) },
 		func(w http.ResponseWriter, r *http.Request) { d.SignIn(w, r, 401, hostile, "/ui/?"+hostile) },
 		func(w http.ResponseWriter, r *http.Request) {
-			one := receipt{ID: hostile, Application: hostile, Gate: hostile, Key: hostile, Verdict: hostile}
+			one := receipt{api.Receipt{ID: hostile, Application: hostile, Gate: hostile, Key: hostile,
+				Verdict: hostile}}
 			d.render(w, 200, "evidence", d.view(&Page{Title: hostile}, v, []receipt{one}))
 		},
 		func(w http.ResponseWriter, r *http.Request) {
-			s := sourceAnswer{Name: hostile, Kind: "bearer", Proof: hostile, Path: "/webhooks/x",
+			s := api.Source{Name: hostile, Kind: "bearer", Proof: hostile, Path: "/webhooks/x",
 				URL: "javascript:alert(3)"}
 			d.render(w, 200, "sources", d.view(&Page{Title: "t"}, v,
-				sourcesView{Sources: []sourceView{{sourceAnswer: s, Send: d.sendingTo(r, &s)}}}))
+				sourcesView{Sources: []sourceView{{Source: s, Send: d.sendingTo(r, &s)}}}))
 		},
 		func(w http.ResponseWriter, r *http.Request) {
-			c := controlView{Tokens: []tokenAnswer{{Name: hostile, Role: hostile, CreatedBy: hostile}},
-				Approvals: []approval{{ID: hostile, Action: hostile, Target: hostile, Reason: hostile,
-					State: "approved", DecidedBy: hostile, DecisionReason: hostile}},
-				Canary: canaryAnswer{Configured: true, Upstream: hostile, Held: hostile, Reason: hostile}}
+			c := controlView{Tokens: []token{{api.Token{Name: hostile, Role: hostile, CreatedBy: hostile}}},
+				Approvals: []approval{{Approval: api.Approval{ID: hostile, Action: hostile,
+					Target: hostile, Reason: hostile, State: "approved", DecidedBy: &text,
+					DecisionReason: &text}}},
+				Canary: canaryAnswer{api.Canary{Configured: true, Upstream: hostile, Held: hostile,
+					Reason: hostile}}}
 			d.render(w, 200, "control", d.view(&Page{Title: "t"}, v, c))
 		},
 	} {
@@ -184,25 +189,25 @@ func TestSendingTo(t *testing.T) {
 	d := newDashboard()
 	r := httptest.NewRequest("GET", "http://gate.example:8080/ui/sources", nil)
 	for _, c := range []struct {
-		source      sourceAnswer
+		source      api.Source
 		has, hasNot string
 	}{
-		{sourceAnswer{Name: "default", Kind: "envelope", Path: "/webhooks",
+		{api.Source{Name: "default", Kind: "envelope", Path: "/webhooks",
 			Proof: "Authorization: Bearer, or HMAC-SHA256"},
 			"curl -i http://gate.example:8080/webhooks \\\n  -H \"Authorization: Bearer $KEY\"",
 			"hookgate sources send"},
-		{sourceAnswer{Name: "shop", Kind: "api_key", Path: "/webhooks/shop",
+		{api.Source{Name: "shop", Kind: "api_key", Path: "/webhooks/shop",
 			Proof: "the secret in X-Shop"}, `-H "X-Shop: $KEY"`, "hookgate sources send"},
-		{sourceAnswer{Name: "b", Kind: "basic", Path: "/webhooks/b", URL: "https://hooks.example/b"},
+		{api.Source{Name: "b", Kind: "basic", Path: "/webhooks/b", URL: "https://hooks.example/b"},
 			`curl -i https://hooks.example/b -u "$KEY" \`, "Authorization"},
-		{sourceAnswer{Name: "open", Kind: "none", Path: "/webhooks/open"}, "curl", "$KEY"},
-		{sourceAnswer{Name: "github", Kind: "github", Path: "/webhooks/github",
+		{api.Source{Name: "open", Kind: "none", Path: "/webhooks/open"}, "curl", "$KEY"},
+		{api.Source{Name: "github", Kind: "github", Path: "/webhooks/github",
 			Proof: "HMAC-SHA256 of {body}"},
 			"hookgate sources send --source github --target http://gate.example:8080", "curl"},
-		{sourceAnswer{Name: "own", Kind: "hmac", Path: "/webhooks/own",
+		{api.Source{Name: "own", Kind: "hmac", Path: "/webhooks/own",
 			URL: "https://hooks.example/elsewhere"}, "--target http://gate.example:8080", "elsewhere"},
-		{sourceAnswer{Name: "d", Kind: "discord", Path: "/webhooks/d"}, `--key "$KEY_FILE"`, "curl"},
-		{sourceAnswer{Name: "s", Kind: "sns", Path: "/webhooks/s"}, "aws sns publish", "hookgate"},
+		{api.Source{Name: "d", Kind: "discord", Path: "/webhooks/d"}, `--key "$KEY_FILE"`, "curl"},
+		{api.Source{Name: "s", Kind: "sns", Path: "/webhooks/s"}, "aws sns publish", "hookgate"},
 	} {
 		if command := d.sendingTo(r, &c.source).Command; !strings.Contains(command, c.has) ||
 			strings.Contains(command, c.hasNot) {
@@ -210,7 +215,7 @@ func TestSendingTo(t *testing.T) {
 		}
 	}
 	d.config.Base = "https://public.example"
-	if got := d.sendingTo(r, &sourceAnswer{Name: "x", Kind: "none", Path: "/webhooks/x"}).
+	if got := d.sendingTo(r, &api.Source{Name: "x", Kind: "none", Path: "/webhooks/x"}).
 		URL; got != "https://public.example/webhooks/x" {
 		t.Errorf("with a side of their own senders are told %s", got)
 	}

@@ -6,27 +6,16 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 )
 
 // lettersShown is the length of a page of dead letters.
 const lettersShown = 50
 
-// deadLetter is what the admin API says of a dead letter.
-type deadLetter struct {
-	ID, State, Source, MessageID, EventType, OrderingKey string
-	Sequence                                             *int64
-	RequestID, RemoteAddr                                string
-	ReceivedAt, DeadLetteredAt                           time.Time
-	Reason                                               string
-	Partition                                            int
-	Position                                             string
-	Size                                                 int64
-	SHA256, RetryOf                                      string
-	PurgedAt                                             *time.Time
-	PurgedBy, PurgeReason                                string
-	Headers                                              []header
-}
+// deadLetter is a dead letter on a page.
+type deadLetter struct{ api.DeadLetter }
 
 // Link is the address of the dead letter's page.
 func (d deadLetter) Link() string { return "/ui/dead-letters/" + url.PathEscape(d.ID) }
@@ -38,13 +27,13 @@ func (d deadLetter) Undecoded() bool {
 
 // Retriable reports whether it makes sense to retry it, Purgeable whether there is a body to
 // purge.
-func (d deadLetter) Retriable() bool { return d.State == "open" && !d.Undecoded() }
+func (d deadLetter) Retriable() bool { return d.State == hookgate.DeadLetterOpen && !d.Undecoded() }
 
 // Purgeable is described at Retriable.
-func (d deadLetter) Purgeable() bool { return d.State != "purged" }
+func (d deadLetter) Purgeable() bool { return d.State != hookgate.DeadLetterPurged }
 
 // StateLevel is the colour of the state.
-func (d deadLetter) StateLevel() string { return stateLevels[d.State] }
+func (d deadLetter) StateLevel() string { return stateLevels[string(d.State)] }
 
 var stateLevels = map[string]string{"open": "bad", "stored": "good", "superseded": "warn",
 	"purged": ""}
@@ -124,24 +113,13 @@ func (data *lettersData) selection() string {
 	return string(text)
 }
 
-// letterAttempt is one dead letter in the history of an identity.
-type letterAttempt struct {
-	ID, State, RequestID, RetryOf, Reason, LastError string
-	Attempts                                         int
-	DeadLetteredAt                                   time.Time
-}
-
 // letterData is what the page of a dead letter shows.
 type letterData struct {
-	DeadLetter deadLetter
-	History    []letterAttempt
-	Requests   []traceRequest
-	Body       *bodyView // nil if it was purged
-	Lineage    []lineage
-	// MoreRequests reports whether there are more requests than Requests has.
-	MoreRequests bool
-	// Stored is its event, if there is one.
-	Stored *event
+	api.DeadLetterDetails
+	DeadLetter deadLetter `json:"deadLetter"`
+	Body       *bodyView  `json:"-"` // nil if it was purged
+	Lineage    []lineage  `json:"-"`
+	Stored     *event     `json:"-"` // its event, if there is one
 }
 
 // deadLetter shows one dead letter.
@@ -154,13 +132,13 @@ func (d *Dashboard) deadLetter(r *http.Request, v *Visitor) (any, error) {
 	l := &data.DeadLetter
 	slices.Reverse(data.History) // the last first
 	for i := range data.Requests {
-		data.Lineage = append(data.Lineage, data.Requests[i].lineage(l.RequestID))
+		data.Lineage = append(data.Lineage, lineageOf(&data.Requests[i], l.RequestID))
 	}
 	var err error
 	if data.Body, err = readBody(ctx, v, path+"/body", l.Size); err != nil {
 		return nil, err
 	}
-	if l.State == "stored" {
+	if l.State == hookgate.DeadLetterStored {
 		var page eventsPage
 		query := url.Values{"messageId": {l.MessageID}, "type": {l.EventType}, "source": {l.Source}}
 		if err := v.Get(ctx, "/api/events?"+query.Encode(), &page); err != nil {

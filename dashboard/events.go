@@ -9,36 +9,26 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 )
 
 // eventsShown is the length of a page of events.
 const eventsShown = 50
 
-// event is what the read API says of an event.
-type event struct {
-	ID, Source, MessageID, EventType, OrderingKey string
-	Sequence                                      *int64
-	RequestID, RemoteAddr                         string
-	ReceivedAt, PersistedAt                       time.Time
-	Partition                                     int
-	Position                                      string
-	Size                                          int64
-	SHA256                                        string
-	Headers                                       []header
-}
-
-type header struct{ Name, Value string }
+// event is an event on a page.
+type event struct{ api.Event }
 
 // Link is the address of the event's page.
 func (e event) Link() string { return "/ui/events/" + url.PathEscape(e.ID) }
 
-// eventsPage is what GET /api/events answers in an order that is newest first.
+// eventsPage is the answer of GET /api/events, with events as the page shows them.
 type eventsPage struct {
-	Events         []event
-	Next, Previous string
-	Partial        bool
-	SearchedTo     *time.Time
+	eventsAnswer
+	Events []event `json:"events"`
 }
+
+// eventsAnswer has another name than the field Events, so that eventsPage can embed it.
+type eventsAnswer = api.Events
 
 var eventFilters = []filterName{
 	{"source", "source"}, {"type", "type"}, {"key", "key"}, {"messageId", "message id"},
@@ -177,32 +167,28 @@ func (data eventsData) BodySearch() string {
 	return "/ui/events?" + url.Values{"body": {data.Query}}.Encode()
 }
 
-// foundAnswer is what GET /api/find answers.
+// foundAnswer is the answer of GET /api/find.
 type foundAnswer struct {
+	api.Finding
 	Events []struct {
-		Matched string
-		Event   event
-	}
+		api.FoundEvent
+		Event event `json:"event"`
+	} `json:"events"`
 	DeadLetters []struct {
-		Matched    string
-		DeadLetter deadLetter
-	}
+		api.FoundDeadLetter
+		DeadLetter deadLetter `json:"deadLetter"`
+	} `json:"deadLetters"`
 	Requests []struct {
-		Matched string
-		Request foundRequest
-	}
-	More bool
-	// Waiting is how many webhooks are acknowledged and not stored yet; nil if that is not known.
-	Waiting *int64
+		api.FoundRequest
+		Request foundRequest `json:"request"`
+	} `json:"requests"`
 }
 
-type foundRequest struct {
-	RequestID, Source, MessageID, EventType, Outcome, FirstRequestID string
-	ReceivedAt, At                                                   time.Time
-}
+// foundRequest is a request on a page.
+type foundRequest struct{ api.RequestSummary }
 
 // Says is what became of the request, in words.
-func (r foundRequest) Says() string { return stageNames[r.Outcome].name }
+func (r foundRequest) Says() string { return stageNames[string(r.Outcome)].name }
 
 // Some is how many webhooks wait; 0 if none does, or if it is not known.
 func (a *foundAnswer) Some() int64 {
@@ -256,17 +242,15 @@ type eventData struct {
 
 // Origin is the request that brought the event, if it carried several; nil if not.
 func (e event) Origin() *hookgate.Origin {
-	for _, h := range e.Headers {
-		if o, ok := hookgate.OriginOf([]hookgate.Header{{Name: h.Name, Value: h.Value}}); ok {
-			return &o
-		}
+	if o, ok := hookgate.OriginOf(e.Headers); ok {
+		return &o
 	}
 	return nil
 }
 
 // Took is from receipt to store.
 func (data eventData) Took() time.Duration {
-	return data.Event.PersistedAt.Sub(data.Event.ReceivedAt)
+	return data.Event.PersistedAt.Sub(data.Event.ReceivedAt.Time)
 }
 
 // event shows one event. Its neighbours are no matter of an index, so that its script looks for

@@ -3,18 +3,12 @@ package dashboard
 import (
 	"net/http"
 	"slices"
-	"time"
+
+	"github.com/hookgate/hookgate/api"
 )
 
-// receipt is a bundle of evidence as GET /api/intake answers it.
-type receipt struct {
-	ID, Application, Gate string
-	Timestamp, ReceivedAt time.Time
-	Key                   string
-	KeyKnown              bool
-	Verdict               string
-	Files                 int
-}
+// receipt is a bundle of evidence on a page.
+type receipt struct{ api.Receipt }
 
 // Short is as much of the id as tells it from others.
 func (r receipt) Short() string { return r.ID[:min(12, len(r.ID))] }

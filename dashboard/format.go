@@ -26,7 +26,7 @@ func (d *Dashboard) functions() template.FuncMap {
 		"utc":    utc,
 		"took":   took,
 		"by":     matchedBy,
-		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+		"iso":    func(t instant) string { return t.UTC().Format(time.RFC3339Nano) },
 	}
 }
 
@@ -57,8 +57,11 @@ func size(n int64) string {
 		64), ".0"), units[unit])
 }
 
-// utc writes a time for whoever has no script; with one it is shown in the reader's zone.
-func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+// instant is a time.Time or an api.Time.
+type instant interface{ UTC() time.Time }
+
+// utc writes a time in UTC. Scripts replace it by the time in the reader's zone.
+func utc(t instant) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 // rate writes a number of small or great size: with one decimal below a hundred, unless it is
 // whole.

@@ -9,25 +9,12 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// traceAnswer is what GET /api/trace answers.
-type traceAnswer struct {
-	Requests []traceRequest
-	Next     string
-}
+	"github.com/hookgate/hookgate/api"
+)
 
 // requestsShown is how many requests with one message id a page shows.
 const requestsShown = 50
-
-type traceRequest struct {
-	RequestID, Source, EventType string
-	Stages                       []struct {
-		Stage     string
-		Timestamp time.Time
-		Metadata  json.RawMessage
-	}
-}
 
 // lineage is the way of one request, for a page.
 type lineage struct {
@@ -76,33 +63,34 @@ var noteNames = []struct{ member, label string }{
 // requests had the message id but another identity. more reports whether there are more requests.
 func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID,
 	own string) (all []lineage, others int, more bool, err error) {
-	var a traceAnswer
+	var a api.Trace
 	path := fmt.Sprintf("/api/trace/%s?limit=%d", url.PathEscape(messageID), requestsShown)
 	if err := v.Get(ctx, path, &a); err != nil {
 		return nil, 0, false, err
 	}
-	for _, r := range a.Requests {
+	for i := range a.Requests {
+		r := &a.Requests[i]
 		if r.Source != source || r.EventType != eventType {
 			others++
 			continue
 		}
-		all = append(all, r.lineage(own))
+		all = append(all, lineageOf(r, own))
 	}
 	return all, others, a.Next != "", nil
 }
 
-func (r *traceRequest) lineage(own string) lineage {
+func lineageOf(r *api.RequestTrail, own string) lineage {
 	l := lineage{RequestID: r.RequestID, Own: r.RequestID == own}
 	longest := time.Duration(1)
 	for i, s := range r.Stages {
-		known, ok := stageNames[s.Stage]
+		known, ok := stageNames[string(s.Stage)]
 		if !ok {
-			known.name = s.Stage
+			known.name = string(s.Stage)
 		}
-		one := stage{Name: known.name, Level: known.level, At: s.Timestamp, First: i == 0,
+		one := stage{Name: known.name, Level: known.level, At: s.Timestamp.Time, First: i == 0,
 			Notes: notes(s.Metadata)}
 		if i > 0 {
-			one.Since = s.Timestamp.Sub(r.Stages[i-1].Timestamp)
+			one.Since = s.Timestamp.Sub(r.Stages[i-1].Timestamp.Time)
 			longest = max(longest, one.Since)
 		}
 		l.Stages = append(l.Stages, one)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -93,8 +94,8 @@ func TestEveryBodyHasAPage(t *testing.T) {
 			maxPretty + 1} {
 			body := viewBody([]byte(bodyOf(size)), "/download")
 			for page, data := range map[string]any{
-				"event":      eventData{Event: event{ID: "1"}, Body: &body},
-				"deadletter": letterData{DeadLetter: deadLetter{ID: "1"}, Body: &body},
+				"event":      eventData{Event: event{api.Event{ID: "1"}}, Body: &body},
+				"deadletter": letterData{DeadLetter: deadLetter{api.DeadLetter{ID: "1"}}, Body: &body},
 			} {
 				w := httptest.NewRecorder()
 				d.render(w, 200, page, d.view(&somePage, v, data))
@@ -108,8 +109,8 @@ func TestEveryBodyHasAPage(t *testing.T) {
 		}
 	}
 	for page, data := range map[string]any{
-		"event":      eventData{Event: event{ID: "1"}, Body: &bodyView{Size: 1 << 40, TooLarge: true}},
-		"deadletter": letterData{DeadLetter: deadLetter{ID: "1"}}, // purged
+		"event":      eventData{Event: event{api.Event{ID: "1"}}, Body: &bodyView{Size: 1 << 40, TooLarge: true}},
+		"deadletter": letterData{DeadLetter: deadLetter{api.DeadLetter{ID: "1"}}}, // purged
 	} {
 		w := httptest.NewRecorder()
 		d.render(w, 200, page, d.view(&somePage, v, data))
@@ -263,11 +264,11 @@ func TestLineage(t *testing.T) {
 		{"stage":"enqueued","timestamp":"2026-11-24T10:00:00.001Z","metadata":{"partition":3,"position":"0-12345678901234567890"}},
 		{"stage":"retried","timestamp":"2026-11-24T10:00:05.001Z","metadata":{"attempts":4,"lastError":"<b>away</b>"}},
 		{"stage":"odd","timestamp":"2026-11-24T10:00:05Z","metadata":{"b":1,"a":"x"}}]}`
-	var r traceRequest
+	var r api.RequestTrail
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		t.Fatal(err)
 	}
-	l := r.lineage("r2")
+	l := lineageOf(&r, "r2")
 	if !l.Own || l.Took != 5*time.Second || l.Outcome != "odd" || len(l.Stages) != 4 {
 		t.Fatalf("the lineage is %+v", l)
 	}
@@ -320,13 +321,14 @@ func TestHostileRecords(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}`
 	d := newDashboard()
 	at := time.Now()
-	e := event{ID: hostile, Source: hostile, MessageID: hostile, EventType: hostile,
+	e := event{api.Event{ID: hostile, Source: hostile, MessageID: hostile, EventType: hostile,
 		OrderingKey: hostile, RequestID: hostile, RemoteAddr: hostile,
-		Position: hostile, SHA256: hostile, Headers: []header{{hostile, hostile}}}
-	l := deadLetter{ID: hostile, State: hostile, Source: hostile, MessageID: hostile,
+		Position: hostile, SHA256: hostile, Headers: []hookgate.Header{{Name: hostile, Value: hostile}}}}
+	l := deadLetter{api.DeadLetter{ID: hostile, State: hostile, Source: hostile, MessageID: hostile,
 		EventType: hostile, OrderingKey: hostile, RequestID: hostile, Reason: hostile,
-		RetryOf: hostile, PurgedAt: &at, PurgedBy: hostile, PurgeReason: hostile,
-		Headers: []header{{hostile, hostile}}}
+		RetryNote: api.RetryNote{RetryOf: hostile}, PurgeNote: api.PurgeNote{PurgedAt: api.At(at),
+			PurgedBy: hostile, PurgeReason: hostile},
+		Headers: []hookgate.Header{{Name: hostile, Value: hostile}}}}
 	f := readFilters("/ui/"+hostile, url.Values{"type": {hostile}, "from": {hostile},
 		"messageId": {hostile}}, eventFilters)
 	way := []lineage{{RequestID: hostile, Outcome: hostile,
@@ -343,8 +345,8 @@ func TestHostileRecords(t *testing.T) {
 	v := &Visitor{Name: "n", Role: "admin", CSRF: "c"}
 	for name, pages := range map[string][]any{
 		"events": {
-			eventsData{filters: f, Page: eventsPage{Events: []event{e}, Next: hostile, Partial: true,
-				SearchedTo: &at}, Sources: []string{hostile}, Older: "/?" + hostile, Newer: "/?" + hostile,
+			eventsData{filters: f, Page: eventsPage{eventsAnswer{Next: hostile, Partial: true,
+				SearchedTo: api.At(at)}, []event{e}}, Sources: []string{hostile}, Older: "/?" + hostile, Newer: "/?" + hostile,
 				Tail: hostile},
 			eventsData{filters: f, Query: hostile, Found: &found},
 			eventsData{filters: f, Query: hostile, Found: &foundAnswer{}},
@@ -352,8 +354,9 @@ func TestHostileRecords(t *testing.T) {
 		"event": {eventData{Event: e, Body: &body, Lineage: way, Others: 1}},
 		"deadletters": {lettersData{filters: f, Letters: []deadLetter{l}, Older: "/?" + hostile,
 			Selection: hostile}},
-		"deadletter": {letterData{DeadLetter: l, History: []letterAttempt{{ID: hostile, State: hostile,
-			Reason: hostile, LastError: hostile, Attempts: 2, RetryOf: hostile}},
+		"deadletter": {letterData{DeadLetter: l, DeadLetterDetails: api.DeadLetterDetails{
+			History: []api.FailedAttempt{{ID: hostile, State: hostile, Reason: hostile, LastError: hostile,
+				Attempts: 2, RetryNote: api.RetryNote{RetryOf: hostile}}}},
 			Body: &body, Lineage: way, Stored: &e}},
 	} {
 		for _, data := range pages {
@@ -381,7 +384,7 @@ func TestEventOfSeveral(t *testing.T) {
 	body := viewBody([]byte("{}"), "/")
 	d, w := newDashboard(), httptest.NewRecorder()
 	d.render(w, 200, "event", d.view(&Page{Title: "t"}, &Visitor{},
-		eventData{Event: event{ID: "7", Headers: []header{{h.Name, h.Value}}}, Body: &body}))
+		eventData{Event: event{api.Event{ID: "7", Headers: []hookgate.Header{h}}}, Body: &body}))
 	for _, want := range []string{"event 2 of 3", `href="/ui/events?q=` + origin.RequestID.String() +
 		`"`, `href="/api/events/7/request-body"`} {
 		if !strings.Contains(w.Body.String(), want) {

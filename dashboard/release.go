@@ -4,24 +4,23 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/release"
 )
 
-// releaseAnswer is what GET /admin/release answers.
+// releaseAnswer is the answer of GET /admin/release.
 type releaseAnswer struct {
-	Fired    []string
-	Triggers []trigger
-	Alarms   []alarm
+	api.Release
+	Triggers []trigger `json:"triggers"`
+	Alarms   []alarm   `json:"alarms"`
 }
 
-// trigger is a release trigger at one moment.
-type trigger struct {
-	release.TriggerStatus
-}
+// trigger is a release trigger on a page.
+type trigger struct{ api.Trigger }
 
 // Words say how it stands.
 func (t trigger) Words() string {
-	switch t.State {
+	switch release.TriggerState(t.State) {
 	case release.TriggerOff:
 		if t.Why != "" {
 			return "off: " + t.Why
@@ -44,7 +43,7 @@ func (t trigger) Words() string {
 
 // Level is the colour of its state.
 func (t trigger) Level() string {
-	switch t.State {
+	switch release.TriggerState(t.State) {
 	case release.TriggerFired:
 		return levelBad
 	case release.TriggerUnknown:
@@ -64,11 +63,12 @@ func (t trigger) Level() string {
 func (t trigger) Near() float64 { return min(1, t.Nearness) }
 
 // Then says what the guard does when it fires.
-func (t trigger) Then() string { return actionWords[t.Action] }
+func (t trigger) Then() string { return actionWords[release.Action(t.Action)] }
 
 // Rolls reports whether it starts the roll-back command.
 func (t trigger) Rolls() bool {
-	return t.State != release.TriggerOff && t.Action == release.ActionRollBack
+	return release.TriggerState(t.State) != release.TriggerOff &&
+		release.Action(t.Action) == release.ActionRollBack
 }
 
 var actionWords = map[release.Action]string{
@@ -88,10 +88,8 @@ func unitOf(unit string) string {
 	return "\u202f" + unit
 }
 
-// alarm is one of the last alarms.
-type alarm struct {
-	release.Alarm
-}
+// alarm is an alarm on a page.
+type alarm struct{ api.Alarm }
 
 // Words say what it is about.
 func (a alarm) Words() string {
@@ -102,7 +100,7 @@ func (a alarm) Words() string {
 	case release.AlarmCleared:
 		return fmt.Sprintf("is well again, at %s%s", figure(a.Value), unitOf(a.Unit))
 	}
-	return actedWords[a.Action] + ": " + a.Result
+	return actedWords[release.Action(a.Action)] + ": " + a.Result
 }
 
 var actedWords = map[release.Action]string{
@@ -130,7 +128,7 @@ func (r releaseAnswer) Latest() []alarm { return r.Alarms[:min(len(r.Alarms), al
 // RollBacks are the alarms that tell of roll-back commands, newest first.
 func (r releaseAnswer) RollBacks() (all []alarm) {
 	for _, a := range r.Alarms {
-		if a.Kind == release.AlarmActed && a.Action == release.ActionRollBack {
+		if a.Kind == release.AlarmActed && release.Action(a.Action) == release.ActionRollBack {
 			all = append(all, a)
 		}
 	}

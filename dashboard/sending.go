@@ -6,36 +6,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/hookgate/hookgate/api"
 )
 
-// sourcesAnswer is what GET /api/sources answers.
-type sourcesAnswer struct {
-	Since   time.Time
-	Sources []sourceAnswer
-}
-
-type sourceAnswer struct {
-	Name, Kind, Proof, Path, URL              string
-	Accepted, Duplicates, Refused, Handshakes int64
-	LastAt                                    *time.Time
-	Refusals                                  []struct {
-		Status int
-		Reason string
-		Count  int64
-	}
-	Credentials []struct {
-		Setting  string
-		Position int
-		LastAt   *time.Time
-	}
-	Sample *struct {
-		Header map[string]string
-		Body   string
-	}
-}
-
-func readSources(r *http.Request, v *Visitor) (a sourcesAnswer, err error) {
+func readSources(r *http.Request, v *Visitor) (a api.Sources, err error) {
 	return a, v.Get(r.Context(), "/api/sources", &a)
 }
 
@@ -57,7 +32,7 @@ var keyHeaders = map[string]string{
 
 // sendingTo makes the command for a source: curl where its sender shows a secret or none, and where
 // it signs the command of this program that signs as it does.
-func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
+func (d *Dashboard) sendingTo(r *http.Request, s *api.Source) sending {
 	t := sending{Source: s.Name, URL: s.URL}
 	if t.URL == "" {
 		t.URL = d.base(r) + s.Path
@@ -97,7 +72,7 @@ func (d *Dashboard) sendingTo(r *http.Request, s *sourceAnswer) sending {
 var privateKinds = map[string]bool{"discord": true, "sendgrid": true}
 
 // curl is a command that sends the sample of a source, and one header.
-func curl(url, header string, s *sourceAnswer) string {
+func curl(url, header string, s *api.Source) string {
 	text := "curl -i " + quoted(url)
 	if header != "" {
 		text += " \\\n" + `  -H "` + header + `"`

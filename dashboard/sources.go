@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/hookgate/hookgate/api"
 )
 
 // sourceView is a source on its page.
 type sourceView struct {
-	sourceAnswer
+	api.Source
 	Send sending
 	Day  Day
 	Bars []bar
@@ -17,7 +19,7 @@ type sourceView struct {
 }
 
 type sourcesView struct {
-	Since   time.Time
+	Since   api.Time
 	Sources []sourceView
 }
 
@@ -30,7 +32,7 @@ func (d *Dashboard) sources(r *http.Request, v *Visitor) (any, error) {
 	view := sourcesView{Since: all.Since}
 	now := time.Now()
 	for i := range all.Sources {
-		s := sourceView{sourceAnswer: all.Sources[i], Send: d.sendingTo(r, &all.Sources[i]),
+		s := sourceView{Source: all.Sources[i], Send: d.sendingTo(r, &all.Sources[i]),
 			Day: d.config.Live.Day(all.Sources[i].Name, now)}
 		s.Bars, s.Peak = bars(&s.Day)
 		view.Sources = append(view.Sources, s)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
 )
 
@@ -62,7 +63,7 @@ func isTold(err error) bool {
 func (v *Visitor) Get(ctx context.Context, path string, to any) error {
 	status, body := v.Read(ctx, path)
 	if status != http.StatusOK {
-		var answer struct{ Error string }
+		var answer api.ErrorAnswer
 		if err := json.Unmarshal(body, &answer); err != nil {
 			answer.Error = http.StatusText(status)
 		}

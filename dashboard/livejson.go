@@ -1,19 +1,13 @@
 package dashboard
 
 import (
-	"errors"
-	"fmt"
 	"math"
-	"strings"
 	"time"
 
-	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/control"
-	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/metrics"
 )
 
-// wire is a State as scripts get it. Numbers that are not known are null.
+// wire is a State in JSON, for the scripts of the pages. Unknown numbers are null.
 type wire struct {
 	T           int64    `json:"t"` // in milliseconds of Unix
 	Rate        float64  `json:"rate"`
@@ -130,90 +124,4 @@ func tenths(x float64) float64 { return math.Round(10*x) / 10 }
 
 func millis(d time.Duration) float64 {
 	return math.Round(float64(d)/float64(10*time.Microsecond)) / 100
-}
-
-// Problem is something that a person should know of.
-type Problem struct {
-	// Level is bad if webhooks are refused, something is away or a release trigger has fired, else
-	// warn.
-	Level string `json:"level"`
-	Text  string `json:"text"`
-	// Link is where to look: a path of this gate, or empty.
-	Link string `json:"link,omitempty"`
-}
-
-const (
-	levelBad  = "bad"
-	levelWarn = "warn"
-	// near is how close to its limit a signal is worth a word.
-	near = 0.8
-)
-
-// signalNames are the signals of the guard in words, with their units.
-var signalNames = map[string]struct{ name, unit string }{
-	guard.SignalDepth: {"queue depth", "%"},
-	guard.SignalLag:   {"store lag", " s"},
-	guard.SignalP95:   {"P95 of ingest", " ms"},
-}
-
-func signalName(name string) string {
-	if known, ok := signalNames[name]; ok {
-		return known.name
-	}
-	return name
-}
-
-func signalUnit(name string) string { return signalNames[name].unit }
-
-// Problems says in words what is wrong; the worst first, empty if all is well.
-func (s *State) Problems() []Problem {
-	all := []Problem{}
-	add := func(level, format string, args ...any) {
-		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...)})
-	}
-	if s.Mode == control.ModeReadOnly {
-		add(levelBad, "Maintenance: webhooks are refused with 503")
-	}
-	if s.Mode == control.ModeBuffer {
-		add(levelWarn, "Buffering: webhooks are queued, and nothing is stored until the mode is normal again")
-	}
-	switch s.Guard.Breaker {
-	case guard.Open:
-		add(levelBad, "The breaker is open because of %s: webhooks are refused with 503",
-			signalName(s.Guard.Reason))
-	case guard.Recovering:
-		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken", s.Guard.AdmittedPercent)
-	}
-	switch {
-	case s.QueueErr == errNotAsked:
-	case s.QueueErr != nil:
-		add(levelBad, "The queue does not answer: %v", s.QueueErr)
-	case s.Queue.Err != nil:
-		add(levelBad, "The queue takes no webhooks: %v", s.Queue.Err)
-	case s.Queue.HighWater > 0 && s.Queue.Depth >= s.Queue.HighWater:
-		add(levelBad, "The queue is full: webhooks are refused with 503")
-	}
-	if errors.As(s.Queue.Degraded, new(*hookgate.LeftoverError)) {
-		add(levelWarn, "%v", s.Queue.Degraded)
-	} else if s.Queue.Degraded != nil {
-		add(levelWarn, "Webhooks are spooled, and a 202 is worth this machine's disk: %v",
-			s.Queue.Degraded)
-	}
-	if s.Store.Err != nil {
-		add(levelBad, "The store is away: %v", s.Store.Err)
-	}
-	for _, name := range s.Fired {
-		add(levelBad, "The release trigger %s has fired: no-go for this release", strings.ReplaceAll(name,
-			"_", " "))
-	}
-	for _, signal := range s.Guard.Signals {
-		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) &&
-			s.Guard.Breaker == guard.Closed {
-			add(levelWarn, "The %s is at %.0f%% of its limit", signalName(signal.Name), 100*signal.Nearness)
-		}
-	}
-	for _, i := range s.Store.Attention {
-		all = append(all, Problem{Level: levelWarn, Text: i.Text, Link: i.Link})
-	}
-	return all
 }
