@@ -5,26 +5,26 @@ import (
 	"sync/atomic"
 )
 
-// chains keeps the events of one ordering key in order: one of them is on its way, or several that
-// are to be sent together, and the rest wait behind, however long that takes. Other keys pass.
+// chains keeps the events of each ordering key in order. One event of a key is in flight, or
+// several that are sent together; the others of the key wait. Other keys are not affected.
 type chains struct {
-	// ready holds what may be sent now. It has room for every event there can be, so that sending
-	// on it never blocks. It is closed when the last event of the input is done.
+	// ready has the events that may be sent now. Its capacity is the greatest number of events, so
+	// a send never blocks. It is closed when the last event of the input is done.
 	ready chan *event
 	// idle is the number of senders that wait for an event.
 	idle atomic.Int64
 
 	mu   sync.Mutex       // guards all below, and every turn
-	last map[string]*turn // the last in line of each key that is not idle
-	left int              // events added and not done
+	last map[string]*turn // the last turn of each key that is not idle
+	left int              // events that were added and are not done
 	over bool             // no more will be added
 }
 
-// turn is what has a key at one time: an event, and those that are sent together with it.
+// turn is the event that is in flight for a key, with those that are sent together with it.
 type turn struct {
-	events []*event // until it has come
-	come   bool
-	open   int // events not done
+	events []*event // while it waits
+	begun  bool
+	open   int // events that are not done
 	next   *turn
 }
 
@@ -32,7 +32,7 @@ func newChains(capacity int) *chains {
 	return &chains{ready: make(chan *event, capacity), last: map[string]*turn{}}
 }
 
-// add puts ev behind what is left of its key, or beside the last of it.
+// add queues ev behind the other events of its key, or joins it to the last of them.
 func (c *chains) add(ev *event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,7 +41,7 @@ func (c *chains) add(ev *event) {
 	if before != nil && ev.together {
 		ev.turn = before
 		before.open++
-		if before.come {
+		if before.begun {
 			c.release(ev)
 		} else {
 			ev.held = true
@@ -53,7 +53,7 @@ func (c *chains) add(ev *event) {
 	ev.turn = t
 	c.last[ev.orderingKey] = t
 	if before == nil {
-		t.come = true
+		t.begun = true
 		c.release(ev)
 		return
 	}
@@ -68,11 +68,11 @@ func (c *chains) release(ev *event) {
 	c.ready <- ev
 }
 
-// again makes ev ready once more after its back-off. Its key stays occupied.
+// again makes ev ready once more after its back-off. Its key stays busy.
 func (c *chains) again(ev *event) { c.ready <- ev }
 
-// done gives the key to the next in line after ev, and all that were sent with it, have their final
-// answers.
+// done hands the key to the next event, when ev and all events that were sent with it have their
+// final answers.
 func (c *chains) done(ev *event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +81,7 @@ func (c *chains) done(ev *event) {
 	ev.turn = nil
 	if t.open--; t.open == 0 {
 		if next := t.next; next != nil {
-			next.come = true
+			next.begun = true
 			for _, ev := range next.events {
 				c.release(ev)
 			}
@@ -93,7 +93,7 @@ func (c *chains) done(ev *event) {
 	c.closeWhenDone()
 }
 
-// end says that the input has ended.
+// end is called when the input has ended.
 func (c *chains) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

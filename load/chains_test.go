@@ -7,10 +7,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Goal: of each key exactly the first unfinished event, with those that are sent together with it,
-// is ready or on its way, never another, and the channel closes when, and only when, the input has
-// ended and everything is done. Method: random adds, takes, repetitions and completions against one
-// plain queue of turns for each key.
+// Goal: exactly the first unfinished event of each key is ready or in flight, with those that are
+// sent together with it. The channel closes exactly when the input has ended and everything is
+// done. Method: random operations on chains, compared with a plain queue of turns per key.
 func TestChainsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const most = 64
@@ -107,7 +106,7 @@ func TestChainsModel(t *testing.T) {
 	})
 }
 
-// isClosed tells of an empty channel.
+// isClosed reports whether an empty channel is closed.
 func isClosed(c <-chan *event) bool {
 	select {
 	case _, ok := <-c:

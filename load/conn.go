@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxAnswerBytes is how much of an answer's body is taken.
+	// maxAnswerBytes is how much of the body of an answer is read.
 	maxAnswerBytes = 64 << 10
-	// maxExchangeBytes bounds everything that is read for one request, headers included.
+	// maxExchangeBytes bounds all bytes read for one request, including headers.
 	maxExchangeBytes = maxAnswerBytes + 64<<10
 )
 
@@ -27,19 +27,19 @@ var (
 	errConnLost      = errors.New("connection lost")
 )
 
-// conn is one HTTP/1.1 connection that carries one request at a time. It does in the caller's own
-// goroutine what http.Transport does in three, at half the processor time, which matters where
-// the client shares a machine with the gate it measures. Answers are parsed by net/http.
+// conn is one HTTP/1.1 connection, with one request in flight at a time. It works in the goroutine
+// of the caller, where http.Transport uses three, and takes half the processor time. That matters
+// when client and gate share a machine. net/http parses the answers.
 type conn struct {
 	net.Conn
-	limit  io.LimitedReader // what the current exchange may still read
+	limit  io.LimitedReader // how much the current exchange may still read
 	reader *bufio.Reader    // of limit
-	forget func() bool      // unties the connection from the context it was dialled in
-	used   bool             // an exchange has ended on it, and another may follow
+	forget func() bool      // stops the watch of the context in which it was dialled
+	used   bool             // an exchange has ended, and another may follow
 }
 
-// dial opens a connection to the target by the deadline. It goes there directly: a proxy in between
-// would be measured too. When ctx ends, the connection closes, whatever is under way on it.
+// dial opens a connection to the target by the deadline. It uses no proxy, which would be measured
+// too. When ctx ends, the connection closes, whatever it is doing.
 func dial(ctx context.Context, target *url.URL, deadline time.Time) (*conn, error) {
 	port := target.Port()
 	if port == "" {
@@ -69,14 +69,13 @@ func (c *conn) close() {
 	c.Close()
 }
 
-// reusable reports whether another request can be sent: the server has neither hung up nor said
-// anything that was not asked for.
+// reusable reports whether another request can be sent: the server has not hung up, and has sent
+// nothing after its answer.
 func (c *conn) reusable() bool { return c.used && c.reader.Buffered() == 0 && idle(c.Conn) }
 
-// exchange writes a whole request and reads the answer, its body into body. The response is nil
-// when no status arrived; with an error beside it the body is incomplete. The request may have
-// reached the server even if there is an error. Without an error, reusable tells whether c can be
-// used again.
+// exchange writes a request, and reads the answer with its body. The response is nil if no status
+// arrived. With an error beside a response, the body is incomplete. Even after an error the request
+// may have reached the server. Without an error, reusable says whether c can be used again.
 func (c *conn) exchange(request []byte, body *bytes.Buffer, deadline time.Time) (*http.Response,
 	error) {
 	c.used = false
@@ -84,7 +83,8 @@ func (c *conn) exchange(request []byte, body *bytes.Buffer, deadline time.Time) 
 	if err := c.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	// A server may refuse, and hang up, before it has read everything: look for its answer anyway.
+	// A server may reject the request and hang up before it has read everything: read its answer
+	// all the same.
 	_, writeErr := c.Write(request)
 	resp, err := c.readResponse()
 	if err != nil {
@@ -103,7 +103,7 @@ func (c *conn) exchange(request []byte, body *bytes.Buffer, deadline time.Time) 
 	return resp, err
 }
 
-// readResponse passes over informational responses. Their number is bounded by that of the bytes.
+// readResponse skips informational responses. maxExchangeBytes bounds them.
 func (c *conn) readResponse() (*http.Response, error) {
 	for {
 		resp, err := http.ReadResponse(c.reader, nil)
@@ -118,7 +118,7 @@ func (c *conn) readResponse() (*http.Response, error) {
 	}
 }
 
-// reason replaces the error of an exchange by what was behind it.
+// reason returns the cause of the error of an exchange.
 func reason(ctx context.Context, err error, timeout time.Duration) error {
 	switch {
 	case ctx.Err() != nil:

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// scripted is a server that reads a request and then does as the test says; it returns its URL and
-// counts its connections.
+// scripted is a server that reads a request and then does what the test says. It returns its URL
+// and counts its connections.
 func scripted(t *testing.T, answer func(w net.Conn, nth int)) (*url.URL, *atomic.Int32) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,9 +53,9 @@ func scripted(t *testing.T, answer func(w net.Conn, nth int)) (*url.URL, *atomic
 	return &url.URL{Scheme: "http", Host: listener.Addr().String(), Path: "/webhooks"}, connections
 }
 
-// Goal: each form of answer that HTTP/1.1 allows is understood, no answer can use up the memory,
-// and a connection is used again exactly when that is safe. Method: two requests in a row to a
-// server that writes the bytes of its answers itself.
+// Goal: every form of answer that HTTP/1.1 allows is parsed, no answer can exhaust the memory, and
+// a connection is reused exactly when that is safe. Method: send two requests to a server that
+// writes the bytes of its answers itself.
 func TestAnswers(t *testing.T) {
 	const ok = "HTTP/1.1 202 Accepted\r\nContent-Length: 17\r\n\r\n" + `{"requestId":"7"}`
 	for _, test := range []struct {
@@ -79,7 +79,7 @@ func TestAnswers(t *testing.T) {
 		{"longest", fmt.Sprintf("HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%*s", maxAnswerBytes,
 			maxAnswerBytes, ""), 202, "", 1},
 		{"too long", fmt.Sprintf("HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%*s", maxAnswerBytes+
-			1, maxAnswerBytes+1, ""), 202, "answer cut short: the answer is longer", 2},
+			1, maxAnswerBytes+1, ""), 202, "incomplete answer: the answer is longer", 2},
 		{"endless header", "HTTP/1.1 202 Accepted\r\nA: " + strings.Repeat("x", maxExchangeBytes), 0,
 			"outcome unknown: connection lost", 2},
 		{"endless interim answers", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", maxExchangeBytes/25+
@@ -110,15 +110,15 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Goal: an answer that breaks off is no answer without its status line, and one that counts with
-// it.
+// Goal: an answer that breaks off before its status line is no answer. After the status line it
+// counts.
 func TestAnswerCutShort(t *testing.T) {
 	for answer, want := range map[string]Attempt{
 		"":                          {Error: "outcome unknown: connection lost"},
 		"HTTP/1.1 202 Acc":          {Error: "outcome unknown: connection lost"},
 		"HTTP/1.1 202 Accepted\r\n": {Error: "outcome unknown: connection lost"},
 		"HTTP/1.1 202 Accepted\r\nX-Request-Id: 7\r\nContent-Length: 9\r\n\r\n{": {Status: 202,
-			RequestID: "7", Error: "answer cut short: unexpected EOF"},
+			RequestID: "7", Error: "incomplete answer: unexpected EOF"},
 	} {
 		target, _ := scripted(t, func(w net.Conn, _ int) {
 			io.WriteString(w, answer)
@@ -133,8 +133,9 @@ func TestAnswerCutShort(t *testing.T) {
 	}
 }
 
-// Goal: a refusal that comes before the server has read the request is seen. Method: a body far
-// larger than what the connection buffers, and a server that answers from the header.
+// Goal: a rejection is read even if the server sends it before it has read the request. Method:
+// send a body far larger than what the connection buffers to a server that answers after the
+// header.
 func TestEarlyRefusal(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")
@@ -157,8 +158,7 @@ func TestEarlyRefusal(t *testing.T) {
 	}
 }
 
-// Goal: no answer within the time-out, and a target that is not there, are told apart: in the
-// second case nothing was sent.
+// Goal: a time-out differs from a target that is not there. In the second case nothing was sent.
 func TestNoAnswer(t *testing.T) {
 	target, _ := scripted(t, func(net.Conn, int) {})
 	ev := parsed(t, []byte(eventLine("m", "k", 1)))
@@ -184,7 +184,7 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// Goal: over https the server must prove who it is before anything is sent.
+// Goal: over https the server must authenticate before anything is sent.
 func TestUntrustedCertificate(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("a request arrived")
@@ -203,7 +203,7 @@ func TestUntrustedCertificate(t *testing.T) {
 	}
 }
 
-// Goal: the bearer key is shown when there is no secret to sign with, and only then.
+// Goal: the bearer key is sent if there is no secret to sign with, and only then.
 func TestCredentialsOnTheWire(t *testing.T) {
 	for _, test := range []struct {
 		c         Credentials

@@ -15,21 +15,20 @@ import (
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// ErrNoCredentials is returned by FindCredentials when there are none.
+// ErrNoCredentials is returned by FindCredentials if there are none.
 var ErrNoCredentials = errors.New("no credentials: set WEBHOOK_HMAC_SECRET or WEBHOOK_BEARER_KEY," +
-	" or for a gate on this machine name its data directory")
+	" or --data-dir for a gate on this machine")
 
-// Credentials are how a sender proves who it is. With a secret it signs each body; else it
-// shows the key; with neither it sends nothing.
+// Credentials authenticate a sender. With a secret it signs each body. Otherwise it sends the key,
+// or nothing if there is none.
 type Credentials struct {
 	HMACSecret string
 	BearerKey  string
 }
 
-// FindCredentials takes the credentials for the default source from WEBHOOK_HMAC_SECRET or
-// WEBHOOK_BEARER_KEY as getenv gives them, in the form that the gate takes. If neither is
-// set and the target is a loopback address it reads those that a gate made for itself in dataDir;
-// they are never offered to another machine.
+// FindCredentials returns the credentials of the default source: those in WEBHOOK_HMAC_SECRET or
+// WEBHOOK_BEARER_KEY, as getenv returns them. If neither is set and the target is a loopback
+// address, it reads those that a gate has made in dataDir. It never uses these for another machine.
 func FindCredentials(getenv func(string) string, target, dataDir string) (Credentials, error) {
 	var c Credentials
 	var err1, err2 error
@@ -59,16 +58,17 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
 }
 
-// check says what is wrong with a key that is to stand in a header, without showing it.
+// check returns an error for a key that cannot be sent in a header. The error does not show the
+// key.
 func (c Credentials) check() error {
 	if strings.ContainsFunc(c.BearerKey, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return errors.New("the bearer key holds control characters, which cannot be sent in a header")
+		return errors.New("the bearer key contains control characters, which cannot be sent in a header")
 	}
 	return nil
 }
 
-// signer returns a function for one goroutine that signs a body; without a secret the
-// signature is empty.
+// signer returns a function that signs bodies, for one goroutine. Without a secret the signature is
+// empty.
 func (c Credentials) signer() func(body []byte) string {
 	if c.HMACSecret == "" {
 		return func([]byte) string { return "" }

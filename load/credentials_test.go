@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// keys makes a data directory as a gate leaves it behind.
+// keys makes a data directory as a gate makes it.
 func keys(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -23,8 +23,8 @@ func keys(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// Goal: what the environment names is used for every target; the keys of a gate on this machine are
-// read for a target on this machine.
+// Goal: credentials of the environment are used for every target. The keys of a gate on this
+// machine are used for a target on this machine.
 func TestFindCredentials(t *testing.T) {
 	dir := keys(t, map[string]string{"hmac_secret": "local secret\n", "bearer_key": "local key\n"})
 	local := Credentials{HMACSecret: "local secret", BearerKey: "local key"}
@@ -56,7 +56,7 @@ func TestFindCredentials(t *testing.T) {
 	}
 }
 
-// Goal: a variable that earlier releases took for a list is an error, not the first of the list.
+// Goal: a variable that earlier versions split into a list is an error; its first part is not used.
 func TestListOfCredentials(t *testing.T) {
 	list := func(string) string { return "the-new-secret,the-old-secret" }
 	if c, err := FindCredentials(list, "https://gate.example", t.TempDir()); err == nil ||
@@ -65,7 +65,8 @@ func TestListOfCredentials(t *testing.T) {
 	}
 }
 
-// Goal: keys made for this machine are never offered to another, whatever tricks its address plays.
+// Goal: keys of a gate on this machine are never sent to another machine, however its address is
+// written.
 func TestLocalKeysStayLocal(t *testing.T) {
 	dir := keys(t, map[string]string{"hmac_secret": "local secret", "bearer_key": "local key"})
 	for _, target := range []string{
@@ -95,8 +96,8 @@ func TestLocalKeysStayLocal(t *testing.T) {
 	}
 }
 
-// Goal: one key alone is enough, none is an error that says where was looked, and one that cannot
-// be read is not taken for one that is not there.
+// Goal: one key is enough. Without any, the error names the folder. A key that cannot be read does
+// not count as missing.
 func TestFindCredentialsInDataDir(t *testing.T) {
 	none := func(string) string { return "" }
 	const target = "http://127.0.0.1:8080"

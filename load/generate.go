@@ -15,36 +15,35 @@ import (
 const (
 	// DefaultSize is the size of a generated body in bytes.
 	DefaultSize = 600
-	// repeatLines and repeatBytes bound the events kept for repetition, as a sender repeats what
-	// it sent lately.
+	// repeatLines and repeatBytes bound the events that are kept to be repeated. A sender repeats
+	// recent events.
 	repeatLines, repeatBytes = 1024, 64 << 20
 	// maxKeys bounds the memory for sequence numbers.
 	maxKeys = 1_000_000
 )
 
-// Generator describes a stream of events of the default source. Equal values make equal bytes.
+// Generator describes a stream of events of the default source. Equal generators write equal bytes.
 type Generator struct {
 	// Count is the number of lines.
 	Count int
-	// Keys is the number of ordering keys, at most 1,000,000, drawn with equal probability; 0 means
-	// 100.
+	// Keys is the number of ordering keys, at most 1,000,000; 0 means 100. Each is equally likely.
 	Keys int
-	// DuplicatePercent, 0 to 100, is the share of the lines that repeat an earlier event byte
-	// for byte. The number of repetitions is exact to the nearest line; the first line is never one.
+	// DuplicatePercent, from 0 to 100, is the share of lines that repeat an earlier event byte for
+	// byte. It is exact to the nearest line. The first line never repeats one.
 	DuplicatePercent float64
 	// Size is the length of each body in bytes, without the newline, at most 16 MiB; 0 means
 	// DefaultSize.
 	Size int
-	// Seed determines everything, message ids included: replaying one seed twice sends duplicates.
+	// Seed determines everything, including message ids: sending one seed twice sends duplicates.
 	Seed uint64
-	// EventTypes are drawn with equal probability; none means a handful of order events.
-	// They must not need escaping in JSON.
+	// EventTypes are equally likely; none means four types of order events. They must not need
+	// escaping in JSON.
 	EventTypes []string
 	// IDPrefix begins every message id; empty means "evt-". It must not need escaping in JSON.
 	IDPrefix string
 }
 
-// withDefaults returns g with its zero fields replaced, or the reason why it cannot be used.
+// withDefaults returns g with its zero fields replaced, or the reason why g cannot be used.
 func (g Generator) withDefaults() (Generator, error) {
 	if g.Keys == 0 {
 		g.Keys = 100
@@ -70,7 +69,7 @@ func (g Generator) withDefaults() (Generator, error) {
 	}
 	for _, s := range append([]string{g.IDPrefix}, g.EventTypes...) {
 		if s == "" || strconv.Quote(s) != `"`+s+`"` {
-			return g, fmt.Errorf("%q cannot stand in JSON as it is: use plain characters", s)
+			return g, fmt.Errorf("%q needs escaping in JSON: use plain characters", s)
 		}
 	}
 	if least := g.leastSize(); g.Size < least {
@@ -79,7 +78,7 @@ func (g Generator) withDefaults() (Generator, error) {
 	return g, nil
 }
 
-// leastSize is the length of the longest envelope that can occur, with an empty payload.
+// leastSize is the length of the longest possible event with an empty payload.
 func (g Generator) leastSize() int {
 	least := 0
 	for _, t := range g.EventTypes {
@@ -91,7 +90,7 @@ func (g Generator) leastSize() int {
 
 const envelopeEnd = `"}}`
 
-// envelope appends a body up to and including the opening quote of its filling.
+// envelope appends a body, up to the opening quotation mark of its payload.
 func (g Generator) envelope(dst []byte, idHigh, idLow uint64, eventType string, key,
 	sequence int) []byte {
 	dst = append(dst, `{"messageId":"`...)
@@ -110,9 +109,9 @@ func (g Generator) envelope(dst []byte, idHigh, idLow uint64, eventType string, 
 }
 
 // Generate writes the events as NDJSON:
-// {"messageId","eventType","orderingKey","sequence","payload"}. Sequence numbers count from 1
-// within each ordering key. It holds at most about 80 MiB. An error is about the settings, before
-// anything is written, or that of w or of ctx.
+// {"messageId","eventType","orderingKey","sequence","payload"}. Sequence numbers count from 1 for
+// each ordering key. It uses at most about 80 MiB. It returns an error of the settings before it
+// writes anything, and otherwise errors of w and ctx.
 func (g Generator) Generate(ctx context.Context, w io.Writer) error {
 	g, err := g.withDefaults()
 	if err != nil {
@@ -129,7 +128,7 @@ func (g Generator) Generate(ctx context.Context, w io.Writer) error {
 			return fmt.Errorf("generate event %d of %d: %w", i+1, g.Count, context.Cause(ctx))
 		}
 		var line []byte
-		if i > 0 && rng.IntN(g.Count-i) < repeats { // selection sampling: exactly as many as asked for
+		if i > 0 && rng.IntN(g.Count-i) < repeats { // selection sampling, for the exact number
 			repeats--
 			line = recent[rng.IntN(len(recent))]
 		} else {
@@ -154,7 +153,7 @@ func (g Generator) Generate(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// event appends one body of exactly g.Size bytes.
+// event appends a body of exactly g.Size bytes.
 func (g Generator) event(dst []byte, rng *rand.Rand, key, sequence int) []byte {
 	dst = g.envelope(dst, rng.Uint64(), rng.Uint64(), g.EventTypes[rng.IntN(len(g.EventTypes))], key,
 		sequence)

@@ -30,9 +30,9 @@ func TestGenerateIsDeterminedByItsSettings(t *testing.T) {
 	}
 }
 
-// Goal: number of lines, their size, the number of repetitions and the sequences are exactly as
-// asked. Method: read every line back; the first with an id is an original, and its sequence must
-// follow the one before of its key; a later one must be the same bytes.
+// Goal: the number of lines, their size, the number of repetitions and the sequences are exact.
+// Method: read every line. The first line with an id is an original, and its sequence follows that
+// of its key; a later line has the same bytes.
 func TestGenerateIsExact(t *testing.T) {
 	for _, test := range []struct {
 		name        string
@@ -87,7 +87,7 @@ func TestGenerateIsExact(t *testing.T) {
 	}
 }
 
-// Goal: settings that cannot be met are refused before anything is written, by name.
+// Goal: settings that cannot work are rejected by name before anything is written.
 func TestGenerateRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name, want string
@@ -99,8 +99,8 @@ func TestGenerateRefuses(t *testing.T) {
 		{"percentage over 100", "duplicates 101", Generator{Count: 1, DuplicatePercent: 101}},
 		{"too small", "size 20 is too small", Generator{Count: 1, Size: 20}},
 		{"too large", "is too large", Generator{Count: 1, Size: maxLineBytes + 1}},
-		{"quotation mark", "cannot stand in JSON", Generator{Count: 1, IDPrefix: `"`}},
-		{"invalid UTF-8", "cannot stand in JSON", Generator{Count: 1, EventTypes: []string{"\xff"}}},
+		{"quotation mark", "needs escaping in JSON", Generator{Count: 1, IDPrefix: `"`}},
+		{"invalid UTF-8", "needs escaping in JSON", Generator{Count: 1, EventTypes: []string{"\xff"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var b bytes.Buffer

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idle reports whether a connection is open and has nothing to read, without waiting. A request
-// sent on one that the server has closed would be lost for nothing.
+// idle reports, without waiting, whether a connection is open and has nothing to read. A request on
+// a connection that the server has closed would be lost.
 func idle(nc net.Conn) bool {
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()
@@ -27,5 +27,5 @@ func idle(nc net.Conn) bool {
 		var b [1]byte
 		_, _, peek = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	})
-	return err == nil && peek == unix.EAGAIN // nil is data, or the end
+	return err == nil && peek == unix.EAGAIN // nil means data, or the end
 }

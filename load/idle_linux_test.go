@@ -8,7 +8,7 @@ import (
 )
 
 // Goal: a connection that the server closed while it was idle is not used again, so that no request
-// is lost on it. Method: a server that hangs up after each answer without having announced it.
+// is lost. Method: a server that hangs up after each answer without announcing it.
 func TestClosedWhileIdle(t *testing.T) {
 	closed := make(chan struct{})
 	target, connections := scripted(t, func(w net.Conn, _ int) {

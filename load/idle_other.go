@@ -4,6 +4,6 @@ package load
 
 import "net"
 
-// idle cannot tell here whether the server has closed the connection: a request that meets the
-// close counts as lost, and is repeated like any other.
+// idle cannot tell on this system whether the server has closed the connection. A request on a
+// closed connection counts as lost, and is retried like any other.
 func idle(net.Conn) bool { return true }

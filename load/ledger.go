@@ -11,61 +11,61 @@ import (
 	"time"
 )
 
-// noteDuplicate is what the gate notes on the answer to an event it had before.
+// noteDuplicate is the note of the answer to an event that the gate already had.
 const noteDuplicate = "duplicate_detected"
 
 var errNotAnAttempt = errors.New("is not an attempt: line and attempt count from 1")
 
-// Attempt is one line of a ledger: one request and what came of it. The lines stand in the order
-// in which the attempts ended.
+// Attempt is one line of a ledger: one request and its outcome. The lines are in the order in which
+// the attempts ended.
 type Attempt struct {
 	// Line is the line of the input, from 1.
 	Line        int    `json:"line"`
 	MessageID   string `json:"messageId"`
 	EventType   string `json:"eventType"`
 	OrderingKey string `json:"orderingKey"`
-	// Sequence is the sender's number, or hookgate.NoSequence.
+	// Sequence is the number of the sender, or hookgate.NoSequence.
 	Sequence int64 `json:"sequence"`
-	// SHA256 is the digest of the body's bytes in hexadecimal.
+	// SHA256 is the digest of the body in hexadecimal.
 	SHA256 string `json:"sha256"`
-	// Kind is that of the Message.
+	// Kind is the Kind of the Message.
 	Kind string `json:"kind,omitempty"`
 	// Attempt counts from 1 for each line.
 	Attempt int `json:"attempt"`
-	// Due is when the schedule wanted the event sent; all attempts of a line share it. Without
-	// a schedule it is when a connection was free for it.
+	// Due is when the schedule wanted the event to be sent; it is the same for all attempts of a
+	// line. Without a schedule it is when a connection was free.
 	Due time.Time `json:"due"`
-	// Sent is when this attempt was handed to the connection.
+	// Sent is when this attempt began to be written to the connection.
 	Sent time.Time `json:"sent"`
-	// Held says that its key, or every connection, was occupied by requests without an answer when it
-	// was due: what lies between Due and Sent is then not the sender's own lag.
+	// Held is true if at Due the key, or every connection, was busy with requests that had no
+	// answer. The time between Due and Sent is then not a lag of the sender.
 	Held bool `json:"held,omitempty"`
 	// LatencyUS is the time from Due to the end of this attempt, in microseconds.
 	LatencyUS int64 `json:"latencyUs"`
-	// Status is the HTTP status, or 0 when no answer came: whether the gate took the event is
-	// then unknown.
+	// Status is the HTTP status, or 0 without an answer. It is then unknown whether the gate took
+	// the event.
 	Status int `json:"status"`
-	// CutOff says that there is no answer because the replay was interrupted.
+	// CutOff is true if there is no answer because the replay was interrupted.
 	CutOff bool `json:"cutOff,omitempty"`
-	// Error says why there was no answer or no acceptance.
+	// Error is the reason why the event was not accepted, or was not answered.
 	Error string `json:"error,omitempty"`
-	// RequestID is the id the gate gave this attempt.
+	// RequestID is the id that the gate gave this attempt.
 	RequestID string `json:"requestId,omitempty"`
-	// Note is the gate's note on the answer.
+	// Note is the note in the answer.
 	Note string `json:"note,omitempty"`
-	// FirstRequestID is the request that carried the event first, given with a duplicate.
+	// FirstRequestID is the request that brought the event first; only for a duplicate.
 	FirstRequestID string `json:"firstRequestId,omitempty"`
 }
 
-// Accepted reports whether the gate acknowledged the event with this attempt.
+// Accepted reports whether the gate acknowledged the event.
 func (a Attempt) Accepted() bool { return a.Status >= 200 && a.Status < 300 }
 
-// Duplicate reports whether the gate said that it had the event already.
+// Duplicate reports whether the gate answered that it already had the event.
 func (a Attempt) Duplicate() bool { return a.Accepted() && a.Note == noteDuplicate }
 
-// ReadLedger yields the attempts of a ledger one by one, holding no more than a line of it. A line
-// that cannot be read is yielded as a *LineError and ends the sequence; it wraps
-// io.ErrUnexpectedEOF when it is the last and was cut short, as by the death of the writer.
+// ReadLedger yields the attempts of a ledger and reads one line at a time. A line that cannot be
+// used is a *LineError, and the last. The error wraps io.ErrUnexpectedEOF if the last line is
+// incomplete, as after the death of the writer.
 func ReadLedger(r io.Reader) iter.Seq2[Attempt, error] {
 	return func(yield func(Attempt, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
@@ -104,7 +104,7 @@ type ledger struct {
 
 func newLedger(w io.Writer) *ledger { return &ledger{out: bufio.NewWriterSize(w, 256<<10)} }
 
-// write adds a line. An error means that the ledger is incomplete.
+// write adds a line. After an error the ledger is incomplete.
 func (l *ledger) write(a *Attempt) error {
 	line, err := json.Marshal(a)
 	if err != nil {
@@ -119,7 +119,7 @@ func (l *ledger) write(a *Attempt) error {
 	return nil
 }
 
-// flush hands everything to the underlying writer.
+// flush writes the buffer to the underlying writer.
 func (l *ledger) flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

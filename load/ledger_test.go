@@ -14,8 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Goal: what is written to a ledger is what is read back.
-// Method: attempts with random text in them.
+// Goal: a ledger reads back as it was written. Method: attempts with random text.
 func TestLedgerRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		moment := rapid.Map(rapid.Int64Range(0, 1<<60), func(ns int64) time.Time {
@@ -62,9 +61,8 @@ func TestLedgerRoundTrip(t *testing.T) {
 	})
 }
 
-// Goal: wherever the writer of a ledger died, everything before its last line can be read, and the
-// torn line is reported as such and with its number.
-// Method: cut a ledger of three lines after every byte.
+// Goal: wherever the writer died, all lines before the last one can be read, and the incomplete
+// line is reported with its number. Method: cut a ledger of three lines after every byte.
 func TestReadLedgerThatIsTorn(t *testing.T) {
 	line := `{"line":1,"messageId":"m","attempt":1,"status":202}` + "\n"
 	whole := strings.Repeat(line, 3)
@@ -91,8 +89,8 @@ func TestReadLedgerThatIsTorn(t *testing.T) {
 	}
 }
 
-// Goal: a line in the middle that is no attempt ends the reading, and is not taken for a torn one;
-// an error of the reader comes through.
+// Goal: a wrong line in the middle ends the reading, and does not count as incomplete. An error of
+// the reader is returned.
 func TestReadLedgerRefuses(t *testing.T) {
 	const good = `{"line":1,"attempt":1}` + "\n"
 	broken := errors.New("broken")
@@ -125,7 +123,8 @@ func TestReadLedgerRefuses(t *testing.T) {
 	}
 }
 
-// Goal: the reader takes whatever bytes it is given; what it yields, written again, reads the same.
+// Goal: the reader accepts any bytes. What it yields can be written and read again without a
+// change.
 func FuzzReadLedger(f *testing.F) {
 	f.Add([]byte(`{"line":1,"messageId":"m","eventType":"t","orderingKey":"k","sequence":-1,"sha256":"00","attempt":1,` +
 		`"due":"2026-01-02T03:04:05.000000006Z","sent":"2026-01-02T03:04:05Z","latencyUs":7,"status":503,"error":"e"}` + "\n"))

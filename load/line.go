@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	// maxLineBytes is the longest line of input that is taken.
+	// maxLineBytes is the length of the longest line of input.
 	maxLineBytes = 16 << 20
-	// windowBytes bounds the input that is held at one time. It must exceed maxLineBytes.
+	// windowBytes bounds the input in memory. It must exceed maxLineBytes.
 	windowBytes = 64 << 20
 )
 
-// event is one line of input on its way to its final answer.
+// event is one line of input, until its final answer.
 type event struct {
 	line        int
 	messageID   string
@@ -38,20 +38,20 @@ type event struct {
 	sha256      string // hex
 	signature   string // of the body; empty if it is not signed
 
-	header    string // beside what the sender needs, as it goes over the wire
+	header    string // more headers, as they are written to the wire
 	kind      string
-	at        time.Duration // when it is due after the start, if Config.Timed
+	at        time.Duration // due so long after the start, if Config.Timed
 	together  bool          // with the event before it
 	due       time.Time
 	firstSent time.Time
 	attempts  int
-	held      bool  // it had to wait for its key
-	waited    bool  // there was no connection for it when it was its turn
+	held      bool  // its key was busy when it was due
+	waited    bool  // no connection was free when its key was
 	turn      *turn // guarded by chains.mu
-	cost      int64 // what it holds of the window
+	cost      int64 // its share of the window
 }
 
-// parseEvent reads one line. It keeps no reference to it.
+// parseEvent parses a line. It keeps no reference to it.
 func parseEvent(line []byte) (*event, error) {
 	if !validJSON(line) {
 		return nil, errors.New("is not valid JSON")
@@ -75,7 +75,7 @@ func parseEvent(line []byte) (*event, error) {
 			ev.eventType, err = text(value)
 		case "orderingKey":
 			member = orderingKey
-			if value.Type != gjson.Null { // null means none, as it does to the gate
+			if value.Type != gjson.Null { // null means none, as for the gate
 				ev.orderingKey, err = text(value)
 			}
 		case "sequence":
@@ -104,15 +104,15 @@ func parseEvent(line []byte) (*event, error) {
 		return nil, errors.New("eventType is missing or empty")
 	}
 	if ev.orderingKey == "" {
-		ev.orderingKey = ev.eventType // as the gate does, so that both mean the same order
+		ev.orderingKey = ev.eventType // as the gate does, for the same order
 	}
 	sum := sha256.Sum256(line)
 	ev.sha256 = hex.EncodeToString(sum[:])
 	return ev, nil
 }
 
-// validJSON is gjson's check, which is the faster, unless there are brackets enough for its
-// recursion to grow the stack; the standard library's stops at a depth of 10,000.
+// validJSON uses the check of gjson, which is faster than the standard library's. For many brackets
+// it uses the standard library, which stops at a depth of 10,000, because gjson recurses.
 func validJSON(line []byte) bool {
 	if bytes.Count(line, []byte("["))+bytes.Count(line, []byte("{")) > 10_000 {
 		return json.Valid(line)
@@ -125,7 +125,7 @@ func text(v gjson.Result) (string, error) {
 		return "", errors.New("is not a string")
 	}
 	if !utf8.ValidString(v.Str) {
-		return "", errors.New("is not valid UTF-8") // the ledger could not name it
+		return "", errors.New("is not valid UTF-8") // it could not be in the ledger
 	}
 	return v.Str, nil
 }
@@ -133,19 +133,19 @@ func text(v gjson.Result) (string, error) {
 func sequence(v gjson.Result) (int64, error) {
 	n, err := strconv.ParseUint(v.Raw, 10, 63)
 	if err != nil {
-		return 0, errors.New("is not an integer of 0 or more in digits alone")
+		return 0, errors.New("is not an integer of 0 or more, written in digits")
 	}
 	return int64(n), nil
 }
 
-// lines reads NDJSON ahead of the schedule, as far as the window allows.
+// lines reads the input ahead of the schedule, as far as the window allows.
 type lines struct {
 	events chan *event
 	window *semaphore.Weighted
-	// leastCost is what the shortest line takes of the window, so that one bound in bytes
-	// bounds the number of lines too.
+	// leastCost is what the shortest line costs of the window, so that the bound in bytes also
+	// bounds the number of lines.
 	leastCost int64
-	// whole says that the input was read to its end; if it was not, err says why, unless the
+	// whole is true if the input was read to its end. Otherwise err is the reason, unless the
 	// context ended. Both may be read once events is closed.
 	whole bool
 	err   error
@@ -155,12 +155,12 @@ func newLines(readAhead int) *lines {
 	return &lines{
 		events: make(chan *event, readAhead),
 		window: semaphore.NewWeighted(windowBytes),
-		// rounded down it would let in more
+		// rounded up, because rounded down it would admit more lines
 		leastCost: (windowBytes + int64(readAhead) - 1) / int64(readAhead),
 	}
 }
 
-// read fills events until the input ends, a line cannot be used, or ctx is done.
+// read fills events until the input ends, a line cannot be used, or ctx ends.
 func (l *lines) read(ctx context.Context, input io.Reader, sign func(body []byte) string) {
 	defer close(l.events)
 	scanner := bufio.NewScanner(input)
@@ -174,14 +174,14 @@ func (l *lines) read(ctx context.Context, input io.Reader, sign func(body []byte
 		}
 		ev, err := parseEvent(line)
 		if err != nil && scanner.Err() != nil {
-			n-- // it was cut short because the input cannot be read on
+			n-- // it is incomplete because the input failed
 			break
 		}
 		if err != nil {
 			l.err = &LineError{Line: n, Err: err}
 			return
 		}
-		if !l.put(ctx, ev, n, sign(line)) {
+		if !l.enqueue(ctx, ev, n, sign(line)) {
 			return
 		}
 	}
@@ -194,8 +194,8 @@ func (l *lines) read(ctx context.Context, input io.Reader, sign func(body []byte
 	}
 }
 
-// take is read for an input of messages.
-func (l *lines) take(ctx context.Context, input iter.Seq2[Message, error],
+// readMessages is read for an input of messages.
+func (l *lines) readMessages(ctx context.Context, input iter.Seq2[Message, error],
 	sign func(body []byte) string) {
 	defer close(l.events)
 	n := 0
@@ -220,22 +220,22 @@ func (l *lines) take(ctx context.Context, input iter.Seq2[Message, error],
 			return
 		}
 		ev.kind, ev.at, ev.together = m.Kind, m.At, m.Together
-		if !l.put(ctx, ev, n, sign(m.Body)) {
+		if !l.enqueue(ctx, ev, n, sign(m.Body)) {
 			return
 		}
 	}
 	l.whole = true
 }
 
-// put adds an event when the window has room for it. It reports whether ctx allowed it.
-func (l *lines) put(ctx context.Context, ev *event, line int, signature string) bool {
+// enqueue adds an event when the window has room for it. It reports whether ctx allowed that.
+func (l *lines) enqueue(ctx context.Context, ev *event, line int, signature string) bool {
 	ev.line, ev.signature, ev.cost = line, signature, max(l.leastCost, int64(len(ev.body)))
 	if l.window.Acquire(ctx, ev.cost) != nil {
 		return false
 	}
-	l.events <- ev // never blocks: it holds as many as the window
+	l.events <- ev // never blocks: its capacity is that of the window
 	return true
 }
 
-// release lets another line in, once ev has its final answer.
+// release makes room for another line, when ev has its final answer.
 func (l *lines) release(ev *event) { l.window.Release(ev.cost) }

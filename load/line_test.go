@@ -63,8 +63,8 @@ var lineTests = []struct {
 	{"nesting bomb", strings.Repeat("[", 200_000), event{}, "is not valid JSON"},
 }
 
-// Goal: a line is read as the gate reads it, so that both mean the same order; what is not an event
-// is refused with a reason that names the member.
+// Goal: a line is parsed as the gate parses it, so that both have the same order. A line that is
+// not an event is rejected with a reason that names the member.
 func TestParseEvent(t *testing.T) {
 	for _, test := range lineTests {
 		t.Run(test.name, func(t *testing.T) {
@@ -87,8 +87,8 @@ func TestParseEvent(t *testing.T) {
 	}
 }
 
-// Goal: the parser takes whatever bytes it is given without a panic, and what it accepts is a JSON
-// object whose members are what the standard library finds there.
+// Goal: the parser accepts any bytes without a panic. If it returns an event, the standard library
+// finds the same members.
 func FuzzParseEvent(f *testing.F) {
 	for _, test := range lineTests {
 		if len(test.line) < 1000 {
@@ -118,8 +118,8 @@ func FuzzParseEvent(f *testing.F) {
 	})
 }
 
-// Goal: however much may be read ahead, no more lines are let in than the channels have room for; a
-// sender that blocks on one of them while it holds the chains would stop everything.
+// Goal: whatever the read-ahead is, no more lines are admitted than the channels have room for. A
+// sender that blocked on one of them while it held the chains would stop everything.
 func TestWindowHoldsNoMoreLinesThanItsChannels(t *testing.T) {
 	for readAhead := 1; readAhead < 300_000; readAhead += 1 + readAhead/7 {
 		l := newLines(readAhead)
@@ -129,8 +129,8 @@ func TestWindowHoldsNoMoreLinesThanItsChannels(t *testing.T) {
 	}
 }
 
-// Goal: reading ends in one of four ways that can be told apart: the end of the input, a line that
-// is no event, a line that is too long, an input that fails in the middle of a line.
+// Goal: reading ends in one of four ways: the end of the input, a line that is not an event, a line
+// that is too long, or an input that fails in the middle of a line.
 func TestReadLines(t *testing.T) {
 	const good = `{"messageId":"m","eventType":"t"}` + "\n"
 	broken := errors.New("broken")

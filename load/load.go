@@ -1,23 +1,23 @@
-// Package load is a sender as seen from outside the gate: it generates events, replays them on
-// a schedule, and keeps a ledger of every attempt for those who audit the gate afterwards.
+// Package load is a sender, as seen from outside the gate. It generates events, sends them on a
+// schedule, and keeps a ledger of every attempt, with which certify audits the gate afterwards.
 //
-// It speaks HTTP and imports no package of the server, so that what it reports cannot lean on
-// what the server believes.
+// It speaks HTTP and imports no package of the server, so its report does not depend on the server's
+// code.
 //
 //	          lines            chains                    senders
 //	input ─► parse, sign ─► pace: wait for due ─► one in flight a key ─► POST ─► ledger, tally
 //	                                                   ▲                  │
-//	                                                   └── back-off ◄─────┘ 429, 503, loss
+//	                                                   └── back-off ◄─────┘ 429, 503, no answer
 package load
 
 import "fmt"
 
-// LineError says which line of an input or a ledger cannot be used. Everything before that line
-// has been dealt with; nothing of the line itself has.
+// LineError says which line of an input or a ledger cannot be used. All lines before it were
+// processed, and nothing of the line itself.
 type LineError struct {
-	// Line counts from 1, blank lines included.
+	// Line counts from 1, including blank lines.
 	Line int
-	// Err says what is wrong with it.
+	// Err is the reason.
 	Err error
 }
 

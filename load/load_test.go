@@ -24,10 +24,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testSecret = "a secret"
 
-// quickRetry repeats often and soon, so that tests need not wait.
+// quickRetry retries often and soon, so that tests are quick.
 var quickRetry = Retry{Attempts: 200, Base: time.Millisecond, Max: 2 * time.Millisecond}
 
-// message is the part of an event that the test gate looks at.
+// message is the part of an event that the test gate reads.
 type message struct {
 	MessageID   string `json:"messageId"`
 	EventType   string `json:"eventType"`
@@ -39,12 +39,12 @@ type message struct {
 type behaviour struct {
 	status     int // 0 hangs up without an answer
 	retryAfter string
-	// keep makes the gate take the event even though its answer does not say so.
+	// keep makes the gate store the event even though its answer does not say so.
 	keep bool
 }
 
-// gate answers over real connections and notes every breach of what a sender promises: one key
-// in flight at a time, in order, the same bytes in each repetition, a right signature.
+// gate answers over real connections, and records every violation of the contract of a sender: one
+// request in flight per key, in order, the same bytes in each repetition, a right signature.
 type gate struct {
 	*httptest.Server
 	// behave decides on the nth request, from 1, of an event; nil accepts everything. It may block.
@@ -108,7 +108,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter notes the request's arrival and returns how many there have been of its event.
+// enter records the arrival of a request, and returns how many there have been for its event.
 func (g *gate) enter(r *http.Request, m message, body []byte) int {
 	mac := hmac.New(sha256.New, []byte(testSecret))
 	mac.Write(body)
@@ -141,7 +141,7 @@ func (g *gate) leave(m message) {
 	g.busy[m.OrderingKey] = false
 }
 
-// keep takes the event and reports whether it was there already.
+// keep stores the event, and reports whether it was there already.
 func (g *gate) keep(m message) (duplicate bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -170,7 +170,7 @@ func (g *gate) sent(id string) int {
 	return g.requests[id]
 }
 
-// check fails the test if the sender broke a promise.
+// check fails the test if the sender violated the contract.
 func (g *gate) check(t *testing.T) {
 	t.Helper()
 	g.mu.Lock()
@@ -215,7 +215,7 @@ func generated(t testing.TB, g Generator) []byte {
 	return b.Bytes()
 }
 
-// attempts reads a ledger that must be whole.
+// attempts reads a ledger that must be complete.
 func attempts(t *testing.T, ledger io.Reader) []Attempt {
 	t.Helper()
 	var all []Attempt

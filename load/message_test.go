@@ -31,9 +31,9 @@ func bodyOf(id string) []byte {
 	return fmt.Appendf(nil, `{"messageId":%q,"eventType":"t","orderingKey":"k"}`, id)
 }
 
-// Goal: messages that are sent together are in flight together, and the next of their key comes
-// when all of them are answered. Method: the gate answers the two only when both are there, and
-// notes how many it has at a time.
+// Goal: messages that are sent together are in flight together, and the next of their key follows
+// when all of them are answered. Method: the gate answers the two only when both have arrived, and
+// counts how many it has at a time.
 func TestReplayTogether(t *testing.T) {
 	var mu sync.Mutex
 	inFlight, answered := 0, 0
@@ -86,8 +86,8 @@ func TestReplayTogether(t *testing.T) {
 	}
 }
 
-// Goal: a message that cannot be sent ends the replay with its number, and nothing of it or behind
-// it is sent.
+// Goal: a message that cannot be sent ends the replay with its number. Neither it nor any later one
+// is sent.
 func TestReplayBadMessages(t *testing.T) {
 	broken := errors.New("broken")
 	for name, bad := range map[string]iter.Seq2[Message, error]{
@@ -120,7 +120,7 @@ func TestReplayBadMessages(t *testing.T) {
 	}
 }
 
-// Goal: messages with times of their own are due at those, also after a stall.
+// Goal: messages with their own times are due at those times, even after a stall.
 func TestPacerAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pacer{nap: time.Sleep}
@@ -140,7 +140,7 @@ func TestPacerAt(t *testing.T) {
 	})
 }
 
-// Goal: what is recorded comes back as it was, at its time, but for what proves who sent it.
+// Goal: recorded traffic reads back as it was, with its times, without the authentication.
 func TestRecordedRoundTrip(t *testing.T) {
 	header := []hookgate.Header{{Name: "X-Trace", Value: "1"}, {Name: "Content-Type",
 		Value: "application/json"}}
@@ -175,7 +175,7 @@ func TestRecordedRoundTrip(t *testing.T) {
 	}
 }
 
-// Goal: a recording that cannot be used says at which entry.
+// Goal: the error of a recording that cannot be used names the entry.
 func TestRecordedRefuses(t *testing.T) {
 	good := `{"atMs":5,"body":"{}"}` + "\n"
 	for _, bad := range []string{`{"atMs":4,"body":"{}"}`, `{"atMs":6,"body":"{}","base64":"AA=="}`,

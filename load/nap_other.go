@@ -4,5 +4,5 @@ package load
 
 import "time"
 
-// nap sleeps as punctually as the runtime's timers are.
+// nap sleeps with the precision of the runtime's timers.
 func nap(d time.Duration) { time.Sleep(d) }

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// fineWait is the last stretch before an event is due, which is waited out by nap. A timer of the
-// runtime may fire a whole millisecond late on an idle process, which would count as latency.
+// fineWait is the last part of the wait for an event, for which nap is used. A timer of the runtime
+// may fire a millisecond late in an idle process, which would count as latency.
 const fineWait = 2 * time.Millisecond
 
-// pacer places events on an absolute schedule: the n-th is due n/rate seconds after the first.
-// A late event does not move those after it.
+// pacer puts events on an absolute schedule: event n is due n/rate seconds after the first. A late
+// event does not delay the next ones.
 type pacer struct {
-	rate  float64 // events a second; 0 means that nothing is ever waited for
+	rate  float64 // events per second; 0 means no waiting
 	nap   func(time.Duration)
 	start time.Time
 	n     int64
 }
 
-// next returns when the next event is due, having waited for that moment; an error is that of
-// ctx. With rate 0 it returns the zero time at once. The schedule starts at the first call.
+// next waits until the next event is due, and returns that time. Its error is that of ctx. With
+// rate 0 it returns the zero time at once. The schedule starts with the first call.
 func (p *pacer) next(ctx context.Context) (time.Time, error) {
 	if p.rate == 0 {
 		return time.Time{}, ctx.Err()
@@ -33,7 +33,7 @@ func (p *pacer) next(ctx context.Context) (time.Time, error) {
 	return due, p.wait(ctx, due)
 }
 
-// at is next for an event that is due a time of its own after the first.
+// at is next for an event with its own time after the first one.
 func (p *pacer) at(ctx context.Context, after time.Duration) (time.Time, error) {
 	if p.start.IsZero() {
 		p.start = time.Now().Add(-after)
@@ -42,10 +42,10 @@ func (p *pacer) at(ctx context.Context, after time.Duration) (time.Time, error) 
 	return due, p.wait(ctx, due)
 }
 
-// skip gives the next place of the schedule to nobody.
+// skip leaves out the next place of the schedule.
 func (p *pacer) skip() { p.n++ }
 
-// wait waits for the moment.
+// wait waits until an event is due.
 func (p *pacer) wait(ctx context.Context, due time.Time) error {
 	for {
 		wait := time.Until(due)
@@ -60,7 +60,7 @@ func (p *pacer) wait(ctx context.Context, due time.Time) error {
 	}
 }
 
-// pause waits for d and reports whether ctx allowed it.
+// pause waits, and reports whether ctx allowed that.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Goal: event n is due exactly n/rate after the first and is handed over at that moment; one that
-// comes late is due when it was due, and moves none of those after it. Method: in fake time, where
-// everything but waiting takes no time, so that all is exact.
+// Goal: event n is due exactly n/rate after the first, and is released then. A late event keeps its
+// due time and delays no other. Method: fake time, in which only waiting takes time, so that all
+// times are exact.
 func TestPacerKeepsAnAbsoluteSchedule(t *testing.T) {
 	for _, rate := range []float64{0.5, 3, 500, 1e6} {
 		synctest.Test(t, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestPacerKeepsAnAbsoluteSchedule(t *testing.T) {
 	}
 }
 
-// Goal: without a rate nothing is waited for, and no due time is made up.
+// Goal: without a rate there is no waiting and no due time.
 func TestPacerWithoutRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pacer{nap: func(time.Duration) { t.Error("waited") }}
@@ -51,8 +51,8 @@ func TestPacerWithoutRate(t *testing.T) {
 	})
 }
 
-// Goal: the end of the context ends the wait at once, however far away the next event is, also
-// where its time is beyond what a Duration can hold.
+// Goal: the end of the context ends the wait at once, however far away the next event is, even
+// beyond the range of a Duration.
 func TestPacerStops(t *testing.T) {
 	for _, rate := range []float64{1.0 / 3600, 1e-15} {
 		synctest.Test(t, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestPacerStops(t *testing.T) {
 	}
 }
 
-// Goal: the wait that the kernel does is at least as long as asked for.
+// Goal: nap waits at least as long as asked for.
 func TestNap(t *testing.T) {
 	start := time.Now()
 	for time.Since(start) < time.Millisecond { // it may return early on a signal, as the pacer knows

@@ -14,19 +14,19 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Recorded is one line of a file of recorded traffic: a request without what proved who sent it.
+// Recorded is one line of recorded traffic: a request without its authentication.
 type Recorded struct {
-	// AtMS is when it came, in milliseconds after the first.
+	// AtMS is when it was received, in milliseconds after the first one.
 	AtMS   float64           `json:"atMs"`
 	Source string            `json:"source,omitempty"`
 	Header []hookgate.Header `json:"header,omitempty"`
-	// Body is the body if it is UTF-8, else Base64 is.
+	// Body is the body if it is UTF-8; otherwise Base64 is.
 	Body   string `json:"body,omitempty"`
 	Base64 []byte `json:"base64,omitempty"`
 }
 
-// NewRecorded returns a record of a request. Headers that may hold a secret or a signature are left
-// out.
+// NewRecorded returns the record of a request. It leaves out headers that may contain a secret or a
+// signature.
 func NewRecorded(at time.Duration, source string, header []hookgate.Header, body []byte) Recorded {
 	r := Recorded{AtMS: float64(at.Microseconds()) / 1000, Source: source}
 	for _, h := range header {
@@ -74,7 +74,7 @@ func Record(to io.Writer, events iter.Seq2[StoredEvent, error]) (n int, err erro
 	return n, buffered.Flush()
 }
 
-// secretHeader errs on the side of caution.
+// secretHeader reports whether a header may contain a secret. If in doubt it says yes.
 func secretHeader(name string) bool {
 	name = strings.ToLower(name)
 	for _, part := range []string{"auth", "cookie", "secret", "signature", "token", "key", "hmac",
@@ -86,9 +86,9 @@ func secretHeader(name string) bool {
 	return false
 }
 
-// ReadRecorded yields the requests of a file of recorded traffic, due speed times as fast as they
-// came; 0 leaves their times alone. Headers that a sender sets itself are passed over. A line that
-// cannot be used is a *LineError and the last.
+// ReadRecorded yields the requests of recorded traffic, due speed times as fast as they were
+// received; with speed 0 they have no times. It leaves out headers that the sender sets itself. A
+// line that cannot be used is a *LineError, and the last.
 func ReadRecorded(r io.Reader, speed float64) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		in := json.NewDecoder(r)
@@ -105,7 +105,7 @@ func ReadRecorded(r io.Reader, speed float64) iter.Seq2[Message, error] {
 			case rec.Body != "" && rec.Base64 != nil:
 				err = errors.New("has two bodies")
 			case rec.AtMS < before:
-				err = fmt.Errorf("comes at %g ms, before the one before it", rec.AtMS)
+				err = fmt.Errorf("is at %g ms, earlier than the previous one", rec.AtMS)
 			case rec.Base64 == nil:
 				m.Body = []byte(rec.Body)
 			}

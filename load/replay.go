@@ -21,41 +21,41 @@ const (
 	DefaultReadAhead   = 8192
 )
 
-// Config describes a replay. Target and one of Input and Messages are required.
+// Config describes a replay. Target is required, and one of Input and Messages.
 type Config struct {
-	// Input holds one event of the default source a line, of at most 16 MiB. Replay may still be
-	// inside Read when it returns because its context ended; closing the input frees it then. An input
-	// slower than Rate makes its events late, which the figures show like any other lateness.
+	// Input has one event of the default source per line, of at most 16 MiB. If the context ends,
+	// Replay may return while it is still inside Read; closing the input ends that. An input slower
+	// than Rate makes its events late, and the summary shows that as lateness.
 	Input io.Reader
-	// Messages are sent instead of an input. Replay returns only after it has left the sequence.
+	// Messages are sent instead of an input. Replay returns after it has left the sequence.
 	Messages iter.Seq2[Message, error]
-	// Target is the base URL of the gate; events go to its path Path, by default /webhooks.
+	// Target is the base URL of the gate. Events go to its path Path; empty means /webhooks.
 	Target, Path string
 	Credentials  Credentials
-	// Rate is the number of events due a second; 0 sends as fast as the connections allow.
+	// Rate is the number of events due per second; 0 sends as fast as the connections allow.
 	Rate float64
-	// Timed says that each message is due at its own time, whatever Rate is.
+	// Timed means that each message is due at its own time, whatever Rate is.
 	Timed bool
 	// Concurrency is the number of connections; 0 means DefaultConcurrency.
 	Concurrency int
 	// Timeout bounds one request; 0 means DefaultTimeout.
 	Timeout time.Duration
 	Retry   Retry
-	// Ledger receives a line of JSON for each attempt, as Attempt describes; nil for none. It
-	// is written through a buffer that is flushed every half second and at the end.
+	// Ledger receives an Attempt as a line of JSON for each attempt; nil for none. It is written
+	// through a buffer that is flushed every half second and at the end.
 	Ledger io.Writer
-	// ReadAhead bounds how many lines are held between the input and their final answer; 0 means
-	// DefaultReadAhead. They are also held to 64 MiB in all. Where an answer takes so long that the
-	// bound is reached, events are sent late, and are late in the figures.
+	// ReadAhead is the greatest number of lines between the input and their final answer; 0 means
+	// DefaultReadAhead. Together they have at most 64 MiB. If answers take so long that the bound
+	// is reached, events are sent late, and the summary shows that.
 	ReadAhead int
-	// Progress, if set, is called about twice a second, from one goroutine, with the summary so far.
+	// Progress, if set, gets the summary so far about twice a second, from one goroutine.
 	Progress func(Summary)
-	// Latencies, if set, is added the latency of each event when the replay ends, as Summary.LatencyMS
-	// counts it, in microseconds.
+	// Latencies, if set, receives the latency of each event when the replay ends, in microseconds,
+	// as Summary.LatencyMS counts it.
 	Latencies *hdrhistogram.Histogram
 }
 
-// ErrInterrupted is wrapped by the error of a replay whose context ended before its input did.
+// ErrInterrupted is wrapped by the error of a replay whose context ended before its input.
 var ErrInterrupted = errors.New("interrupted")
 
 // prepare replaces zero fields and returns the URL to send to.
@@ -85,9 +85,9 @@ func (c *Config) prepare() (*url.URL, error) {
 	case c.Input != nil && c.Messages != nil:
 		return nil, errors.New("both an input and messages")
 	case c.Timed && c.Messages == nil:
-		return nil, errors.New("an input of lines has no times")
+		return nil, errors.New("an input of lines has no times: use messages")
 	case math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0) || c.Rate < 0:
-		return nil, fmt.Errorf("rate %v is not 0 or a positive number of events a second", c.Rate)
+		return nil, fmt.Errorf("rate %v is not 0 or a positive number of events per second", c.Rate)
 	case c.Concurrency < 0 || c.ReadAhead < 0 || c.Timeout < 0:
 		return nil, errors.New("concurrency, read-ahead and time-out must be positive")
 	case c.Retry.Attempts < 0 || c.Retry.Time < 0 || c.Retry.Base < 0 || c.Retry.Max < 0 ||
@@ -98,20 +98,20 @@ func (c *Config) prepare() (*url.URL, error) {
 		return nil, err
 	}
 	if u.Path == "" {
-		u.Path = "/" // or the joined path would be relative
+		u.Path = "/" // otherwise the joined path would be relative
 	}
 	return u.JoinPath(c.Path), nil
 }
 
-// Replay sends the events of the input and returns when each has its final answer: accepted,
-// refused, or given up after its retries. An ordering key never has two requests in flight, and the
-// next of a key waits for the final answer of the one before; other keys pass meanwhile.
+// Replay sends the events of the input, and returns when each has its final answer: accepted,
+// rejected, or given up after its retries. An ordering key never has two requests in flight: its
+// next event waits for the final answer of the previous one. Other keys go on meanwhile.
 //
-// The summary is meaningful with an error too. The error wraps ErrInterrupted when ctx ended:
-// requests then in flight are in the ledger with status 0. It is a *LineError when the input has a
-// line that is not an event: every line before it was replayed, none from it on. Events that were
-// not accepted are no error. Any other error means that the replay could not run or that its ledger
-// is incomplete.
+// The summary is valid even with an error. The error wraps ErrInterrupted if ctx ended; the
+// requests that were in flight are in the ledger with status 0. It is a *LineError if a line of the
+// input is not an event; all lines before it were sent, and none after it. It is nil even if events
+// were not accepted. Any other error means that the replay could not run, or that its ledger is
+// incomplete.
 func Replay(ctx context.Context, cfg Config) (Summary, error) {
 	target, err := cfg.prepare()
 	if err != nil {
@@ -133,9 +133,9 @@ func Replay(ctx context.Context, cfg Config) (Summary, error) {
 	stop := make(chan struct{})
 	var senders, others, source sync.WaitGroup
 	if cfg.Messages != nil {
-		source.Go(func() { r.lines.take(ctx, cfg.Messages, cfg.Credentials.signer()) })
+		source.Go(func() { r.lines.readMessages(ctx, cfg.Messages, cfg.Credentials.signer()) })
 	} else {
-		// A read cannot be interrupted, so that nothing waits for this one.
+		// A read cannot be interrupted, so nothing waits for this one.
 		go r.lines.read(ctx, cfg.Input, cfg.Credentials.signer())
 	}
 	others.Go(func() { r.watch(stop, cfg.Progress) })
@@ -155,12 +155,12 @@ func Replay(ctx context.Context, cfg Config) (Summary, error) {
 	source.Wait()
 
 	if cfg.Latencies != nil {
-		cfg.Latencies.Merge(r.tally.latency) // nobody records any more
+		cfg.Latencies.Merge(r.tally.latency) // nothing is recorded any more
 	}
 	s := r.tally.summary(true)
 	s.Unfinished = r.chains.unfinished()
 	if whole && s.Unfinished == 0 {
-		ctx = context.WithoutCancel(ctx) // whatever ended it came too late to matter
+		ctx = context.WithoutCancel(ctx) // it ended too late to matter
 	}
 	return s, r.outcome(ctx, inputErr)
 }
@@ -173,12 +173,12 @@ type replay struct {
 	ledger  *ledger // nil for none
 	tally   *tally
 	waiting sync.WaitGroup // events in back-off
-	// fail ends the run for a reason of its own.
+	// fail ends the run with its own reason.
 	fail context.CancelCauseFunc
 }
 
-// pace hands each event over when it is due. It reports whether that was the whole input, and what
-// was wrong with the input if it was not.
+// pace releases each event when it is due. It reports whether that was the whole input, and the
+// reason if it was not.
 func (r *replay) pace(ctx context.Context, p pacer, timed bool) (whole bool, err error) {
 	defer r.chains.end()
 	var before time.Time
@@ -199,7 +199,7 @@ func (r *replay) pace(ctx context.Context, p pacer, timed bool) (whole bool, err
 				due, err = p.next(ctx)
 			}
 			if err != nil {
-				return false, nil // outcome tells of ctx
+				return false, nil // outcome returns the error of ctx
 			}
 			ev.due, before = due, due
 			r.chains.add(ev)
@@ -209,7 +209,7 @@ func (r *replay) pace(ctx context.Context, p pacer, timed bool) (whole bool, err
 	}
 }
 
-// send takes what is ready until everything is done or ctx is.
+// send sends the events that are ready, until all are done or ctx ends.
 func (r *replay) send(ctx context.Context, s *sender) {
 	defer s.close()
 	for {
@@ -223,16 +223,16 @@ func (r *replay) send(ctx context.Context, s *sender) {
 				return
 			}
 			if ctx.Err() != nil {
-				return // select chooses at random when both are there
+				return // select chooses at random if both are ready
 			}
 			a, retryAfter := s.attempt(ctx, ev)
-			r.settle(ctx, ev, &a, retryAfter)
+			r.finish(ctx, ev, &a, retryAfter)
 		}
 	}
 }
 
-// settle records an attempt, and either lets go of the event or has it sent again after a pause.
-func (r *replay) settle(ctx context.Context, ev *event, a *Attempt, retryAfter time.Duration) {
+// finish records an attempt. It then ends the event, or has it sent again after a pause.
+func (r *replay) finish(ctx context.Context, ev *event, a *Attempt, retryAfter time.Duration) {
 	wait, again := time.Duration(0), false
 	if retryable(a.Status) {
 		wait, again = r.retry.delay(ev.attempts, time.Since(ev.firstSent), retryAfter)
@@ -246,9 +246,9 @@ func (r *replay) settle(ctx context.Context, ev *event, a *Attempt, retryAfter t
 	}
 	r.tally.attempt(ev, a, !again && !cutOff)
 	switch {
-	case cutOff: // it stays unfinished
+	case cutOff: // the event stays unfinished
 	case again:
-		// A goroutine each: there are at most as many as the window holds events.
+		// One goroutine for each: there are at most as many as events in the window.
 		r.waiting.Go(func() {
 			if pause(ctx, wait) {
 				r.chains.again(ev)
@@ -281,7 +281,7 @@ func (r *replay) watch(stop <-chan struct{}, progress func(Summary)) {
 	}
 }
 
-// outcome completes the ledger and says what kept the run from being whole.
+// outcome completes the ledger, and returns the reason if the run is not complete.
 func (r *replay) outcome(ctx context.Context, inputErr error) error {
 	var flushErr error
 	if r.ledger != nil {

@@ -16,9 +16,9 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Goal: every event is accepted, in order and one at a time for each key, although the gate
-// refuses, hangs up before or after it has taken an event, and says so or not; and the ledger tells
-// all of it. Method: the gate's answer depends on the event and on how often it has seen it.
+// Goal: every event is accepted, in order and one at a time for each key, although the gate rejects
+// requests, or hangs up before or after it has stored an event. The ledger has all of it. Method:
+// the answer depends on the event and on how often the gate has seen it.
 func TestReplayKeepsOrderThroughFailures(t *testing.T) {
 	g := newGate(t, func(_ *http.Request, m message, nth int) behaviour {
 		switch (m.Sequence + nth) % 7 {
@@ -99,9 +99,9 @@ func checkLedger(t *testing.T, s Summary, all []Attempt, g *gate) {
 	}
 }
 
-// Goal: a key whose event is not answered, or is in back-off, holds up itself alone.
-// Method: the first event of one key is not accepted before every other key is done; if those
-// waited for it, the test would never end.
+// Goal: a key whose event is not answered, or is in back-off, delays no other key. Method: the gate
+// accepts the first event of one key only when every other key is done. If those waited, the test
+// would never end.
 func TestReplayLetsOtherKeysPass(t *testing.T) {
 	for _, refuse := range []bool{false, true} {
 		t.Run(fmt.Sprintf("refuse=%v", refuse), func(t *testing.T) {
@@ -137,8 +137,8 @@ func TestReplayLetsOtherKeysPass(t *testing.T) {
 	}
 }
 
-// Goal: an event is not repeated before the time that Retry-After asks for, nor held much beyond
-// the longest that is honoured.
+// Goal: an event is not retried before the time that Retry-After asks for, nor much later than the
+// longest that is obeyed.
 func TestReplayHonoursRetryAfter(t *testing.T) {
 	g := newGate(t, func(_ *http.Request, m message, nth int) behaviour {
 		if nth == 1 {
@@ -165,8 +165,8 @@ func TestReplayHonoursRetryAfter(t *testing.T) {
 	}
 }
 
-// Goal: an answer other than 429 and 503 is final, an event is given up when its retries are used
-// up, and either lets the next of its key go.
+// Goal: an answer other than 429 and 503 is final, and an event is given up after its last retry.
+// In both cases the next event of the key follows.
 func TestReplayGivesUp(t *testing.T) {
 	statuses := map[string]int{"bad": http.StatusBadRequest, "gone": 0,
 		"full": http.StatusServiceUnavailable, "moved": http.StatusTemporaryRedirect}
@@ -189,7 +189,7 @@ func TestReplayGivesUp(t *testing.T) {
 }
 
 // Goal: latency counts from when an event was due, not from when a late client sent it. Method: one
-// connection, which the gate keeps busy with the first event until others have long been due.
+// connection, which the gate keeps busy with the first event until others are long overdue.
 func TestLatencyCountsFromTheDueTime(t *testing.T) {
 	const stall, count, rate = 50 * time.Millisecond, 10, 1000
 	g := newGate(t, func(r *http.Request, m message, _ int) behaviour {
@@ -229,9 +229,9 @@ func TestLatencyCountsFromTheDueTime(t *testing.T) {
 	}
 }
 
-// Goal: when the context ends, the replay ends: requests in flight are in the ledger as unknown,
-// what was due is counted as unfinished, and the error names the cause. Method: the gate answers
-// nothing; the run ends when every connection is busy with a request.
+// Goal: when the context ends, the replay ends. Requests in flight are in the ledger as unknown,
+// events that were due count as unfinished, and the error names the cause. Method: the gate answers
+// nothing, and the run ends when every connection is busy.
 func TestReplayInterrupted(t *testing.T) {
 	const connections = 4
 	var busy sync.WaitGroup
@@ -266,7 +266,7 @@ func TestReplayInterrupted(t *testing.T) {
 	}
 }
 
-// Goal: an event in back-off does not hold up the end of a run.
+// Goal: an event in back-off does not delay the end of a run.
 func TestReplayInterruptedInBackOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	g := newGate(t, func(*http.Request, message, int) behaviour {
@@ -285,7 +285,7 @@ func TestReplayInterruptedInBackOff(t *testing.T) {
 	}
 }
 
-// Goal: an input that says nothing does not hold up the end of a run.
+// Goal: a silent input does not delay the end of a run.
 func TestReplayInterruptedWhileItReads(t *testing.T) {
 	g := newGate(t, nil)
 	r, w := io.Pipe()
@@ -301,8 +301,8 @@ func TestReplayInterruptedWhileItReads(t *testing.T) {
 	}
 }
 
-// Goal: a line that is no event ends the run after everything before it, and nothing after it is
-// sent.
+// Goal: a line that is not an event ends the run. Everything before it is sent, and nothing after
+// it.
 func TestReplayStopsAtMalformedLine(t *testing.T) {
 	g := newGate(t, nil)
 	input := io.MultiReader(eventLines(2, "a", "b"), strings.NewReader("{\"messageId\":7}\n"+
@@ -334,7 +334,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// Goal: a context that ends when everything has been answered changes nothing.
+// Goal: a context that ends after everything has been answered changes nothing.
 func TestReplayInterruptedTooLate(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	g := newGate(t, nil)
@@ -348,7 +348,7 @@ func TestReplayInterruptedTooLate(t *testing.T) {
 	}
 }
 
-// Goal: exact repetitions in the input are told to be duplicates, and count as accepted.
+// Goal: exact repetitions in the input are counted as duplicates, and as accepted.
 func TestReplayCountsDuplicates(t *testing.T) {
 	g := newGate(t, nil)
 	cfg, ledger := g.config(bytes.NewReader(generated(t, Generator{Count: 400, DuplicatePercent: 25,
@@ -372,8 +372,7 @@ func TestReplayCountsDuplicates(t *testing.T) {
 	}
 }
 
-// Goal: the histogram that a caller hands in has the latency of each event, and agrees with the
-// summary.
+// Goal: the caller's histogram has the latency of each event, and agrees with the summary.
 func TestReplayAddsLatencies(t *testing.T) {
 	g := newGate(t, nil)
 	cfg, _ := g.config(eventLines(50, "a", "b"))
@@ -388,7 +387,7 @@ func TestReplayAddsLatencies(t *testing.T) {
 	}
 }
 
-// Goal: a window far smaller than the input lets everything through.
+// Goal: a window far smaller than the input does not block it.
 func TestReplayWithSmallWindow(t *testing.T) {
 	for _, readAhead := range []int{1, 2, 3, 100} {
 		g := newGate(t, nil)
@@ -401,7 +400,8 @@ func TestReplayWithSmallWindow(t *testing.T) {
 	}
 }
 
-// Goal: what cannot be run is refused before anything is sent, with the setting's name.
+// Goal: a configuration that cannot work is rejected before anything is sent, with the name of the
+// setting.
 func TestReplayRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"no input":         func(c *Config) { c.Input = nil },
@@ -425,7 +425,7 @@ func TestReplayRefuses(t *testing.T) {
 	}
 }
 
-// Goal: an empty input is a whole run, and its summary has numbers throughout.
+// Goal: an empty input is a complete run, and all numbers of its summary are valid.
 func TestReplayOfNothing(t *testing.T) {
 	cfg := Config{Input: strings.NewReader(""), Target: "http://127.0.0.1:1"}
 	s, err := Replay(t.Context(), cfg)
@@ -439,7 +439,7 @@ func TestReplayOfNothing(t *testing.T) {
 	}
 }
 
-// Goal: the path of the target is kept in front of ours.
+// Goal: the path of the target is kept before the path of the source.
 func TestTargetPath(t *testing.T) {
 	for target, want := range map[string]string{
 		"http://h":      "/webhooks",

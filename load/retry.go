@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Retry bounds the repetition of an event that was answered 429 or 503, or not at all. The same
-// bytes are sent again after a random part of a delay that doubles from Base to Max, or after what
+// Retry bounds the retries of an event that was answered 429 or 503, or not at all. The same bytes
+// are sent again after a delay that doubles from Base to Max, with jitter, or after the time that
 // Retry-After asks for. The zero value retries nothing.
 type Retry struct {
-	// Attempts is the number of repetitions after the first attempt.
+	// Attempts is the number of retries.
 	Attempts int
-	// Time is how long after its first attempt an event may still be repeated; 0 means no bound.
+	// Time is how long after its first attempt an event may be retried; 0 means unlimited.
 	Time time.Duration
 	// Base and Max bound the delay; 0 means 50 ms and 5 s.
 	Base, Max time.Duration
-	// MaxRetryAfter is the longest Retry-After that is honoured in full; 0 means 30 s.
+	// MaxRetryAfter is the longest Retry-After that is obeyed in full; 0 means 30 s.
 	MaxRetryAfter time.Duration
 }
 
-// DefaultRetry outlasts an outage of about a minute.
+// DefaultRetry survives an outage of about a minute.
 var DefaultRetry = Retry{Attempts: 20, Time: time.Minute}
 
 func (r Retry) withDefaults() Retry {
@@ -37,14 +37,14 @@ func (r Retry) withDefaults() Retry {
 	return r
 }
 
-// retryable reports whether the outcome may be different next time.
+// retryable reports whether a retry may have another outcome.
 func retryable(status int) bool {
 	return status == 0 || status == http.StatusTooManyRequests ||
 		status == http.StatusServiceUnavailable
 }
 
-// delay returns how long to wait before the next attempt when attempts have failed, the first of
-// them elapsed ago; false means that there is no next one.
+// delay returns how long to wait before the next attempt after so many failed ones, the first of
+// them elapsed ago. It returns false if there is no next one.
 func (r Retry) delay(attempts int, elapsed, retryAfter time.Duration) (time.Duration, bool) {
 	if attempts > r.Attempts {
 		return 0, false
@@ -55,13 +55,14 @@ func (r Retry) delay(attempts int, elapsed, retryAfter time.Duration) (time.Dura
 	}
 	wait := step/2 + rand.N(step/2+1)
 	if retryAfter > 0 {
-		// The jitter stays on top, or all that were turned away at once would come back at once.
+		// With jitter, because otherwise all senders that were rejected at once would return at
+		// once.
 		wait = min(retryAfter, r.MaxRetryAfter) + rand.N(step/2+1)
 	}
 	return wait, r.Time == 0 || elapsed+wait <= r.Time
 }
 
-// retryAfter reads the header in both of its forms; 0 means absent, past or unreadable.
+// retryAfter reads the header in both forms; 0 means absent, past or unreadable.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
 	if v == "" {

@@ -9,9 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Goal: the delay doubles from Base to Max with a random half of it on top, Retry-After is waited
-// out in full up to its bound, and the bounds on number and time hold. Method: every case a few
-// hundred times, because the delays are random.
+// Goal: the delay doubles from Base to Max with a random half in addition. Retry-After is obeyed up
+// to its bound, and the bounds on number and time hold. Method: a few hundred runs of each case,
+// because the delays are random.
 func TestRetryDelay(t *testing.T) {
 	const ms = time.Millisecond
 	r := Retry{Attempts: 10, Time: time.Hour, Base: 100 * ms, Max: time.Second,
@@ -49,7 +49,7 @@ func TestRetryDelay(t *testing.T) {
 	}
 }
 
-// Goal: no settings and no number of attempts make the delay overflow.
+// Goal: the delay does not overflow, whatever the settings and the number of attempts.
 func TestRetryDelayNeverOverflows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := rapid.Map(rapid.Int64Range(0, math.MaxInt64/4),
@@ -63,7 +63,7 @@ func TestRetryDelayNeverOverflows(t *testing.T) {
 	})
 }
 
-// Goal: both forms of Retry-After are read; what is past or makes no sense asks for nothing.
+// Goal: both forms of Retry-After are read. A time in the past, or nonsense, asks for nothing.
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for value, want := range map[string]time.Duration{

@@ -14,13 +14,12 @@ import (
 // maxKeptBuffer is the largest buffer that a sender keeps for its next request.
 const maxKeptBuffer = 64 << 10
 
-// sender makes one request at a time, on a connection of its own. It is for one goroutine.
+// sender sends one request at a time, on its own connection. It is for one goroutine.
 type sender struct {
 	url     *url.URL
-	head    string // what all requests begin with
+	head    string // the beginning of all requests
 	timeout time.Duration
-	// epoch is what times are counted from, so that they agree even if the clock of the machine is set
-	// meanwhile.
+	// epoch is the origin of all times, so that they agree even if the clock of the machine is set.
 	epoch time.Time
 
 	conn    *conn // nil before the first request
@@ -37,8 +36,8 @@ func newSender(target *url.URL, c Credentials, timeout time.Duration) *sender {
 	return &sender{url: target, head: head, timeout: timeout, epoch: time.Now()}
 }
 
-// attempt sends ev once and describes what came of it, with the Retry-After of the answer. It
-// follows no redirect and repeats nothing: each request on the wire has its own Attempt.
+// attempt sends ev once, and returns the outcome and the Retry-After of the answer. It follows no
+// redirect and retries nothing: each request on the wire has its own Attempt.
 func (s *sender) attempt(ctx context.Context, ev *event) (Attempt, time.Duration) {
 	ev.attempts++
 	sent := time.Now()
@@ -59,10 +58,10 @@ func (s *sender) attempt(ctx context.Context, ev *event) (Attempt, time.Duration
 	return a, wait
 }
 
-// steady returns a time of this process as the epoch and the monotonic clock have it.
+// steady returns a time according to epoch and the monotonic clock.
 func (s *sender) steady(t time.Time) time.Time { return s.epoch.Add(t.Sub(s.epoch)).UTC() }
 
-// exchange does the request and fills in what the answer says.
+// exchange sends the request and copies the answer into a.
 func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt,
 	deadline time.Time) time.Duration {
 	if s.conn == nil || !s.conn.reusable() {
@@ -76,7 +75,7 @@ func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt,
 	}
 	resp, err := s.conn.exchange(s.encode(ev), &s.answer, deadline)
 	if cap(s.request) > maxKeptBuffer {
-		s.request = nil // the window bounds bodies only while they are under way
+		s.request = nil // the window bounds bodies only while they are in flight
 	}
 	if err != nil {
 		err = reason(ctx, err, s.timeout)
@@ -89,12 +88,12 @@ func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt,
 	a.RequestID = resp.Header.Get("X-Request-Id")
 	s.readAnswer(a)
 	if err != nil {
-		a.Error = "answer cut short: " + err.Error()
+		a.Error = "incomplete answer: " + err.Error()
 	}
 	return retryAfter(resp.Header, time.Now())
 }
 
-// encode returns the request for ev, valid until the next call.
+// encode returns the request for ev, which is valid until the next call.
 func (s *sender) encode(ev *event) []byte {
 	b := append(s.request[:0], s.head...)
 	if ev.signature != "" {
@@ -110,7 +109,7 @@ func (s *sender) encode(ev *event) []byte {
 	return s.request
 }
 
-// close gives up the connection, if there is one.
+// close closes the connection, if there is one.
 func (s *sender) close() {
 	if s.conn != nil {
 		s.conn.close()
@@ -118,7 +117,7 @@ func (s *sender) close() {
 	}
 }
 
-// readAnswer takes what the ledger wants from a JSON answer. Anything else is left alone.
+// readAnswer copies from a JSON answer what the ledger has. It ignores any other answer.
 func (s *sender) readAnswer(a *Attempt) {
 	if !a.Accepted() {
 		a.Error = http.StatusText(a.Status)

@@ -9,7 +9,8 @@ import (
 	"text/tabwriter"
 )
 
-// Quantiles of a set of times, in milliseconds, exact to three digits; all zero when it is empty.
+// Quantiles are those of a set of times, in milliseconds, exact to three digits. They are zero for
+// an empty set.
 type Quantiles struct {
 	P50 float64 `json:"p50"`
 	P95 float64 `json:"p95"`
@@ -17,33 +18,33 @@ type Quantiles struct {
 	Max float64 `json:"max"`
 }
 
-// Summary says how a replay went, or goes.
+// Summary is the result of a replay, final or so far.
 type Summary struct {
-	// Lines is the number of events sent at least once.
+	// Lines is the number of events that were sent at least once.
 	Lines int `json:"lines"`
-	// Accepted is how many of them the gate acknowledged, duplicates included.
+	// Accepted is how many of them the gate acknowledged, including duplicates.
 	Accepted int `json:"accepted"`
-	// Duplicates is how many of those it said it had before.
+	// Duplicates is how many of those the gate already had.
 	Duplicates int `json:"duplicates"`
-	// Failed is how many were refused, or were given up after their retries.
+	// Failed is how many were rejected, or given up after their retries.
 	Failed int `json:"failed"`
-	// Unfinished is how many were due and have no final answer; 0 unless the replay was cut off.
+	// Unfinished is how many were due and have no final answer; 0 unless the replay was
+	// interrupted.
 	Unfinished int `json:"unfinished"`
-	// Attempts is the number of requests, and Retries how many of them were not the first of
-	// their event.
+	// Attempts is the number of requests, and Retries how many of them were retries.
 	Attempts int `json:"attempts"`
 	Retries  int `json:"retries"`
-	// Statuses counts the attempts by HTTP status, 0 standing for no answer.
+	// Statuses counts the attempts by HTTP status; 0 stands for no answer.
 	Statuses map[int]int `json:"statuses"`
-	// ElapsedSeconds is the time from the first event's due time to the last answer.
+	// ElapsedSeconds is the time from when the first event was due to the last answer.
 	ElapsedSeconds float64 `json:"elapsedSeconds"`
-	// Rate is the number of events accepted a second.
+	// Rate is the number of events accepted per second.
 	Rate float64 `json:"rate"`
-	// LatencyMS is the time from when an event was due to its final answer, its wait for
-	// a connection, for its key and for retries included, whatever the answer was.
+	// LatencyMS is the time from when an event was due to its final answer. It includes waiting for
+	// a connection, for the ordering key and for retries, whatever the answer was.
 	LatencyMS Quantiles `json:"latencyMs"`
-	// LagMS is how far the sender was behind its schedule: the time from when an event was due to
-	// when it was first sent, events held back by their ordering key left out.
+	// LagMS is the lag of the sender behind its schedule: the time from when an event was due to
+	// when it was first sent, without events whose ordering key was busy.
 	LagMS Quantiles `json:"lagMs"`
 	// Bytes is the size of the input lines that have their final answer.
 	Bytes int64 `json:"bytes"`
@@ -79,7 +80,7 @@ func (s Summary) Write(w io.Writer) error {
 	return t.Flush()
 }
 
-// Progress says in a line how a replay goes.
+// Progress says in one line how a replay is going.
 func (s Summary) Progress() string {
 	text := fmt.Sprintf("%d accepted, %.0f/s, P95 %.2f ms", s.Accepted, s.Rate, s.LatencyMS.P95)
 	if s.Failed > 0 {

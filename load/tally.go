@@ -8,17 +8,17 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// longest is what longer times are counted as.
+// longest is the greatest time that the histograms record.
 const longest = time.Hour
 
-// tally counts a run as it goes. Its methods may be called concurrently.
+// tally counts a run. Its methods may be called concurrently.
 type tally struct {
 	start time.Time
 
 	mu       sync.Mutex // guards all below
 	sum      Summary
 	latency  *hdrhistogram.Histogram // microseconds from due to final answer
-	lag      *hdrhistogram.Histogram // microseconds from due to first sent, of those no key held back
+	lag      *hdrhistogram.Histogram // microseconds from due to first sent, without events whose key was busy
 	firstDue time.Time
 	lastEnd  time.Time
 }
@@ -32,7 +32,7 @@ func newTally() *tally {
 		lag: histogram()}
 }
 
-// attempt counts one attempt; final says that ev will not be sent again.
+// attempt counts an attempt. final means that ev will not be sent again.
 func (t *tally) attempt(ev *event, a *Attempt, final bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -69,8 +69,8 @@ func (t *tally) attempt(ev *event, a *Attempt, final bool) {
 	}
 }
 
-// summary describes the run so far. Times count to the last answer once the run is over, and
-// to now while it lasts.
+// summary returns the summary so far. Times end with the last answer if the run is over, and
+// otherwise now.
 func (t *tally) summary(over bool) Summary {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -91,7 +91,7 @@ func (t *tally) summary(over bool) Summary {
 }
 
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	// The value is within the histogram's bounds, so that there is no error.
+	// The value is within the bounds of the histogram, so there is no error.
 	h.RecordValue(min(max(d, 0), longest).Microseconds())
 }
 
