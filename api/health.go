@@ -95,7 +95,7 @@ type Signal struct {
 type Attention struct {
 	// Name is the kind, such as dead_letters or clock_behind.
 	Name string `json:"name"`
-	// What is the subject if there can be several of a kind, such as the name of a source.
+	// The subject if there can be several of a kind, such as the name of a source.
 	What  string `json:"what,omitempty"`
 	Count int64  `json:"count"`
 	// Text is a sentence for people.

@@ -13,32 +13,32 @@ import (
 	"github.com/hookgate/hookgate/internal/datadir"
 )
 
-// DataDir is the folder of a process.
+// DataDir is the data directory of a process.
 type DataDir struct {
 	Path string
-	// Holds says what is kept in it.
+	// Holds names its contents.
 	Holds string
-	// KeyFiles are the names of the files of keys in it, if they are there.
+	// KeyFiles are the names of its key files, which may be missing.
 	KeyFiles []string
 	// Left are files with acknowledged webhooks that the configuration does not use.
 	Left []Leftover
-	// UsedRedis says that the folder was used with Redis, which the configuration does not name.
+	// UsedRedis is true if the folder was used with Redis, and the configuration has no Redis.
 	UsedRedis bool
-	// Records is how many acknowledged webhooks wait in it at most, of RecordBytes each as a guess and
-	// of MaxBytes at most.
+	// Records is the greatest number of acknowledged webhooks that wait in it. RecordBytes is their
+	// assumed size, MaxBytes the greatest size.
 	Records, RecordBytes, MaxBytes int64
 }
 
-// Leftover is a file that an earlier configuration has left behind.
+// Leftover is a file of an earlier configuration.
 type Leftover struct {
 	Path    string
 	Records int64
-	// Err is why the file could not be read.
+	// Err is the reason why the file could not be read.
 	Err error
 }
 
-// slowFsync and verySlowFsync are times of an fsync from which on it is worth a word. Below
-// suspiciousFsync nothing can have reached a disk.
+// slowFsync and verySlowFsync are the times above which an fsync is reported. An fsync below
+// suspiciousFsync cannot have reached a disk.
 const (
 	slowFsync, verySlowFsync = 10 * time.Millisecond, 50 * time.Millisecond
 	suspiciousFsync          = 20 * time.Microsecond
@@ -54,16 +54,16 @@ func (d DataDir) examine(a area) {
 			return
 		}
 		a.add(Advice, "folder", d.Path+" does not exist", "",
-			"nothing, if that is where it should be: the first start creates it in "+at)
+			"nothing, if the path is right: the first start creates it in "+at)
 	case err != nil:
 		a.add(Unknown, "folder", err.Error(), "a folder", "make it readable for this user")
 		return
 	case !info.IsDir():
-		a.add(Warning, "folder", d.Path+" is no folder", "a folder", "choose another data_dir")
+		a.add(Warning, "folder", d.Path+" is not a folder", "a folder", "choose another data_dir")
 		return
 	case info.Mode().Perm()&0o077 != 0:
 		a.add(Warning, "folder", fmt.Sprintf("%s has mode %04o", d.Path, info.Mode().Perm()), "0700",
-			"chmod 700 "+d.Path+": it holds bodies and keys")
+			"chmod 700 "+d.Path+": it contains bodies and keys")
 	default:
 		a.ok("folder", d.Path+", for "+d.Holds)
 	}
@@ -90,7 +90,7 @@ func (d DataDir) left(a area) {
 		switch {
 		case l.Err != nil:
 			a.add(Unknown, "unused queue", l.Err.Error(), "readable",
-				"find out why: it may hold acknowledged webhooks")
+				"find out why: it may contain acknowledged webhooks")
 		case l.Records > 0:
 			a.add(Warning, "unused queue",
 				fmt.Sprintf("%d acknowledged webhooks wait in %s, which this configuration does not use",
@@ -100,11 +100,11 @@ func (d DataDir) left(a area) {
 	}
 	if d.UsedRedis {
 		a.add(Advice, "earlier Redis", d.Path+" was used with Redis, and redis.url is not set", "",
-			"nothing if Redis was drained; else start a gate with the old REDIS_URL and run hookgate drain")
+			"nothing if Redis was drained; otherwise start a gate with the old REDIS_URL and run hookgate drain")
 	}
 }
 
-// nearest returns the folder in which a path that does not exist would be created.
+// nearest returns the folder in which a missing path would be created.
 func nearest(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	for err == nil {
@@ -118,7 +118,7 @@ func nearest(path string) (string, error) {
 	return "", err
 }
 
-// filesystem judges the kind of a filesystem.
+// filesystem judges the kind of a file system.
 func filesystem(a area, path string) {
 	kind, err := filesystemOf(path)
 	switch {
@@ -129,18 +129,18 @@ func filesystem(a area, path string) {
 			"choose a data_dir on a disk: this one is in memory, and a restart of the machine loses it")
 	case kind == "overlay":
 		a.add(Warning, "filesystem", kind, "a volume",
-			"mount a volume for data_dir: this one goes with its container")
+			"mount a volume for data_dir: this one is deleted with its container")
 	case slices.Contains([]string{"nfs", "smb", "fuse"}, kind):
 		a.add(Warning, "filesystem", kind, "a local disk",
-			"choose a data_dir on a local disk: SQLite's locks and fsync cannot be relied on over a network")
+			"choose a data_dir on a local disk: SQLite's locks and fsync are not reliable over a network")
 	case kind == "":
-		a.ok("filesystem", "of a kind not known here")
+		a.ok("filesystem", "of an unknown kind")
 	default:
 		a.ok("filesystem", kind)
 	}
 }
 
-// space compares what is free with what may wait.
+// space compares the free space with the space that waiting webhooks need.
 func (d DataDir) space(a area, path string) {
 	free, _, err := datadir.Dir(path).Space()
 	if err != nil {
@@ -154,21 +154,21 @@ func (d DataDir) space(a area, path string) {
 	switch {
 	case free < usual:
 		a.add(Warning, "free space", seen, want,
-			"free some, or lower queue.high_water: on a full disk webhooks get 503")
+			"free some space, or lower queue.high_water: on a full disk webhooks get 503")
 	case free < most:
 		a.add(Advice, "free space", seen, want,
-			"enough for bodies of the usual size; if yours are large, lower http.max_body or the high-water mark")
+			"this is enough for bodies of the usual size; if yours are large, lower http.max_body or the high-water mark")
 	default:
 		a.ok("free space", seen)
 	}
 }
 
-// timeFsync writes to a file of its own, which it removes again.
+// timeFsync times writes to a file, which it then removes.
 func timeFsync(a area, path string) {
 	f, err := os.CreateTemp(path, "hookgate-doctor-")
 	if err != nil {
 		a.add(Unknown, "writing", err.Error(), "a folder that this user may write to", "chown or chmod "+
-			path+" for the user who runs the gate, or run the doctor as that user")
+			path+" for the user that runs the gate, or run the doctor as that user")
 		return
 	}
 	defer os.Remove(f.Name())
@@ -182,7 +182,7 @@ func timeFsync(a area, path string) {
 		}
 		if err := f.Sync(); err != nil {
 			a.add(LosesData, "fsync", err.Error(), "no error",
-				"choose another disk: a 202 is worth what fsync is")
+				"choose another disk: a 202 is only as durable as an fsync")
 			return
 		}
 		times = append(times, time.Since(begin))
@@ -196,10 +196,10 @@ func timeFsync(a area, path string) {
 			"choose a faster disk, one with a protected cache: each 202 waits for an fsync")
 	case median > slowFsync:
 		a.add(Advice, "fsync", seen, "less than "+slowFsync.String(),
-			"a faster disk makes faster answers: each 202 waits for an fsync")
+			"choose a faster disk for faster answers: each 202 waits for an fsync")
 	case median < suspiciousFsync:
 		a.add(Advice, "fsync", seen, "more than "+suspiciousFsync.String(),
-			"find out whether this disk, or the virtual machine under it, really writes before it says so")
+			"check that this disk, and the virtual machine, really write before they report success")
 	default:
 		a.ok("fsync", seen)
 	}

@@ -1,6 +1,6 @@
-// Package doctor looks at the machine and the services that a configuration would use, and says
-// what to change and why. It changes nothing but for a file of its own in the data directory, by
-// which it times the disk, and it shows no secret.
+// Package doctor examines the machine and the services that a configuration uses, and says what to
+// change and why. It changes nothing: it only writes a file into the data directory to time the
+// disk, and removes it again. It shows no secret.
 package doctor
 
 import (
@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Level says how much a finding matters.
+// Level is the severity of a finding.
 type Level int
 
-// The levels, from what is well to what must be changed.
+// The levels, from the least severe to the most severe.
 const (
 	OK        Level = iota
-	Advice          // works, could be better
-	Warning         // will fail or refuse under load, or loses a little in a crash of a machine
-	Unknown         // could not be looked at
-	LosesData       // loses what was acknowledged
+	Advice          // works, but could be better
+	Warning         // fails or rejects webhooks under load, or loses a little if a machine crashes
+	Unknown         // could not be examined
+	LosesData       // can lose acknowledged webhooks
 )
 
 // String returns the level as the report shows it.
@@ -26,34 +26,34 @@ func (l Level) String() string {
 	return [...]string{"ok", "advice", "warning", "unknown", "loses data"}[l]
 }
 
-// MarshalText returns String.
+// MarshalText implements encoding.TextMarshaler.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// Finding is one thing that was looked at.
+// Finding is the result of one examination.
 type Finding struct {
-	// Area is where: redis, postgres, data directory, machine, network, keys.
+	// Area is one of redis, postgres, data directory, machine, network, keys.
 	Area string `json:"area"`
-	// What was looked at.
+	// The thing that was examined.
 	What  string `json:"what"`
 	Level Level  `json:"level"`
-	// Seen is what was found, and Want what would be well.
+	// Seen is its state, and Want the state that it should have.
 	Seen string `json:"seen"`
 	Want string `json:"want,omitempty"`
-	// Do says what to change, and why. Empty if nothing.
+	// Do says what to change, and why; empty if nothing.
 	Do string `json:"do,omitempty"`
 }
 
-// Config is what the doctor needs of the gate's. Parts without their address are not looked at.
+// Config says what to examine. A service without an address is not examined.
 type Config struct {
 	Settings
 	DataDir  DataDir
 	Redis    Redis
 	Postgres Postgres
-	// Timeout bounds the look at each service.
+	// Timeout bounds the examination of each service.
 	Timeout time.Duration
 }
 
-// Report is what was found, area by area.
+// Report has the findings, area by area.
 type Report struct {
 	Findings []Finding `json:"findings"`
 }
@@ -75,14 +75,14 @@ type area struct {
 
 func (r *Report) area(name string) area { return area{name, r} }
 
-// ok notes that something is as it should be.
+// ok adds a finding without a problem.
 func (a area) ok(what, seen string) { a.add(OK, what, seen, "", "") }
 
 func (a area) add(level Level, what, seen, want, do string) {
 	a.report.Findings = append(a.report.Findings, Finding{a.name, what, level, seen, want, do})
 }
 
-// Examine looks at everything. What cannot be looked at is a finding too.
+// Examine examines everything. If something cannot be examined, that is a finding too.
 func Examine(ctx context.Context, c Config) *Report {
 	r := &Report{}
 	c.DataDir.examine(r.area("data directory"))
@@ -101,7 +101,7 @@ func Examine(ctx context.Context, c Config) *Report {
 		ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 		if err := service.examine(ctx, a); err != nil {
 			a.add(Unknown, "connection", err.Error(), "an answer",
-				"make it reachable from here: serve does not start without it")
+				"make it reachable from here: the gate cannot use it otherwise")
 		}
 		cancel()
 	}
@@ -111,7 +111,7 @@ func Examine(ctx context.Context, c Config) *Report {
 	return r
 }
 
-// skew judges the difference of two clocks, as far as the round trip lets it be known.
+// skew judges the difference of two clocks, as far as the round trip allows.
 func (a area) skew(ahead, roundTrip time.Duration) {
 	off := max(ahead, -ahead) - roundTrip/2
 	seen := fmt.Sprintf("%v ahead of this machine (round trip %v)", ahead.Round(time.Microsecond),

@@ -236,8 +236,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestSkew: clocks that differ by more than the round trip can explain are told of, whichever is
-// ahead.
+// TestSkew checks that clocks are reported if they differ by more than the round trip explains, in
+// either direction.
 func TestSkew(t *testing.T) {
 	for _, test := range []struct {
 		ahead, roundTrip time.Duration

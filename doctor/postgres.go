@@ -8,22 +8,22 @@ import (
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// Postgres is the store's database.
+// Postgres is the database of the store.
 type Postgres struct {
 	URL string
-	// Schema is that of the tables.
+	// Schema is the schema of the tables.
 	Schema string
-	// Pool is the connections of a process at most, and Processes how many of them there are to be.
+	// Pool is the greatest number of connections of a process, Processes the number of processes.
 	Pool, Processes int
-	// Migrates says that serve brings the schema up to date.
+	// Migrates is true if serve updates the schema.
 	Migrates bool
 }
 
 const (
-	// leastVersion is the oldest that is supported by its makers, 13.
+	// leastVersion is the oldest version that PostgreSQL supports, 13.
 	leastVersion = 130000
-	// leastBuffers are what a database of any use wants, in bytes: below it, indexes of message ids
-	// leave the memory early.
+	// leastBuffers is the shared_buffers that a database needs, in bytes. With less, the indexes of
+	// message ids do not stay in memory.
 	leastBuffers = 256 << 20
 )
 
@@ -34,13 +34,13 @@ func (c Postgres) examine(ctx context.Context, a area) error {
 	}
 	if i.VersionNumber < leastVersion {
 		a.add(Warning, "version", i.Version, "13 or newer",
-			"upgrade it: older ones get no corrections any more")
+			"upgrade it: older versions get no fixes")
 	} else {
 		a.ok("version", i.Version)
 	}
 	if i.Standby {
 		a.add(Warning, "role", "standby", "primary",
-			"point database.url at the primary: a standby takes no writes")
+			"point database.url at the primary: a standby rejects writes")
 	}
 	durability(a, i.Settings)
 	c.connections(a, &i)
@@ -55,7 +55,7 @@ func (c Postgres) examine(ctx context.Context, a area) error {
 func durability(a area, settings map[string]postgres.Setting) {
 	for _, s := range []struct{ name, why string }{
 		{"fsync", "ALTER SYSTEM SET fsync = on, and reload: a crash of its machine may damage the whole database"},
-		{"full_page_writes", "ALTER SYSTEM SET full_page_writes = on, and reload: a crash in the middle of a write damages a page for good"},
+		{"full_page_writes", "ALTER SYSTEM SET full_page_writes = on, and reload: a crash in the middle of a write destroys a page"},
 	} {
 		if value := settings[s.name].Value; value != "on" {
 			a.add(LosesData, s.name, value, "on", s.why)
@@ -66,7 +66,7 @@ func durability(a area, settings map[string]postgres.Setting) {
 	// hookgate turns it on for its own transactions.
 	if value := settings["synchronous_commit"].Value; value == "off" {
 		a.add(Advice, "synchronous_commit", value, "on",
-			"hookgate turns it on for what it stores; others who write to this database rely on the setting")
+			"hookgate turns it on for its own transactions; other programs that write to this database depend on the setting")
 	} else {
 		a.ok("synchronous_commit", value)
 	}
@@ -81,13 +81,13 @@ func (c Postgres) connections(a area, i *postgres.Inspection) {
 	want := fmt.Sprintf("%d or more", need)
 	switch {
 	case i.Pooled:
-		a.ok("max_connections", "a pooler stands in between: its own limits count (default_pool_size, max_client_conn)")
+		a.ok("max_connections", "a pooler is in between: its own limits apply (default_pool_size, max_client_conn)")
 	case need > most-reserved:
 		a.add(Warning, "max_connections", seen, want,
-			"raise max_connections, lower database.max_connections, or put PgBouncer in between: processes that get no connection cannot store")
+			"raise max_connections, lower database.max_connections, or put PgBouncer in between: a process without a connection cannot store events")
 	case need > (most-reserved)*8/10:
 		a.add(Advice, "max_connections", seen, want,
-			"there is little left for others: lower database.max_connections, which 4 are enough for with few workers")
+			"few connections are left for others: lower database.max_connections; with few workers 4 are enough")
 	default:
 		a.ok("max_connections", seen)
 	}
@@ -101,7 +101,7 @@ func buffers(a area, s postgres.Setting) {
 	} else if bytes < leastBuffers {
 		a.add(Advice, "shared_buffers", size(bytes), "a quarter of its machine's memory",
 			"ALTER SYSTEM SET shared_buffers, and restart:"+
-				" message ids are random places in an index, which should stay in memory")
+				" message ids are random, so their index should stay in memory")
 	} else {
 		a.ok("shared_buffers", size(bytes))
 	}
@@ -138,6 +138,6 @@ func (c Postgres) migrations(a area, all []postgres.Migration) {
 			"nothing: serve applies them when it starts (database.migrate)")
 	default:
 		a.add(Warning, "migrations", seen, "all",
-			"run hookgate migrate up: serve does not start without (database.migrate is false)")
+			"run hookgate migrate up: serve does not start without it (database.migrate is false)")
 	}
 }

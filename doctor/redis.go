@@ -12,18 +12,19 @@ import (
 	"github.com/hookgate/hookgate/queue/redis"
 )
 
-// Redis is the queue's.
+// Redis is the Redis of the queue.
 type Redis struct {
 	URL, Prefix string
 	ClaimTTL    time.Duration
-	// Rate is how many webhooks a second are to come; 0 takes what has come.
+	// Rate is the expected number of webhooks per second; 0 means the rate so far.
 	Rate float64
-	// HighWater is how many records may be queued, of RecordBytes each as a guess.
+	// HighWater is the greatest number of queued records, RecordBytes their assumed size.
 	HighWater, RecordBytes int64
 }
 
 const (
-	// claimBytes is what a claim takes if there is none to measure: on Redis 7 with names as they are.
+	// claimBytes is the memory of a claim if there is none to measure, on Redis 7 with unchanged
+	// names.
 	claimBytes = 184
 	// leastMajor is the oldest version that works.
 	leastMajor = 7
@@ -43,8 +44,8 @@ func (c Redis) examine(ctx context.Context, a area) error {
 		c.persistence(a, n)
 		c.memory(a, n, len(nodes))
 		if n.Replicas > 0 {
-			a.add(Warning, "replicas", strconv.Itoa(n.Replicas), "none, or the knowledge of it",
-				"they are not waited for: a failover loses what they had not yet received")
+			a.add(Warning, "replicas", strconv.Itoa(n.Replicas), "none, or a known risk",
+				"Redis does not wait for them: a failover loses what they have not received yet")
 		}
 		a.skew(n.Skew, n.RoundTrip)
 	}
@@ -65,34 +66,34 @@ func (c Redis) persistence(a area, n *redis.Inspection) {
 	if n.Settings == nil {
 		a.add(Unknown, "persistence", "CONFIG is hidden",
 			"appendonly yes, appendfsync always or everysec, maxmemory-policy noeviction",
-			"make sure of these where Redis is set up")
+			"check these settings where Redis is configured")
 		return
 	}
 	on, fsync := n.Settings["appendonly"], n.Settings["appendfsync"]
 	switch {
 	case on != "yes":
 		a.add(LosesData, "appendonly", on, "yes",
-			"CONFIG SET appendonly yes, and in redis.conf: a crash of Redis loses what was acknowledged since its last snapshot")
+			"CONFIG SET appendonly yes, and in redis.conf: a crash of Redis loses everything acknowledged since its last snapshot")
 	case fsync == "no":
 		a.add(LosesData, "appendfsync", fsync, "always or everysec",
 			"CONFIG SET appendfsync everysec, and in redis.conf: a crash of its machine loses about 30 seconds")
 	case fsync == "everysec":
 		a.add(Advice, "appendfsync", fsync, "always",
-			"everysec loses the last second when its machine crashes; always costs about half the throughput")
+			"everysec loses the last second if its machine crashes; always costs about half the throughput")
 	default:
 		a.ok("appendfsync", fsync)
 	}
 	if policy := n.Settings["maxmemory-policy"]; policy != "noeviction" {
 		a.add(LosesData, "maxmemory-policy", policy, "noeviction",
 			"CONFIG SET maxmemory-policy noeviction, and in redis.conf:"+
-				" when its memory is full, Redis throws away what was acknowledged")
+				" when its memory is full, Redis deletes acknowledged webhooks")
 	} else {
 		a.ok("maxmemory-policy", policy)
 	}
 }
 
-// memory compares what there is with the claims to come, which live for the claims' time, and a
-// full queue.
+// memory compares the memory with the claims that will exist within queue.claim_ttl, and a full
+// queue.
 func (c Redis) memory(a area, n *redis.Inspection, nodes int) {
 	each, how := n.ClaimBytes, "measured"
 	if each == 0 {
@@ -117,17 +118,17 @@ func (c Redis) memory(a area, n *redis.Inspection, nodes int) {
 	switch {
 	case limit > 0 && need > limit:
 		a.add(Warning, what, seen, want,
-			"more memory, a shorter queue.claim_ttl or a smaller queue.high_water: without room webhooks go to the spool, and then get 503")
+			"add memory, or set a shorter queue.claim_ttl or a smaller queue.high_water: without room webhooks go to the spool, and then get 503")
 	case limit > 0 && need > limit*8/10:
 		a.add(Advice, what, seen, want,
-			"there is little room left: give it more memory, or shorten queue.claim_ttl")
+			"little room is left: add memory, or shorten queue.claim_ttl")
 	default:
 		a.ok(what, seen)
 	}
 	if n.MaxMemory == 0 {
 		a.add(Advice, "maxmemory", "no limit", "below the machine's memory",
-			"CONFIG SET maxmemory: with a limit and noeviction Redis refuses,"+
-				" and webhooks are spooled; without one the kernel may kill it")
+			"CONFIG SET maxmemory: with a limit and noeviction Redis rejects writes,"+
+				" and webhooks are spooled; without a limit the kernel may kill it")
 	} else {
 		a.ok("maxmemory", fmt.Sprintf("%s, %s used", size(n.MaxMemory), size(n.UsedMemory)))
 	}

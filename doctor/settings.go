@@ -6,25 +6,25 @@ import (
 	"strings"
 )
 
-// Settings are those of the process itself.
+// Settings are those of the process.
 type Settings struct {
 	Listen string
-	// AdminListen is the address of the admin side; empty if it has none of its own.
+	// AdminListen is the address of the admin listener; empty if there is none.
 	AdminListen string
-	// TLS says that both listeners speak TLS.
+	// TLS is true if both listeners use TLS.
 	TLS            bool
 	MaxConnections int
-	// Sources are the names of the sources that authenticate their senders, Open of those that anyone
-	// may send to.
+	// Sources are the names of the sources that authenticate their senders, Open the names of those
+	// that anyone can send to.
 	Sources, Open []string
-	// AdminTokens says that there are some, or that the first start makes one.
+	// AdminTokens is true if there are admin tokens, or the first start makes one.
 	AdminTokens bool
-	// KeyError is why the configured keys cannot be used; nil if they can.
+	// KeyError is the reason why the configured keys cannot be used; nil if they can.
 	KeyError error
 }
 
-// ownFiles is what a process needs beside its connections: databases, logs, connections to
-// services.
+// ownFiles is the number of files that a process needs besides its connections: databases, logs,
+// connections to services.
 const ownFiles = 200
 
 func (s Settings) examineMachine(a area) {
@@ -36,7 +36,7 @@ func (s Settings) examineMachine(a area) {
 		a.add(Unknown, "open files", err.Error(), want, "")
 	case files < need:
 		a.add(Warning, "open files", seen, want,
-			"raise it (ulimit -n, LimitNOFILE= of systemd), or lower http.max_connections: beyond it connections are refused, and files too")
+			"raise it (ulimit -n, LimitNOFILE= of systemd), or lower http.max_connections: beyond it neither connections nor files can be opened")
 	default:
 		a.ok("open files", seen)
 	}
@@ -52,23 +52,23 @@ func (s Settings) examineNetwork(a area) {
 		a.ok("listen", s.Listen+", with TLS")
 	case public:
 		a.add(Advice, "listen", s.Listen, "",
-			"set tls.cert_file and tls.key_file, or put a proxy with TLS before it: keys and bodies pass in the clear")
+			"set tls.cert_file and tls.key_file, or put a proxy with TLS in front of it: keys and bodies are sent unencrypted")
 	default:
 		a.ok("listen", s.Listen+", loopback")
 	}
 	switch {
 	case s.AdminListen == "" && public:
-		a.add(Advice, "admin.listen", "not set", "an address that the internet does not reach",
+		a.add(Advice, "admin.listen", "not set", "an address that the internet cannot reach",
 			"set it: the admin side, metrics and health are on the public port")
 	case s.AdminListen != "" && isPublic(s.AdminListen) && !s.TLS:
-		a.add(Advice, "admin.listen", s.AdminListen, "an address that the internet does not reach",
-			"keep it behind a firewall: tokens pass in the clear")
+		a.add(Advice, "admin.listen", s.AdminListen, "an address that the internet cannot reach",
+			"keep it behind a firewall: tokens are sent unencrypted")
 	case s.AdminListen != "":
 		a.ok("admin.listen", s.AdminListen)
 	}
 }
 
-// isPublic reports whether others than this machine reach an address to listen on.
+// isPublic reports whether an address can be reached from other machines.
 func isPublic(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -79,7 +79,7 @@ func isPublic(address string) bool {
 
 func (s Settings) examineKeys(a area) {
 	if s.KeyError != nil {
-		a.add(Warning, "keys", s.KeyError.Error(), "", "correct it: serve does not start")
+		a.add(Warning, "keys", s.KeyError.Error(), "", "correct it: serve does not start with it")
 		return
 	}
 	if len(s.Sources) > 0 {
@@ -87,7 +87,7 @@ func (s Settings) examineKeys(a area) {
 	}
 	if !s.AdminTokens {
 		a.add(Advice, "admin token", "none yet", "",
-			"nothing: the first start makes one in the data directory; processes that work together want the same ADMIN_TOKEN")
+			"nothing: the first start makes one in the data directory; processes that work together need the same ADMIN_TOKEN")
 	} else {
 		a.ok("admin token", "there is one")
 	}

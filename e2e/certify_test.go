@@ -95,7 +95,7 @@ func TestCertify(t *testing.T) {
 		t.Errorf("submit: %d %s%s", code, out, errs)
 	}
 	if code, _, errs := runBinary(t, []string{"EVIDENCE_TOKEN=an-evidence-token"},
-		submit...); code != 1 || !strings.Contains(errs, "received before") {
+		submit...); code != 1 || !strings.Contains(errs, "already has this evidence") {
 		t.Errorf("submit twice: %d %s", code, errs)
 	}
 	if code, _, errs := runBinary(t, []string{"EVIDENCE_TOKEN=another-token"}, submit...); code != 1 ||

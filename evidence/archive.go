@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// maxFiles bounds the files of an archive.
+// maxFiles is the greatest number of files in an archive.
 const maxFiles = 1000
 
-// ErrArchive is wrapped by the error of Unpack for an archive that is not one of a bundle, or too
-// large.
-var ErrArchive = errors.New("archive cannot be taken")
+// ErrArchive is wrapped by the error of Unpack for an archive that is too large, or is not that of
+// a bundle.
+var ErrArchive = errors.New("the archive cannot be used")
 
 // Pack writes the files of a folder as tar.gz. Equal files make equal bytes.
 func Pack(w io.Writer, dir string) error {
@@ -56,17 +56,17 @@ func packFile(out *tar.Writer, dir, name string) error {
 }
 
 // Unpack writes the files of a tar.gz into an empty folder: regular files with plain relative
-// paths, each once, and no more than maxBytes in all. An archive that has anything else is refused
-// as a whole; what was written of it is the caller's to remove.
+// paths, each once, of at most maxBytes together. Unpack rejects an archive that has anything else.
+// The caller removes the files that were written before the error.
 func Unpack(r io.Reader, dir string, maxBytes int64) error {
 	return unpack(r, dir, maxBytes, func(int64) error { return nil })
 }
 
-// maxHeaders bounds what an archive has beside its files: headers, among them those of PAX, which
-// may be as long as they like and belong to no file.
+// maxHeaders bounds the bytes of an archive outside of its files. PAX headers can have any length
+// and belong to no file.
 const maxHeaders = 4 << 20
 
-// unpack is Unpack that asks before each file whether there is room for its bytes.
+// unpack is Unpack, and calls room before each file with the bytes that the file needs.
 func unpack(r io.Reader, dir string, maxBytes int64, room func(int64) error) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrArchive, fmt.Sprintf(format, args...))
@@ -77,7 +77,7 @@ func unpack(r io.Reader, dir string, maxBytes int64, room func(int64) error) err
 	}
 	all := &io.LimitedReader{R: zipped, N: maxBytes + maxHeaders}
 	in := tar.NewReader(all)
-	seen := map[string]bool{} // in lower case, as some file systems have it
+	seen := map[string]bool{} // in lower case, because some file systems ignore case
 	left := maxBytes
 	for n := 0; ; n++ {
 		h, err := in.Next()
@@ -109,9 +109,9 @@ func unpack(r io.Reader, dir string, maxBytes int64, room func(int64) error) err
 			return err
 		}
 	}
-	// What follows the end of the tar would never be looked at.
+	// Bytes after the end of the tar would never be checked.
 	if n, err := io.Copy(io.Discard, io.LimitReader(zipped, 1<<20)); err != nil || n == 1<<20 {
-		return refuse("there is more behind its end")
+		return refuse("it has more bytes after its end")
 	}
 	return nil
 }
@@ -133,12 +133,13 @@ func unpackFile(name string, in io.Reader, size int64) error {
 	case errors.As(copyErr, &disk):
 		return unpackError(copyErr)
 	case copyErr != nil || n != size:
-		return fmt.Errorf("%w: a file is cut short: %v", ErrArchive, copyErr)
+		return fmt.Errorf("%w: a file is incomplete: %v", ErrArchive, copyErr)
 	}
 	return nil
 }
 
-// unpackError tells an archive in which a path is both a file and a folder from a disk that fails.
+// unpackError distinguishes an archive in which a path is both a file and a folder from a disk that
+// fails.
 func unpackError(err error) error {
 	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) ||
 		errors.Is(err, fs.ErrExist) {

@@ -20,70 +20,70 @@ import (
 )
 
 var (
-	// ErrExists is returned by Receive for a bundle that is kept already.
-	ErrExists = errors.New("this evidence has been received before")
-	// ErrFull is wrapped by the error of Receive when the depot keeps as much as it may, or its disk
-	// has too little room.
+	// ErrExists is returned by Receive for a bundle that the depot already has.
+	ErrExists = errors.New("the depot already has this evidence")
+	// ErrFull is wrapped by the error of Receive if the depot is full, or its disk is.
 	ErrFull = errors.New("the depot is full")
-	// ErrUnknown is returned by Find for a bundle that is not kept.
+	// ErrUnknown is returned by Find for a bundle that the depot does not have.
 	ErrUnknown = errors.New("there is no such evidence")
 )
 
-// Submission is what comes with a bundle.
+// Submission describes a bundle that is submitted.
 type Submission struct {
 	Application string `json:"application"`
 	Gate        string `json:"gate"`
-	// Timestamp is when it was handed in, by the clock of who did.
+	// Timestamp is when it was submitted, by the clock of the sender.
 	Timestamp time.Time `json:"timestamp"`
-	// Manifest must be that of the bundle, to the byte.
+	// Manifest must be equal to that of the bundle, byte for byte.
 	Manifest []byte `json:"-"`
 }
 
-// Receipt describes a bundle that is kept.
+// Receipt describes a bundle that a depot has.
 type Receipt struct {
 	// ID is the SHA-256 of the manifest, in hexadecimal.
 	ID string `json:"id"`
 	Submission
 	ReceivedAt time.Time `json:"receivedAt"`
-	// Key is the fingerprint of the key that signed it; Known says that it is one of those configured.
+	// Key is the fingerprint of the key that signed it. Known is true if that key is configured.
 	Key   string `json:"key"`
 	Known bool   `json:"keyKnown"`
-	// Verdict is the status that the bundle's verdict.json has.
+	// Verdict is the status in verdict.json.
 	Verdict string `json:"verdict"`
 	Files   int    `json:"files"`
 }
 
-// Depot keeps bundles in a folder, each verified before it is there and never changed after.
+// Depot keeps bundles in a folder. Each is verified before it is stored, and never changes after
+// that.
 //
 //	ID/receipt.json
 //	ID/bundle/…       the files
-//	.incoming-…       what is being received
+//	.incoming-…       a bundle that is being received
 type Depot struct {
 	dir    string
 	limits Limits
 	keys   []ed25519.PublicKey
 
-	mu    sync.Mutex // guards what follows; one bundle is put into its place at a time
+	mu    sync.Mutex // guards all below; one bundle at a time is put into its place
 	known bool       // taken has been counted
-	taken int64      // bytes of disk that the bundles take
+	taken int64      // disk space of the bundles, in bytes
 }
 
-// Limits bound what a depot keeps.
+// Limits bound a depot.
 type Limits struct {
-	// Bundle is the most that the files of a bundle have together, Total the most that all bundles
-	// take of the disk, both in bytes.
+	// Bundle is the greatest size of the files of one bundle, Total the disk space of all bundles,
+	// both in bytes.
 	Bundle, Total int64
-	// Bundles is their number.
+	// Bundles is the greatest number of bundles.
 	Bundles int
 }
 
-// minFree is how much of the disk must stay free for others, such as the queue, in bytes.
+// minFree is the part of the disk that must stay free for others, such as the store, in bytes.
 const minFree = 256 << 20
 
 const incoming = ".incoming-"
 
-// OpenDepot returns the depot in a folder, which is made with the first bundle. What was being
-// received when the process before ended is removed. With keys, a bundle must be signed with one of
+// OpenDepot returns the depot in a folder, which the first bundle creates. It removes bundles that
+// a previous process has not completely received. With keys, a bundle must be signed with one of
 // them.
 func OpenDepot(dir string, limits Limits, keys []ed25519.PublicKey) (*Depot, error) {
 	left, err := filepath.Glob(filepath.Join(dir, incoming+"*"))
@@ -98,9 +98,9 @@ func OpenDepot(dir string, limits Limits, keys []ed25519.PublicKey) (*Depot, err
 	return &Depot{dir: dir, limits: limits, keys: keys}, nil
 }
 
-// Receive keeps a bundle, given as tar.gz. Errors: ErrExists; ErrFull; one that wraps ErrArchive or
-// is a *ChangedError if the archive is not what it should be; any other means that it could not be
-// kept. In all cases nothing is left of it.
+// Receive stores a bundle, given as tar.gz. Its error is ErrExists; or ErrFull; or wraps ErrArchive
+// or is a *ChangedError if the archive is wrong. Any other error means that it could not be stored.
+// After an error nothing is left of the bundle.
 func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r Receipt,
 	err error) {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
@@ -125,7 +125,7 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 		}
 		left -= size
 		if free, known := freeBytes(d.dir); known && free < size+minFree {
-			return fmt.Errorf("%w: its disk has %d bytes free, of which %d are for others", ErrFull, free,
+			return fmt.Errorf("%w: its disk has %d bytes free, and %d of them must stay free", ErrFull, free,
 				minFree)
 		}
 		return nil
@@ -145,7 +145,7 @@ func (d *Depot) Receive(ctx context.Context, archive io.Reader, s Submission) (r
 		return r, fmt.Errorf("receive evidence: %w", err)
 	}
 	if !bytes.Equal(manifest, s.Manifest) {
-		return r, &ChangedError{ManifestFile, "is not the one that was handed in beside the archive"}
+		return r, &ChangedError{ManifestFile, "is not equal to the field manifest"}
 	}
 	sum := sha256.Sum256(manifest)
 	r = Receipt{ID: hex.EncodeToString(sum[:]), Submission: s, ReceivedAt: time.Now().UTC(),
@@ -176,8 +176,8 @@ func (d *Depot) tooMuch() error {
 		ErrFull, d.limits.Total)
 }
 
-// left returns how much the depot may still take. It counts what it has when that seems to be less
-// than needed: people remove bundles by hand.
+// left returns the disk space that the depot may still use. If that seems to be less than needed,
+// left counts again, because people remove bundles by hand.
 func (d *Depot) left(needed int64) (int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -191,11 +191,10 @@ func (d *Depot) left(needed int64) (int64, error) {
 	return d.limits.Total - d.taken, nil
 }
 
-// onDisk returns about what a file takes, whose last block is rarely full.
+// onDisk returns about the disk space of a file, whose last block is rarely full.
 func onDisk(size int64) int64 { return (size + 4095) / 4096 * 4096 }
 
-// sizeOf returns what a folder with all that is in it takes of the disk, but for what is being
-// received.
+// sizeOf returns the disk space of a folder, without bundles that are being received.
 func sizeOf(dir string) (sum int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -269,7 +268,7 @@ func syncPath(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// ids returns the names of the bundles kept.
+// ids returns the names of the bundles.
 func (d *Depot) ids() (ids []string, err error) {
 	entries, err := os.ReadDir(d.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -283,19 +282,19 @@ func (d *Depot) ids() (ids []string, err error) {
 	return ids, err
 }
 
-// Verdict is what the depot knows of a bundle's verdict.json.
+// Verdict is the part of verdict.json that a depot reads.
 type Verdict struct {
 	// Status is PASS, FAIL or INVALID.
 	Status string `json:"status"`
-	// Application and Target name what was certified, Version is what that said of itself.
+	// Application and Target name what was certified, and Version is its version.
 	Application string `json:"application"`
 	Target      string `json:"target"`
 	Version     string `json:"version"`
-	// FinishedAt is when it was done, by the clock of who certified.
+	// FinishedAt is when the certification ended, by its own clock.
 	FinishedAt time.Time `json:"finishedAt"`
 }
 
-// Find returns a bundle that is kept, with its verdict. ErrUnknown: there is none of this id.
+// Find returns a bundle with its verdict. ErrUnknown: there is none with this id.
 func (d *Depot) Find(_ context.Context, id string) (r Receipt, v Verdict, err error) {
 	if sum, err := hex.DecodeString(id); err != nil || len(sum) != sha256.Size ||
 		hex.EncodeToString(sum) != id {
@@ -320,7 +319,7 @@ func (d *Depot) Find(_ context.Context, id string) (r Receipt, v Verdict, err er
 	return r, v, nil
 }
 
-// List returns what is kept, oldest first.
+// List returns the bundles, oldest first.
 func (d *Depot) List(context.Context) ([]Receipt, error) {
 	ids, err := d.ids()
 	if err != nil {
@@ -342,12 +341,12 @@ func (d *Depot) List(context.Context) ([]Receipt, error) {
 	return all, nil
 }
 
-// Report returns the report of a bundle that is kept. fs.ErrNotExist: there is no such bundle, or
-// it has no report of a size that can be shown.
+// Report returns the report of a bundle. fs.ErrNotExist: there is no such bundle, or its report is
+// missing or too large.
 func (d *Depot) Report(_ context.Context, id string) ([]byte, error) {
 	if raw, err := hex.DecodeString(id); err != nil || len(raw) != sha256.Size ||
 		id != hex.EncodeToString(raw) {
-		return nil, fs.ErrNotExist // it names no folder of the depot
+		return nil, fs.ErrNotExist // not the name of a folder of the depot
 	}
 	report, err := read(filepath.Join(d.dir, id, "bundle"), reportFile, maxReport)
 	if changed := new(ChangedError); errors.As(err, &changed) {
@@ -357,7 +356,7 @@ func (d *Depot) Report(_ context.Context, id string) ([]byte, error) {
 }
 
 const (
-	// reportFile is the page for people in a bundle, maxReport its size at most, in bytes.
+	// reportFile is the report of a bundle for people, maxReport its greatest size in bytes.
 	reportFile = "report.html"
 	maxReport  = 8 << 20
 )

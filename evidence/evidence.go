@@ -1,13 +1,13 @@
-// Package evidence is the form in which evidence is kept and handed on: a folder whose files are
-// listed with their digests in a manifest that is signed.
+// Package evidence defines how evidence is kept and exchanged: as a folder, a bundle, whose files are
+// listed with their digests in a signed manifest.
 //
-//	verdict.json …, full/ledger.ndjson …   the files
-//	public-key.pem                         whose signature it is; listed too
-//	manifest.sha256                        a line "DIGEST  PATH" for each file, sorted by path: sha256sum -c reads it
+//	verdict.json, full/ledger.ndjson, …    the files
+//	public-key.pem                         the key of the signature; it is listed too
+//	manifest.sha256                        a line "DIGEST  PATH" per file, sorted by path, for sha256sum -c
 //	manifest.sig                           the Ed25519 signature of manifest.sha256, 64 bytes
 //
-// It is read by those who make evidence, those who check it, and those who collect it; so it knows
-// nothing of any of them.
+// The programs that make evidence, check it and collect it use this package, so it depends on none of
+// them.
 package evidence
 
 import (
@@ -26,29 +26,29 @@ import (
 	"strings"
 )
 
-// Names of the files that make a folder a bundle.
+// Names of the files that every bundle has.
 const (
 	ManifestFile  = "manifest.sha256"
 	SignatureFile = "manifest.sig"
 	PublicKeyFile = "public-key.pem"
 )
 
-// maxManifest bounds a manifest in bytes, maxSmall what else is read into memory: signature, key
-// and verdict.
+// maxManifest bounds a manifest in bytes. maxSmall bounds the other files that are read into
+// memory: signature, key and verdict.
 const maxManifest, maxSmall = 4 << 20, 256 << 10
 
-// ChangedError says which file is not what was signed.
+// ChangedError names a file that is not what was signed.
 type ChangedError struct {
-	// Path is that of the file in the bundle, with slashes.
+	// Path is the path of the file in the bundle, with slashes.
 	Path string
-	// What is wrong with it.
+	// The problem, such as "is missing".
 	What string
 }
 
-// Error names the file.
+// Error implements error.
 func (e *ChangedError) Error() string { return e.Path + " " + e.What }
 
-// Seal writes public key, manifest and signature of a folder. There must not be any yet.
+// Seal writes the public key, manifest and signature of a folder, which must not have any.
 func Seal(dir string, key ed25519.PrivateKey) error {
 	public, err := EncodePublicKey(key.Public().(ed25519.PublicKey))
 	if err != nil {
@@ -71,7 +71,7 @@ func Seal(dir string, key ed25519.PrivateKey) error {
 	return nil
 }
 
-// create writes a file that must not be there.
+// create writes a file that must not exist.
 func create(path string, content []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -81,7 +81,7 @@ func create(path string, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// Manifest lists the files of a folder with their digests: all but the manifest and its signature.
+// Manifest lists the files of a folder with their digests, except the manifest and its signature.
 func Manifest(dir string) ([]byte, error) {
 	paths, err := files(dir)
 	if err != nil {
@@ -101,7 +101,7 @@ func Manifest(dir string) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// files returns the paths of the files in a folder, sorted. Anything but files and folders is an
+// files returns the sorted paths of the files in a folder. Anything but files and folders is an
 // error.
 func files(dir string) (paths []string, err error) {
 	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
@@ -117,7 +117,7 @@ func files(dir string) (paths []string, err error) {
 			return &ChangedError{relative, "is not a regular file"}
 		}
 		if !cleanPath(relative) {
-			return &ChangedError{relative, "has a name that evidence cannot have"}
+			return &ChangedError{relative, "has a name that a bundle cannot have"}
 		}
 		paths = append(paths, relative)
 		return nil
@@ -126,8 +126,8 @@ func files(dir string) (paths []string, err error) {
 	return paths, err
 }
 
-// cleanPath reports whether a path may be one of a file of a bundle: relative, below the folder, in
-// plain characters.
+// cleanPath reports whether a bundle may have a file with this path: relative, inside the folder,
+// in plain characters.
 func cleanPath(p string) bool {
 	return p != "" && len(p) <= 200 && path.Clean(p) == p && !strings.HasPrefix(p, "/") && p != ".." &&
 		!strings.HasPrefix(p, "../") &&
@@ -150,9 +150,9 @@ func digest(name string) (sum []byte, err error) {
 	return h.Sum(nil), nil
 }
 
-// Verify checks signature, manifest and files of a folder, and returns whose signature it is. If
-// keys are given it must be one of them. A *ChangedError names the first file, by path, that is not
-// what was signed.
+// Verify checks the signature, the manifest and the files of a folder, and returns the key of the
+// signature. If keys are given, it must be one of them. A *ChangedError names the first file, by
+// path, that is not what was signed.
 func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
 	manifest, err := read(dir, ManifestFile, maxManifest)
 	if err != nil {
@@ -166,7 +166,7 @@ func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Files first: a changed file is named even where the key was changed as well.
+	// Files first, so that a changed file is named even if the key was changed too.
 	present, err := files(dir)
 	if err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func Verify(dir string, keys ...ed25519.PublicKey) (ed25519.PublicKey, error) {
 	return public, Trusted(manifest, signature, public, keys)
 }
 
-// read reads a file of a folder, which must be there and have no more than max bytes.
+// read reads a file of a folder. It must exist and have at most max bytes.
 func read(dir, name string, max int64) ([]byte, error) {
 	f, err := os.Open(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -217,7 +217,8 @@ func read(dir, name string, max int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, max))
 }
 
-// Trusted checks a signature by the key of the bundle, which must be one of keys if there are any.
+// Trusted checks a signature with the key of the bundle, which must be one of keys if there are
+// any.
 func Trusted(manifest, signature []byte, public ed25519.PublicKey, keys []ed25519.PublicKey) error {
 	if !ed25519.Verify(public, manifest, signature) {
 		return &ChangedError{ManifestFile, "is not what was signed, or " + SignatureFile +
@@ -237,20 +238,20 @@ type File struct {
 	SHA256 [sha256.Size]byte
 }
 
-// ParseManifest reads a manifest, which must be sorted and name each file once.
+// ParseManifest parses a manifest. It must be sorted and name each file once.
 func ParseManifest(text []byte) (listed []File, err error) {
 	bad := func(line int, what string) error {
 		return &ChangedError{ManifestFile, fmt.Sprintf("cannot be read: line %d %s", line, what)}
 	}
 	if len(text) == 0 || len(text) > maxManifest || text[len(text)-1] != '\n' {
-		return nil, &ChangedError{ManifestFile, "is empty, too long or cut short"}
+		return nil, &ChangedError{ManifestFile, "is empty, too long or incomplete"}
 	}
 	for n := 1; len(text) > 0; n++ {
 		line, rest, _ := bytes.Cut(text, []byte("\n"))
 		text = rest
 		sum, name, ok := strings.Cut(string(line), "  ")
 		f := File{Path: name}
-		// Of each digest there is one way to write it.
+		// A digest can be written in one way only.
 		if b, err := hex.DecodeString(sum); !ok || err != nil || len(b) != sha256.Size ||
 			hex.EncodeToString(b) != sum {
 			return nil, bad(n, "has no digest")

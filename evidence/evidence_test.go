@@ -52,7 +52,7 @@ func packed(t *testing.T, dir string) []byte {
 	return b.Bytes()
 }
 
-// TestKeys: keys survive their text, and other keys are refused.
+// TestKeys checks that keys can be written and read, and that other keys are rejected.
 func TestKeys(t *testing.T) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -80,7 +80,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Goal: the signature is of one of the keys that are asked for, and of no other.
+// Goal: Verify accepts a signature of one of the given keys, and of no other.
 func TestVerifyKnownKeys(t *testing.T) {
 	dir, key := newBundle(t, "PASS")
 	other, _, err := ed25519.GenerateKey(nil)
@@ -100,7 +100,7 @@ func TestVerifyKnownKeys(t *testing.T) {
 	}
 }
 
-// Goal: a link in a folder is not followed, and names that could mean another place are refused.
+// Goal: a link in a folder is not followed, and names that could point outside of it are rejected.
 func TestManifestRefuses(t *testing.T) {
 	dir, _ := newBundle(t, "PASS")
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
@@ -154,9 +154,8 @@ func archiveOf(t *testing.T, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-// Goal: an archive can write nothing but its own regular files, and no more than it may. Method:
-// the tricks that archives are known for, each beside a file that is fine. Nothing may appear
-// outside of the folder.
+// Goal: an archive can write only its own regular files, and no more than allowed. Method: the
+// known tricks of archives, each next to a correct file. Nothing may appear outside of the folder.
 func TestUnpackRefuses(t *testing.T) {
 	fine := entry{name: "fine.txt", content: "x"}
 	many := []entry{fine}
@@ -212,7 +211,7 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 }
 
-// Goal: what is packed is unpacked as it was, and equal folders make equal archives.
+// Goal: a packed folder unpacks to the same files, and equal folders make equal archives.
 func TestPackRoundTrip(t *testing.T) {
 	dir, _ := newBundle(t, "PASS")
 	archive := packed(t, dir)
@@ -269,7 +268,7 @@ func manifestOf(t *testing.T, dir string) []byte {
 	return b
 }
 
-// Goal: a depot keeps what is whole and signed, once, and of all else nothing.
+// Goal: a depot stores complete, signed bundles, each once, and nothing else.
 func TestDepot(t *testing.T) {
 	dir, key := newBundle(t, "PASS")
 	at := filepath.Join(t.TempDir(), "depot")
@@ -348,7 +347,7 @@ func TestDepot(t *testing.T) {
 	}
 }
 
-// Goal: of one bundle that is handed in several times at once, one is kept.
+// Goal: a bundle that is submitted several times at once is stored once.
 func TestDepotAtOnce(t *testing.T) {
 	dir, _ := newBundle(t, "PASS")
 	archive, s := packed(t, dir), Submission{Manifest: manifestOf(t, dir)}
@@ -378,8 +377,8 @@ func TestDepotAtOnce(t *testing.T) {
 	}
 }
 
-// TestDepotIsBounded: bundles together take no more of the disk than they may, however small each
-// is; what is removed by hand makes room.
+// TestDepotIsBounded checks the bound on the disk space of all bundles, however small each is.
+// After bundles are removed by hand there is room again.
 func TestDepotIsBounded(t *testing.T) {
 	at := filepath.Join(t.TempDir(), "depot")
 	d, err := OpenDepot(at, Limits{Bundle: 1 << 20, Total: 200_000, Bundles: 1000}, nil)
@@ -414,8 +413,8 @@ func TestDepotIsBounded(t *testing.T) {
 	}
 }
 
-// TestHeadersOfAnArchiveCount: headers that belong to no file, which are small when packed, end an
-// archive.
+// TestHeadersOfAnArchiveCount checks that headers that belong to no file end an archive: packed
+// they are small.
 func TestHeadersOfAnArchiveCount(t *testing.T) {
 	var text bytes.Buffer
 	zipped := gzip.NewWriter(&text)
@@ -456,7 +455,8 @@ func TestHeadersOfAnArchiveCount(t *testing.T) {
 	}
 }
 
-// TestDepotCleansUp: what was being received when the process ended is gone after the next start.
+// TestDepotCleansUp checks that a bundle that was being received when the process ended is removed
+// at the next start.
 func TestDepotCleansUp(t *testing.T) {
 	at := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(at, incoming+"1", "bundle"), 0o700); err != nil {
@@ -474,8 +474,8 @@ func TestDepotCleansUp(t *testing.T) {
 	}
 }
 
-// TestDepotReadsLittle: an archive is small however large what is in it, and no file of it is taken
-// into memory beyond what such a file can have.
+// TestDepotReadsLittle checks the memory: an archive is small however large its files are, and no
+// file is read into memory beyond its expected size.
 func TestDepotReadsLittle(t *testing.T) {
 	large := strings.Repeat(" ", 8<<20)
 	for name, change := range map[string]func(dir string){
@@ -509,7 +509,7 @@ func TestDepotReadsLittle(t *testing.T) {
 	}
 }
 
-// resealWith changes a file of a bundle and signs it anew.
+// resealWith changes a file of a bundle and signs it again.
 func resealWith(t *testing.T, dir, name, content string) {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)

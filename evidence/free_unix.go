@@ -4,7 +4,7 @@ package evidence
 
 import "golang.org/x/sys/unix"
 
-// freeBytes returns how much of the disk of a folder is free for this process.
+// freeBytes returns the free space on the disk of a folder.
 func freeBytes(dir string) (free int64, known bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -12,25 +12,25 @@ import (
 	"os"
 )
 
-// Keys are PEM, PKCS #8 and PKIX, as openssl writes them.
+// Keys are in PEM, PKCS #8 and PKIX, as openssl writes them.
 const (
 	privateBlock = "PRIVATE KEY"
 	publicBlock  = "PUBLIC KEY"
 )
 
-// EncodePrivateKey returns the text of a private key.
+// EncodePrivateKey returns a private key in PEM.
 func EncodePrivateKey(key ed25519.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	return pem.EncodeToMemory(&pem.Block{Type: privateBlock, Bytes: der}), err
 }
 
-// EncodePublicKey returns the text of a public key.
+// EncodePublicKey returns a public key in PEM.
 func EncodePublicKey(key ed25519.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	return pem.EncodeToMemory(&pem.Block{Type: publicBlock, Bytes: der}), err
 }
 
-// ParsePrivateKey reads the text of a private key.
+// ParsePrivateKey parses a private key in PEM.
 func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != privateBlock {
@@ -46,7 +46,7 @@ func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
 	return nil, errors.New("is not a key for Ed25519")
 }
 
-// ParsePublicKey reads the text of a public key.
+// ParsePublicKey parses a public key in PEM.
 func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != publicBlock {
