@@ -138,7 +138,7 @@ func TestRedisMisconfigured(t *testing.T) {
 		"evicting": {
 			func(s *redistest.Server) { s.MustDo("CONFIG", "SET", "maxmemory-policy", "allkeys-lru") },
 			func(s *redistest.Server) { s.MustDo("CONFIG", "SET", "maxmemory-policy", "noeviction") },
-			"may throw away what was acknowledged",
+			"may delete acknowledged events",
 		},
 		"partitions": {
 			func(s *redistest.Server) {
@@ -151,7 +151,7 @@ func TestRedisMisconfigured(t *testing.T) {
 		"rights": {
 			func(s *redistest.Server) { s.MustDo("ACL", "SETUSER", "default", "-evalsha", "-eval") },
 			func(s *redistest.Server) { s.MustDo("ACL", "SETUSER", "default", "+evalsha", "+eval") },
-			"Redis refuses this gate",
+			"Redis rejects this gate",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

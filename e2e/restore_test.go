@@ -78,7 +78,7 @@ func storeRestored(t *testing.T, kind string) {
 			if kind == kindDirect {
 				return // nothing else remembers the old content
 			}
-			if !strings.Contains(g.logs.String(), "claims of before count no more") {
+			if !strings.Contains(g.logs.String(), "claims from before are ignored") {
 				t.Errorf("the log says nothing:\n%s", tail(g.logs.String()))
 			}
 			g.awaitHealth("store_replaced")
@@ -90,7 +90,7 @@ func storeRestored(t *testing.T, kind string) {
 		g = start()
 		send(g, 10, 20)
 		_, cursor := g.eventsBehind("")
-		if strings.Contains(g.logs.String(), "claims of before count no more") {
+		if strings.Contains(g.logs.String(), "claims from before are ignored") {
 			t.Errorf("a store that goes on is taken for another:\n%s", tail(g.logs.String()))
 		}
 		g.stop()

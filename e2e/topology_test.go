@@ -53,7 +53,7 @@ func TestServeSentinel(t *testing.T) {
 	g.awaitDrained()
 	auditStore(t, g, stream.input, stream.ledger)
 	if out := g.out.String() + g.logs.String(); !strings.Contains(out,
-		"a failover to a replica loses what that had not yet received") {
+		"a failover to a replica loses the events that it had not received") {
 		t.Errorf("the start does not tell that replicas are not waited for:\n%s", out)
 	}
 }

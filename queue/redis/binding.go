@@ -11,22 +11,26 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// binding is the two scripts that use leases, read and release, made for one run of one server.
+// binding is a pair of scripts, read and release, for one run of one server.
 //
-// A lease holds only on the run of the server that gave it (see runHead). To ask INFO for that
-// costs more than all else that these scripts do, so they do not ask. Redis forgets its scripts
-// when it ends, keeps them in no file and gives them to no replica (since 7.0); and the text of
-// these begins with a random number, so that no other process and no other binding has the same.
-// They are sent in full only once, to say whether the server is the run they are for. If both say
-// so, that run alone knows them: whoever accepts a call by their hash is it. A server that does not
-// know them gets the lease denied.
+// A lease is valid only on the run of the server that gave it (see runHead). The scripts cannot
+// check that with INFO on each call, which would cost more than their work. Instead, only that run
+// knows the scripts:
+//
+//   - Redis drops its scripts when it ends. It writes them to no file and sends them to no replica
+//     (since 7.0).
+//   - Their text begins with a random number, so no other process or binding has the same scripts.
+//   - The queue sends them in full only once, and they answer whether the server is the right run.
+//
+// So a server that accepts a call by the script's hash is that run. If a server does not know the
+// script, the lease is lost.
 type binding struct {
 	read, release *script
-	// forgotten says that the server has thrown its scripts away, and needs another binding.
+	// forgotten says that the server has dropped its scripts and needs another binding.
 	forgotten atomic.Bool
 }
 
-// boundHead ends a script that is called to bind it, or by whoever does not hold the lease.
+// boundHead ends a script early: with the answer to bind, or if the caller does not hold the lease.
 const boundHead = `-- %s
 if ARGV[1] == 'bind' then
   return string.match(redis.call('INFO', 'server'), 'run_id:(%%w+)') == '%s' and 1 or 0
@@ -34,8 +38,8 @@ end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return %d end
 `
 
-// readText returns entries from a place on, until there are as many as wanted or their bytes
-// suffice.
+// readText returns entries from a position on, up to a number of entries and about a number of
+// bytes.
 //
 //	KEYS lease, log; ARGV lease, from, entries, bytes -> entries, or 0 if the lease is lost
 const readText = `
@@ -53,7 +57,7 @@ while true do
 end
 `
 
-// releaseText removes what stands below a place.
+// releaseText removes the entries below an id.
 //
 //	KEYS lease, log; ARGV lease, least id to keep -> entries removed, or -1 if the lease is lost
 const releaseText = `return redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[2])
@@ -73,8 +77,8 @@ func newBinding(run string) *binding {
 // runOf returns the run of the server that a lease names.
 func runOf(token string) string { return token[strings.LastIndexByte(token, '/')+1:] }
 
-// bind returns the binding to the run of the server that gave the lease of a partition, after
-// making it if need be; round must be held.
+// bind returns the binding to the run of the server that gave the lease of a partition. It makes one
+// if there is none; round must be held.
 func (q *Queue) bind(ctx context.Context, partition int, token string) (*binding, error) {
 	run := runOf(token)
 	if b := q.bindings[run]; b != nil && !b.forgotten.Load() {

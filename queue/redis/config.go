@@ -34,29 +34,28 @@ type Config struct {
 	Cluster bool
 	// Prefix begins every key, so that several queues may share a Redis; default "hookgate".
 	Prefix string
-	// Partitions is their number; default 16. It is kept in Redis and can change only while the queue
-	// is empty.
+	// Partitions is the number of partitions; default 16. It can change only while the queue is empty.
 	Partitions int
-	// HighWater is the number of unreleased records at which Append answers ErrFull; default 100,000.
+	// HighWater is the number of unreleased records at which Append returns ErrFull; default 100,000.
 	HighWater int64
 	// ClaimTTL is how long an identity stays claimed; default 7 days.
 	ClaimTTL time.Duration
-	// LeaseTTL is how long a partition stays with a process that does not answer any more; default 5
-	// s. On a cluster it should be four times OpTimeout, so that waiting for one node costs no lease
-	// on another.
+	// LeaseTTL is how long a partition stays with a process that has stopped renewing; default 5 s. On
+	// a cluster make it at least four times OpTimeout, so that waiting for one node costs no lease on
+	// another.
 	LeaseTTL time.Duration
 	// OpTimeout bounds each operation on Redis, connecting included; default 1 s.
 	OpTimeout time.Duration
-	// AllowEviction permits a Redis that throws away keys when its memory is full, and with them
+	// AllowEviction permits a Redis that deletes keys when its memory is full, and with them
 	// acknowledged requests.
 	AllowEviction bool
-	// TLSCA is a file of certificates, PEM, that are trusted instead of the system's with rediss://.
+	// TLSCA is a PEM file of the certificates that the client trusts with rediss://; default those of
+	// the system.
 	TLSCA string
-	// Mark, if set, returns the mark of the store in which the records end up. It is kept in Redis
-	// before records are released. If the store is no longer the one that was kept, or an older copy
-	// of it, the claims made until then count no more; see store.go.
+	// Mark, if set, returns the mark of the store that stores the records. With it the queue notices
+	// that the store was replaced and ignores the old claims; see store.go.
 	Mark func(context.Context) (hookgate.StoreMark, error)
-	// Logger is told when Redis fails and works again, and when partitions come and go; default none.
+	// Logger logs when Redis fails and works again, and lost leases; default none.
 	Logger *slog.Logger
 }
 
@@ -85,11 +84,11 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) clientOption() (rueidis.ClientOption, error) {
 	o := rueidis.ClientOption{
 		Dialer: net.Dialer{Timeout: c.OpTimeout, KeepAlive: time.Second},
-		// A connection that gives no answer for this long is closed.
+		// The client closes a connection that gives no answer for this long.
 		ConnWriteTimeout: 2 * c.OpTimeout,
-		// Without it a call that times out while it is alone on its connection would close it.
+		// Without it a call that times out alone on its connection would close the connection.
 		AlwaysPipelining: true,
-		// A retry is the caller's to decide, who has a time limit of its own.
+		// The caller decides about retries, because it has a time limit of its own.
 		DisableRetry: true,
 		DisableCache: true,
 		ClusterOption: rueidis.ClusterOption{
@@ -109,7 +108,7 @@ func (c Config) clientOption() (rueidis.ClientOption, error) {
 		o.InitAddress = append(o.InitAddress, host)
 	}
 	if u.Scheme == "rediss" {
-		name, _, _ := net.SplitHostPort(o.InitAddress[0]) // it was put together above
+		name, _, _ := net.SplitHostPort(o.InitAddress[0]) // every address has a port here
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 		if o.TLSConfig.RootCAs, err = c.trusted(); err != nil {
 			return o, err
@@ -119,7 +118,7 @@ func (c Config) clientOption() (rueidis.ClientOption, error) {
 		}
 	}
 	if c.TLSCA != "" && o.TLSConfig == nil {
-		return o, errors.New("certificates to trust are given and the redis URL does not begin with rediss://")
+		return o, errors.New("certificates to trust need a redis URL that begins with rediss://")
 	}
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
@@ -155,7 +154,7 @@ func (c Config) clientOption() (rueidis.ClientOption, error) {
 	return o, nil
 }
 
-// trusted returns the certificates of TLSCA, nil for the system's.
+// trusted returns the certificates of TLSCA; nil for those of the system.
 func (c Config) trusted() (*x509.CertPool, error) {
 	if c.TLSCA == "" {
 		return nil, nil
@@ -173,8 +172,8 @@ func (c Config) trusted() (*x509.CertPool, error) {
 
 var errUnescaped = errors.New("redis URL cannot be read: in user and password write % / ? # and @ as %25 %2F %3F %23 and %40")
 
-// parseURL parts the hosts from the rest, since net/url takes one host only. Its errors do not
-// repeat the URL, which may hold a password.
+// parseURL separates the hosts from the rest, because net/url accepts one host only. Its errors do
+// not repeat the URL, which may contain a password.
 func parseURL(text string) (*url.URL, []string, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || scheme != "redis" && scheme != "rediss" {
@@ -186,7 +185,7 @@ func parseURL(text string) (*url.URL, []string, error) {
 	}
 	path, _, _ := strings.Cut(rest[end:], "?")
 	if !strings.Contains(rest[:end], "@") && strings.Contains(path, "@") {
-		// a part of the password would be taken for a host, and be shown as one
+		// part of the password would be parsed as a host, and shown in errors
 		return nil, nil, errUnescaped
 	}
 	begin := strings.LastIndexByte(rest[:end], '@') + 1

@@ -13,30 +13,30 @@ import (
 )
 
 const (
-	// pollEvery is how often the depth, the settings and the health are looked at.
+	// pollEvery is how often watch reads the depth, the settings and the health.
 	pollEvery = 100 * time.Millisecond
-	// restEvery is how many of these looks make one where this process neither appends nor consumes.
+	// restEvery replaces restEvery polls by one while this process neither appends nor reads.
 	restEvery = 5
 )
 
-// depth estimates how many unreleased records the queue holds: what was counted last, and what this
-// process has appended since that count began. An append under way during the count may be in it
-// twice, never not at all.
+// depth estimates the number of unreleased records in the queue: the last count, plus the appends of
+// this process since that count began. It may include an append during the count twice, but it never
+// misses one.
 type depth struct {
 	started, finished atomic.Int64 // appends of this process
-	// offset is the number counted last, less the appends that had finished before.
+	// offset is the last count, minus the appends that had finished before it.
 	offset atomic.Int64
 
 	counts   atomic.Int64 // begun so far
 	counting sync.Mutex   // held while counting; guards all below
-	lengths  []int64      // of each partition, as known last
+	lengths  []int64      // of each partition, at the last count that reached it
 	last     error        // of the last count
 }
 
-// estimate returns the depth as far as it is known.
+// estimate returns the estimated depth.
 func (d *depth) estimate() int64 { return d.offset.Load() + d.started.Load() }
 
-// begin counts an append, unless there would then be more than the mark.
+// begin counts an append, unless the depth has reached mark.
 func (d *depth) begin(mark int64) bool {
 	for {
 		n := d.started.Load()
@@ -49,8 +49,7 @@ func (d *depth) begin(mark int64) bool {
 	}
 }
 
-// admit counts an append or returns ErrFull. It refuses only by a count that began after it was
-// called.
+// admit counts an append or returns ErrFull. Before it returns ErrFull, it counts the records again.
 func (q *Queue) admit(ctx context.Context) error {
 	if q.depth.begin(q.opts.HighWater) {
 		return nil
@@ -65,7 +64,7 @@ func (q *Queue) admit(ctx context.Context) error {
 	return hookgate.ErrFull
 }
 
-// measure counts the records of all partitions. Those who call it at once share a count.
+// measure counts the records of all partitions. Concurrent calls share one count.
 func (q *Queue) measure(ctx context.Context) error {
 	seen := q.depth.counts.Load()
 	q.depth.counting.Lock()
@@ -77,9 +76,9 @@ func (q *Queue) measure(ctx context.Context) error {
 	return err
 }
 
-// count asks each partition for its number of records, and in the same pipeline what else there is
-// to ask; depth.counting must be held. A partition that does not answer is noted as failing, and
-// counts as it did before.
+// count reads the number of records of each partition, and runs more commands in the same pipeline;
+// depth.counting must be held. It notes a partition that does not answer as failing, and uses its
+// last number.
 func (q *Queue) count(ctx context.Context,
 	more ...rueidis.Completed) (answers []rueidis.RedisResult, err error) {
 	defer func() { q.depth.last = err }()
@@ -112,8 +111,9 @@ func (q *Queue) count(ctx context.Context,
 	return results[len(q.keys.log):], err
 }
 
-// notice wakes whoever in this process holds a partition, unless it has some of it in hand: what a
-// count has found there another process has appended.
+// notice wakes the reader of this process that holds a partition with records. It does not wake a
+// reader that has records of it in hand or knows of more. So the reader learns of the appends of
+// other processes.
 func (q *Queue) notice(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -122,8 +122,7 @@ func (q *Queue) notice(p int) {
 	}
 }
 
-// Stats implements hookgate.Queue. While Redis fails, Depth is what was known last and Err says how
-// it fails.
+// Stats implements hookgate.Queue. While Redis fails, Depth is an estimate and Err the reason.
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	s := hookgate.QueueStats{HighWater: q.opts.HighWater, Partitions: q.opts.Partitions}
 	if q.isClosed() {
@@ -167,7 +166,7 @@ func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	return s, nil
 }
 
-// watch looks at Redis from time to time until the queue is closed.
+// watch reads depth, settings and health every pollEvery until the queue is closed.
 func (q *Queue) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -191,7 +190,7 @@ func (q *Queue) watch() {
 		} else if look%restEvery > 0 && !q.hasReaders() && q.health.err() == nil {
 			continue
 		}
-		// What fails is in the health, and is tried again next time.
+		// A failure shows in the health, and the next poll retries.
 		_ = q.measure(ctx)
 		_ = q.readSettings(ctx)
 		if look%restEvery == 0 {
@@ -208,8 +207,8 @@ func (q *Queue) hasReaders() bool {
 	return len(q.readers) > 0
 }
 
-// probe writes to the partitions whose last write failed, so that they are found well without
-// traffic.
+// probe writes to the partitions whose last write failed, so that the health recovers even without
+// appends.
 func (q *Queue) probe(ctx context.Context) {
 	sick := q.health.sick()
 	calls, begun := make([]call, len(sick)), make([]int64, len(sick))

@@ -11,29 +11,29 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Durability is what the settings of Redis make of a 202.
+// Durability says what a 202 survives, as the settings of Redis promise it.
 type Durability struct {
-	// Hidden says that the server does not show its settings; the fields below are then empty.
+	// Hidden reports whether the server hides its settings; then the fields below are empty.
 	Hidden          bool
 	AppendOnly      bool
 	AppendFsync     string
 	MaxMemory       int64 // bytes; 0 for no limit
 	MaxMemoryPolicy string
-	// Replicas is the number of servers that follow the one asked, without being waited for.
+	// Replicas is the number of replicas. Redis does not wait for them.
 	Replicas int
-	// Evicts says that the policy lets Redis throw away keys of this queue.
+	// Evicts reports whether the policy lets Redis delete keys of this queue.
 	Evicts bool
 	// Worth says in one line what a 202 is worth.
 	Worth string
-	// Warnings are texts for whoever runs the gate.
+	// Warnings are for the person who runs the gate.
 	Warnings []string
 }
 
-// Durability returns what was found when the queue was opened. Of the masters of a cluster the
-// least counts.
+// Durability returns the durability at the time when the queue was opened. On a cluster it is that
+// of the weakest master.
 func (q *Queue) Durability() Durability { return q.worth }
 
-// readDurability asks every master for its version and its settings.
+// readDurability reads the version and the settings of every master.
 func (q *Queue) readDurability(ctx context.Context) (Durability, error) {
 	var least Durability
 	found := false
@@ -54,7 +54,7 @@ func (q *Queue) readDurability(ctx context.Context) (Durability, error) {
 		if err != nil {
 			return least, fmt.Errorf("ask %s for its settings: %w", addr, err)
 		}
-		d.Replicas, _ = strconv.Atoi(infoField(info, "connected_slaves")) // none if it does not tell
+		d.Replicas, _ = strconv.Atoi(infoField(info, "connected_slaves")) // 0 if INFO lacks it
 		d.Replicas = max(d.Replicas, least.Replicas)
 		d.Evicts = d.Evicts || least.Evicts
 		if found && d.rank() > least.rank() {
@@ -70,7 +70,7 @@ func (q *Queue) readDurability(ctx context.Context) (Durability, error) {
 	return least, nil
 }
 
-// nodeSettings reads the settings that durability depends on; nil if the server does not show them.
+// nodeSettings reads the settings that durability depends on; nil if the server hides them.
 func nodeSettings(ctx context.Context, node rueidis.Client) (map[string]string, error) {
 	settings := map[string]string{}
 	for _, pattern := range []string{"append*", "maxmemory*"} {
@@ -105,7 +105,7 @@ func (q *Queue) nodeDurability(ctx context.Context, node rueidis.Client) (Durabi
 	return d, nil
 }
 
-// rank orders durabilities from nothing known to everything kept.
+// rank orders durabilities, the weakest first. Hidden settings rank lowest.
 func (d Durability) rank() int {
 	switch {
 	case d.Hidden:
@@ -124,30 +124,31 @@ func (d Durability) rank() int {
 func (d *Durability) judge() {
 	switch d.rank() {
 	case 0:
-		d.Worth = "a 202 is worth what Redis keeps, which it does not show (CONFIG is hidden)"
+		d.Worth = "a 202 is worth what Redis keeps, which is unknown (CONFIG is hidden)"
 		d.Warnings = append(d.Warnings,
-			"CONFIG is hidden: make sure of appendonly yes, appendfsync always or everysec,"+
+			"CONFIG is hidden: check that appendonly is yes, appendfsync always or everysec,"+
 				" and maxmemory-policy noeviction")
 	case 1:
 		d.Worth = "a 202 does not survive a crash of Redis (appendonly no)"
 		d.Warnings = append(d.Warnings,
-			"appendonly is no: a crash of Redis loses what was acknowledged since its last snapshot")
+			"appendonly is no: a crash of Redis loses the events acknowledged since its last snapshot")
 	case 2:
-		d.Worth = "a 202 survives a crash of Redis, and of its machine but for what the kernel had not written," +
-			" about the last 30 seconds (appendonly yes, appendfsync no)"
+		d.Worth = "a 202 survives a crash of Redis; a crash of its machine loses about the last" +
+			" 30 seconds (appendonly yes, appendfsync no)"
 		d.Warnings = append(d.Warnings,
 			"appendfsync is no: a crash of its machine loses about the last 30 seconds")
 	case 3:
-		d.Worth = "a 202 survives a crash of Redis, and of its machine but for the last second (appendonly yes, appendfsync everysec)"
+		d.Worth = "a 202 survives a crash of Redis; a crash of its machine loses the last second" +
+			" (appendonly yes, appendfsync everysec)"
 	case 4:
 		d.Worth = "a 202 survives a crash of Redis and of its machine (appendonly yes, appendfsync always)"
 	}
 	if d.Replicas > 0 {
-		d.Worth += "; a failover to a replica loses what that had not yet received"
+		d.Worth += "; a failover to a replica loses the events that it had not received"
 	}
 	if d.Evicts {
 		d.Warnings = append(d.Warnings, "maxmemory-policy is "+d.MaxMemoryPolicy+
-			": when memory is full, Redis throws away what was acknowledged")
+			": when memory is full, Redis deletes acknowledged events")
 	}
 }
 
@@ -161,11 +162,11 @@ func infoField(info, name string) string {
 	return ""
 }
 
-// checkVersion refuses what cannot run the scripts. A server that does not tell is tried.
+// checkVersion rejects a version that cannot run the scripts. It accepts an unknown version.
 func checkVersion(version string) error {
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 7 {
-		return misconfigured(reasonVersion, fmt.Errorf("it is version %s, and 7.0 or newer is needed", version))
+		return misconfigured(reasonVersion, fmt.Errorf("it is version %s; hookgate needs 7.0 or newer", version))
 	}
 	return nil
 }

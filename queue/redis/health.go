@@ -6,14 +6,16 @@ import (
 	"sync/atomic"
 )
 
-// health knows which partitions cannot be written to, and why.
+// health knows which partitions cannot be written, and why.
+//
+// A partition works after a write to it succeeded, and fails after an operation on it failed. An
+// operation that began before the last successful write says nothing about the partition now.
 type health struct {
 	logger *slog.Logger
-	// failing is the number of errors in errs; it spares the successful the lock.
+	// failing is the number of errors in errs. While it is 0, a successful write needs no lock.
 	failing atomic.Int32
 
-	// writes counts those that succeeded, by partition. What began before one of them and fails after
-	// it does not say that the partition fails now.
+	// writes is the number of successful writes, by partition.
 	writes []atomic.Int64
 
 	mu   sync.Mutex // guards errs
@@ -25,10 +27,10 @@ func newHealth(c Config) *health {
 		c.Partitions)}
 }
 
-// begin is called before an operation on a partition; failed takes what it returns.
+// begin is called before an operation on a partition. Its result is the argument of failed.
 func (h *health) begin(p int) int64 { return h.writes[p].Load() }
 
-// wrote notes that a write to a partition succeeded. Nothing less ends its error.
+// wrote notes that a write to a partition succeeded. Only that ends the partition's error.
 func (h *health) wrote(p int) {
 	h.writes[p].Add(1)
 	if h.failing.Load() == 0 {
@@ -41,7 +43,7 @@ func (h *health) wrote(p int) {
 	}
 	h.errs[p] = nil
 	if h.failing.Add(-1) == 0 {
-		h.logger.Info("queue writes again")
+		h.logger.Info("redis accepts writes again")
 	}
 }
 
@@ -55,12 +57,13 @@ func (h *health) failed(p int, begun int64, err error) {
 	before := h.errs[p]
 	h.errs[p] = err
 	if before == nil && h.failing.Add(1) == 1 {
-		h.logger.Error("queue cannot write; requests are refused until it can", "partition", p, "error",
+		h.logger.Error("cannot write to redis; the queue rejects requests until it can", "partition", p,
+			"error",
 			err)
 	}
 }
 
-// err returns why requests of some partition are refused, nil if of none.
+// err returns why writes to some partition fail; nil if none fail.
 func (h *health) err() error {
 	if h.failing.Load() == 0 {
 		return nil

@@ -10,28 +10,27 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Inspection is what one master says about itself.
+// Inspection describes one master.
 type Inspection struct {
 	Addr, Version string
-	// Settings are those whose names begin with "append" or "maxmemory"; nil if the server does not
-	// show them.
+	// Settings are those whose names begin with "append" or "maxmemory"; nil if the server hides them.
 	Settings map[string]string
 	// UsedMemory, MaxMemory (0 for no limit) and SystemMemory are in bytes.
 	UsedMemory, MaxMemory, SystemMemory int64
 	Uptime                              time.Duration
-	// Replicas is the number of servers that follow it.
+	// Replicas is the number of its replicas.
 	Replicas int
-	// Keys is how many there are, of which most are claims, and ClaimBytes the mean of a few claims; 0
-	// if there are none.
+	// Keys is the number of keys; most are claims. ClaimBytes is the mean size of some claims; 0 if
+	// there are none.
 	Keys, ClaimBytes int64
-	// Skew is how far its clock is ahead of this machine's, give or take half a round trip.
+	// Skew is how far its clock is ahead of this machine's, plus or minus half a round trip.
 	Skew, RoundTrip time.Duration
 }
 
-// claimSample is how many claims are measured.
+// claimSample is the number of claims that Inspect measures.
 const claimSample = 100
 
-// Inspect asks each master what it is. It changes nothing.
+// Inspect describes each master. It changes nothing.
 func Inspect(ctx context.Context, c Config) ([]Inspection, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -50,14 +49,14 @@ func Inspect(ctx context.Context, c Config) ([]Inspection, error) {
 	for addr, node := range client.Nodes() {
 		info, err := node.Do(ctx, node.B().Arbitrary("INFO").Build()).ToString()
 		if err != nil {
-			return nil, fmt.Errorf("ask redis at %s what it is: %w", addr, err)
+			return nil, fmt.Errorf("INFO of redis at %s: %w", addr, err)
 		}
 		if infoField(info, "role") == "slave" {
 			continue
 		}
 		i, err := inspect(ctx, node, info, c.Prefix)
 		if err != nil {
-			return nil, fmt.Errorf("ask redis at %s: %w", addr, err)
+			return nil, fmt.Errorf("inspect redis at %s: %w", addr, err)
 		}
 		i.Addr = addr
 		all = append(all, i)
@@ -71,7 +70,7 @@ func Inspect(ctx context.Context, c Config) ([]Inspection, error) {
 func inspect(ctx context.Context, node rueidis.Client, info, prefix string) (i Inspection,
 	err error) {
 	number := func(field string) int64 {
-		n, _ := strconv.ParseInt(infoField(info, field), 10, 64) // 0 if it does not tell
+		n, _ := strconv.ParseInt(infoField(info, field), 10, 64) // 0 if INFO lacks it
 		return n
 	}
 	i = Inspection{
@@ -94,14 +93,14 @@ func inspect(ctx context.Context, node rueidis.Client, info, prefix string) (i I
 	parts, err := node.Do(ctx, node.B().Time().Build()).AsIntSlice()
 	i.RoundTrip = time.Since(sent)
 	if err != nil || len(parts) != 2 {
-		return i, errors.Join(err, errors.New("it does not tell the time"))
+		return i, errors.Join(err, errors.New("the answer to TIME is malformed"))
 	}
 	i.Skew = time.Unix(parts[0], parts[1]*1000).Sub(sent.Add(i.RoundTrip / 2))
 	return i, nil
 }
 
-// claimBytes returns the mean size of some claims. The server refuses to measure them to a user
-// without the right; that is 0 too.
+// claimBytes returns the mean size of some claims; 0 if there are none or the user may not measure
+// them.
 func claimBytes(ctx context.Context, node rueidis.Client, prefix string) (int64, error) {
 	var sum, n int64
 	for cursor, first := uint64(0), true; n < claimSample && (first || cursor != 0); first = false {
@@ -111,7 +110,7 @@ func claimBytes(ctx context.Context, node rueidis.Client, prefix string) (int64,
 			return 0, err
 		}
 		if cursor = page.Cursor; n == 0 && len(page.Elements) == 0 && !first {
-			return 0, nil // two pages without any: it would take a look at every key
+			return 0, nil // two pages without a claim: going on could mean reading every key
 		}
 		for _, key := range page.Elements[:min(len(page.Elements), claimSample)] {
 			bytes, err := node.Do(ctx, node.B().MemoryUsage().Key(key).Build()).AsInt64()

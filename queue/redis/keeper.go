@@ -26,14 +26,14 @@ import (
 // A process that dies or cannot reach Redis sends neither heartbeats nor renewals. After LeaseTTL
 // the others no longer count it, and its leases are free.
 
-// memberID names a new reader so that later ones sort behind it.
+// memberID returns the name of a new reader. The names of later readers sort after it.
 func memberID() string {
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	return fmt.Sprintf("%013x%s", time.Now().UnixMicro(), hex.EncodeToString(random[:]))
 }
 
-// due returns the member to whom a partition is due; mu must be held.
+// due returns the reader that a partition is due to; mu must be held.
 func (q *Queue) due(p int) string {
 	if len(q.members) == 0 {
 		return ""
@@ -49,7 +49,7 @@ func (q *Queue) kick() {
 	}
 }
 
-// keep is the goroutine that renews leases and shares out partitions.
+// keep renews leases and divides the partitions until the queue is closed.
 func (q *Queue) keep() {
 	ticker := time.NewTicker(q.opts.LeaseTTL / 3)
 	defer ticker.Stop()
@@ -61,7 +61,7 @@ func (q *Queue) keep() {
 			return
 		}
 		q.round.Lock()
-		// Even if the heartbeat fails, leases are renewed: in a cluster they may live on other nodes.
+		// It renews leases even if the heartbeat fails: in a cluster they may be on other nodes.
 		err := errors.Join(q.beat(context.Background()), q.shareOut(context.Background()))
 		q.round.Unlock()
 		if err != nil && !q.isClosed() {
@@ -75,10 +75,10 @@ type leaseCall struct {
 	call
 	partition int
 	token     string  // of the lane when the call was made
-	reader    *reader // who wants the lease, for one that is acquired
-	must      bool    // if the lane has changed meanwhile, the call has failed
-	most      int     // entries, for one that reads
-	mostBytes int
+	reader    *reader // for a call that acquires: the reader that wants the lease
+	must      bool    // the call fails if the lane has changed meanwhile
+	most      int     // for a call that reads: the largest number of entries
+	mostBytes int     // and about the largest number of their bytes
 }
 
 // shareOut makes the leases fit the members; round must be held.
@@ -105,14 +105,14 @@ func (q *Queue) shareOut(ctx context.Context) error {
 	return errors.Join(err, q.acquire(ctx))
 }
 
-// acquire takes the leases that are free and due to readers of this process; round must be held.
+// acquire acquires the free leases that are due to readers of this process; round must be held.
 func (q *Queue) acquire(ctx context.Context) error {
 	begun := time.Now()
 	var won []leaseCall
 	err := q.lease(ctx, q.planAcquiring(), func(_ *lane, c leaseCall, r rueidis.RedisResult) error {
 		token, err := r.ToString()
 		if rueidis.IsRedisNil(err) {
-			return nil // still another's
+			return nil // another reader still has it
 		}
 		if c.token = token; err == nil {
 			won = append(won, c)
@@ -125,8 +125,7 @@ func (q *Queue) acquire(ctx context.Context) error {
 	return err
 }
 
-// take makes a lease that was acquired the lane's. If it fails the lease runs out or is acquired
-// again.
+// take gives an acquired lease to its lane. If it fails, the lease runs out or is acquired again.
 func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	number := strings.Split(c.token, "/")
 	n, err := strconv.ParseUint(number[min(1, len(number)-1)], 10, 64)
@@ -147,8 +146,7 @@ func (q *Queue) take(ctx context.Context, c leaseCall, until time.Time) error {
 	return nil
 }
 
-// beat sends the heartbeat of this process's readers, if it has any, and takes up who else is
-// there.
+// beat sends the heartbeat of this process's readers, if it has any, and reads the members.
 func (q *Queue) beat(ctx context.Context) error {
 	args := []string{q.leaseMillis()}
 	q.mu.Lock()
@@ -174,7 +172,7 @@ func (q *Queue) leaseMillis() string {
 	return strconv.FormatInt(q.opts.LeaseTTL.Milliseconds(), 10)
 }
 
-// planKeeping decides which leases are renewed and which are given back.
+// planKeeping decides which leases to renew and which to give back.
 func (q *Queue) planKeeping() (renewals, returns []leaseCall) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -220,8 +218,8 @@ func (q *Queue) planAcquiring() []leaseCall {
 	return calls
 }
 
-// lease makes the calls in one pipeline and hands each answer to then, under mu, if the lane is as
-// it was.
+// lease makes the calls in one pipeline. It passes each answer to then, under mu, if the lane still
+// has the lease of the call.
 func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, leaseCall,
 	rueidis.RedisResult) error) error {
 	plain := make([]call, len(calls))
@@ -239,7 +237,7 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 		switch {
 		case l.lease.token != c.token && c.must:
 			err = errLost
-		case l.lease.token != c.token: // it does not matter any more
+		case l.lease.token != c.token: // the answer no longer matters
 		case c.script.bound && noScript(r):
 			l.lease.scripts.forgotten.Store(true)
 			if q.lose(l); c.must {
@@ -255,18 +253,18 @@ func (q *Queue) lease(ctx context.Context, calls []leaseCall, then func(*lane, l
 	return failed
 }
 
-// lose forgets a lease that is another's now, or that stems from before a failover; mu must be
+// lose frees the lane of a lease that another reader has now, or that a failover ended; mu must be
 // held.
 func (q *Queue) lose(l *lane) {
-	q.opts.Logger.Warn("lease of a partition was lost", "lease", l.lease.token)
+	q.opts.Logger.Warn("the lease of a partition was lost", "lease", l.lease.token)
 	q.lost++
 	l.free()
 	q.kick()
 }
 
-// Owners returns for each partition which reader of this process holds it: its number in the
-// order in which those that are open were opened, from 1; 0 if none does, which may be because
-// another process has it.
+// Owners returns for each partition the number of the reader of this process that holds it. The open
+// readers are numbered from 1 in the order in which they were opened. 0: no reader of this process
+// holds it; another process may.
 func (q *Queue) Owners() []int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -279,15 +277,15 @@ func (q *Queue) Owners() []int {
 	return owners
 }
 
-// LeasesLost returns how many leases of this process went to others before it gave them back, since
-// it was opened.
+// LeasesLost returns the number of leases that this process has lost without giving them back, since
+// the queue was opened.
 func (q *Queue) LeasesLost() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.lost
 }
 
-// wake tells whoever holds the partition in this process that it has a new record.
+// wake makes the reader of this process that holds the partition read a new record.
 func (q *Queue) wake(p int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

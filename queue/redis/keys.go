@@ -6,22 +6,22 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// keys are the names of a queue's keys. What stands between braces decides where a cluster keeps a
-// key, so all of one partition lies on one node:
+// keys are the names of a queue's keys. The text in braces decides on which node of a cluster a key
+// is, so all keys of one partition are on one node:
 //
 //	hookgate:{7}:log           stream   entries of partition 7: field r is queue/wire's encoding;
 //	                                    field of, in a duplicate, the first request's id (16 bytes)
 //	hookgate:{7}:claim:<hash>  string   request id (16 bytes) and id of its entry; lives for ClaimTTL
 //	hookgate:{7}:lease         string   owner/number/run id of the server; lives for LeaseTTL
 //	hookgate:{7}:leases        string   number of the last lease
-//	hookgate:{7}:probe         string   written while writing fails, to see whether it works again
+//	hookgate:{7}:probe         string   written while writes fail, to test whether they work again
 //	hookgate:{meta}:members    zset     readers, by the time of their last heartbeat (ms since 1970)
-//	hookgate:{meta}:settings   hash     mode, partitions, canary (its version, a space, JSON), store (see store.go),
-//	                                    claims (the generation that counts; none is 0),
-//	                                    replaced (when it began)
+//	hookgate:{meta}:settings   hash     mode, canary (its version, a space, JSON): see control/settings;
+//	                                    partitions (their number), store (its mark: see store.go),
+//	                                    claims (the current generation; none means 0),
+//	                                    replaced (when that began)
 //
-// <hash> is Identity.Hash; of a generation of claims above 0, that number and a colon stand before
-// it.
+// <hash> is Identity.Hash. In a generation of claims above 0, that number and a colon precede it.
 type keys struct {
 	log, claim, lease, leases, probe []string // by partition; claim without the hash
 	members, settings                string
@@ -40,7 +40,7 @@ func newKeys(prefix string, partitions int) *keys {
 	return k
 }
 
-// appendClaim appends the key of a request's claim, in a generation of claims, to dst.
+// appendClaim appends to dst the key of a request's claim in a generation of claims.
 func (k *keys) appendClaim(dst []byte, partition int, generation int64,
 	d *hookgate.Request) []byte {
 	hash := d.Claim().Hash()

@@ -13,12 +13,12 @@ import (
 
 // The reasons of a hookgate.MisconfiguredError.
 const (
-	reasonSettings   = "the settings of Redis make no sense"
-	reasonRejected   = "Redis refuses this gate: user, password, rights or another setting are wrong"
+	reasonSettings   = "the settings of Redis are invalid"
+	reasonRejected   = "Redis rejects this gate: user, password, rights or another setting is wrong"
 	reasonTrust      = "the certificate of Redis is not trusted"
 	reasonVersion    = "Redis is too old"
-	reasonEvicts     = "Redis may throw away what was acknowledged (maxmemory-policy)"
-	reasonPartitions = "Redis holds another number of partitions"
+	reasonEvicts     = "Redis may delete acknowledged events (maxmemory-policy)"
+	reasonPartitions = "Redis has another number of partitions"
 )
 
 // misconfigured makes a hookgate.MisconfiguredError.
@@ -26,11 +26,11 @@ func misconfigured(reason string, err error) error {
 	return &hookgate.MisconfiguredError{Reason: reason, Err: err}
 }
 
-// passing are the first words of those answers of Redis that say "not now".
+// passing are the first words of the answers of Redis that mean "not now".
 var passing = []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK",
 	"READONLY", "OOM", "BUSY", "MISCONF", "NOREPLICAS"}
 
-// judge makes a hookgate.MisconfiguredError of the errors of opening that do not pass by themselves.
+// judge returns err as a hookgate.MisconfiguredError if it does not pass by itself.
 func judge(err error) error {
 	var already *hookgate.MisconfiguredError
 	if errors.As(err, &already) {

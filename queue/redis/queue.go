@@ -1,4 +1,4 @@
-// Package redis is the queue that several machines share: a Redis Stream for each partition, on a
+// Package redis is the queue that several machines share: one Redis Stream for each partition, on a
 // single server, under Sentinel or on a cluster. It needs Redis 7.0 or newer, or Valkey.
 //
 //	Append ──► one script: claim? ─┬─ free:  XADD record, SET claim ─┐
@@ -7,20 +7,21 @@
 //	Next ◄── one script: lease still ours? XRANGE behind what was read ◄─┤
 //	Commit ─► one script: lease still ours? XTRIM what is released ──────┘
 //
-// Nothing is trimmed but by Commit. Each partition belongs to one reader at a time, by a lease
-// that the processes renew; see keeper.go.
+// Only Commit trims. Each partition belongs to one reader at a time, by a lease that its process
+// renews; see keeper.go.
 //
-// An identity is claimed within the partition of its ordering key. A repetition that comes with
-// another ordering key may meet another partition, where it is queued as a first request; the
-// store recognises it.
+// A claim holds within the partition of its ordering key. A repetition with another ordering key may
+// belong to another partition, which queues it as new. The store then recognises it.
 //
-// EnqueuedAt is by the clock of the process that appended, positions are by the clock of Redis: the
-// milliseconds since 1970 and a count. Redis keeps the last position of an empty log, so that none
-// is given twice. If a log is deleted by hand (DEL, FLUSHALL) its positions go on from the clock.
+// EnqueuedAt comes from the clock of the process that appends. Positions come from the clock of
+// Redis: milliseconds since 1970 and a count. Redis keeps the last position of an empty log, so no
+// position is used twice. After a log was deleted by hand (DEL, FLUSHALL), positions go on from the
+// clock.
 //
-// Known limits: replicas are not waited for, so that a failover loses what they had not received.
-// What another process appends to an idle partition is seen within 100 ms. The Redis user needs
-// INFO, also in scripts; without CONFIG GET nobody is told what a 202 is worth.
+// Known limits: an append does not wait for replicas, so a failover loses the records that a replica
+// had not received. A reader sees the appends of another process to an idle partition within 100 ms.
+// The Redis user needs INFO, in scripts too. Without CONFIG GET the gate cannot say what a 202 is
+// worth.
 package redis
 
 import (
@@ -47,19 +48,19 @@ type Queue struct {
 	health    *health
 	depth     depth
 	appenders []appender // see appenderOf
-	// generation is that of the claims that count; see store.go.
+	// generation is the current generation of claims; see store.go.
 	generation atomic.Int64
-	// replaced is when the last generation began, in seconds since 1970; 0 for the first.
+	// replaced is when the current generation began, in seconds since 1970; 0 for the first one.
 	replaced atomic.Int64
 	// misconfigured says why this process must not append; nil while it may.
 	misconfigured atomic.Pointer[error]
 
-	kicked     chan struct{} // has an item when the keeper should not wait for its next turn
-	closing    chan struct{} // closed when no more calls are taken
+	kicked     chan struct{} // has an item when the keeper should begin a round now
+	closing    chan struct{} // closed when the queue accepts no more calls
 	closeOnce  sync.Once
 	background sync.WaitGroup
 
-	// round is held by whoever changes leases or membership in Redis, over the I/O.
+	// round is held, over the I/O, while leases or membership in Redis change.
 	round    sync.Mutex
 	bindings map[string]*binding // by the run of a server; guarded by round
 
@@ -72,10 +73,10 @@ type Queue struct {
 
 var _ hookgate.BufferedQueue = (*Queue)(nil)
 
-// Open opens the queue in the Redis that c names. The error is a hookgate.MisconfiguredError if c makes no
-// sense, if Redis does not let this process in, if it may evict keys and c does not allow that, or
-// if the queue holds records for another number of partitions. Any other error means that Redis is
-// away or not ready.
+// Open opens the queue in the Redis that c names. The error is a hookgate.MisconfiguredError if c is
+// invalid, if Redis rejects this process, if Redis may evict keys and c does not allow that, or if
+// the queue holds records for another number of partitions. Any other error means that Redis is away
+// or not ready.
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -118,7 +119,7 @@ func (q *Queue) start(ctx context.Context) error {
 	}
 	if q.worth.Evicts && !q.opts.AllowEviction {
 		return misconfigured(reasonEvicts, fmt.Errorf(
-			"its maxmemory-policy %s throws away what was acknowledged when memory is full:"+
+			"its maxmemory-policy %s deletes acknowledged events when memory is full:"+
 				" set it to noeviction, or allow eviction", q.worth.MaxMemoryPolicy))
 	}
 	q.appenders = newAppenders(q.opts.Partitions, q.client.Mode(), q.worth)
@@ -132,19 +133,19 @@ func (q *Queue) start(ctx context.Context) error {
 	for _, warning := range q.worth.Warnings {
 		q.opts.Logger.Warn("redis: " + warning)
 	}
-	// one partition that fails, on a node of its own, is in the health and holds up none of the others
+	// A partition that fails, on a node of its own, shows in the health and does not stop the others.
 	_ = q.measure(ctx)
 	return nil
 }
 
-// do runs one command, in OpTimeout at most.
+// do runs one command, for at most OpTimeout.
 func (q *Queue) do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
 	ctx, cancel := context.WithTimeout(ctx, q.opts.OpTimeout)
 	defer cancel()
 	return q.client.Do(ctx, command)
 }
 
-// doAll runs commands in one pipeline, in OpTimeout at most.
+// doAll runs commands in one pipeline, for at most OpTimeout.
 func (q *Queue) doAll(ctx context.Context, commands []rueidis.Completed) []rueidis.RedisResult {
 	ctx, cancel := context.WithTimeout(ctx, q.opts.OpTimeout)
 	defer cancel()
@@ -160,8 +161,8 @@ func (q *Queue) isClosed() bool {
 	}
 }
 
-// explain says what an error of an operation under ctx comes from: the end of ctx, the operation's
-// own time limit or the end of this queue.
+// explain returns the cause of an operation's error: the end of ctx, OpTimeout, the end of this
+// queue, or err itself.
 func (q *Queue) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -174,12 +175,12 @@ func (q *Queue) explain(ctx context.Context, err error) error {
 	return err
 }
 
-// opError says which operation on which partition failed.
+// opError adds the operation and the partition to an error.
 func opError(what string, partition int, err error) error {
 	return fmt.Errorf("%s partition %d in redis: %w", what, partition, err)
 }
 
-// Close gives all partitions back and ends the connections. Calls that come later get ErrClosed.
+// Close implements hookgate.Queue. It also closes all readers.
 func (q *Queue) Close() error {
 	var err error
 	q.closeOnce.Do(func() {
@@ -196,7 +197,7 @@ func (q *Queue) Close() error {
 	return err
 }
 
-// abandon ends the queue as the death of its process would: nothing is given back.
+// abandon ends the queue as a crash of its process would: it gives no lease back. For tests.
 func (q *Queue) abandon() {
 	q.closeOnce.Do(func() {
 		q.mu.Lock()

@@ -18,15 +18,16 @@ import (
 )
 
 const (
-	// pauseMin and pauseMax bound the pauses between two looks at partitions that are empty. What this
-	// process appends itself is looked for at once, and what another does when the count finds it.
+	// pauseMin and pauseMax bound the pauses between two polls of empty partitions. The reader reads the
+	// appends of its own process at once, and those of others when a count finds them.
 	pauseMin = time.Millisecond
 	pauseMax = time.Second
-	// readBytesMin is the least that a partition is asked for, whatever its share of a batch.
+	// readBytesMin is the least number of bytes of a read, even if a partition's part of a batch is
+	// smaller.
 	readBytesMin = 64 << 10
 )
 
-// errLost says that a partition went to another reader, or was emptied, before it was released.
+// errLost is the error of a release after the partition went to another reader or was emptied.
 var errLost = errors.New("its lease is lost")
 
 // reader is a hookgate.PartitionReader.
@@ -106,7 +107,7 @@ func (q *Queue) OpenReader(ctx context.Context) (hookgate.PartitionReader, error
 		return nil, errors.Join(fmt.Errorf("open reader: %w", err), c.leave())
 	}
 	if err := q.shareOut(ctx); err != nil {
-		q.opts.Logger.Warn("cannot lease all partitions yet", "error", err) // the keeper goes on trying
+		q.opts.Logger.Warn("cannot lease all partitions yet", "error", err) // the keeper retries
 	}
 	return c, nil
 }
@@ -281,13 +282,13 @@ func (c *reader) planReading(scope readScope, max, maxBytes int) (calls []leaseC
 	return calls, c.fetched
 }
 
-// read makes the calls and puts what they bring into the lanes.
+// read makes the calls and adds the records to the lanes.
 func (c *reader) read(calls []leaseCall) {
 	found := false
 	err := c.q.lease(context.Background(), calls, func(l *lane, call leaseCall,
 		r rueidis.RedisResult) error {
 		stirred := l.stirred
-		l.stirred = true // until it is known that nothing is left
+		l.stirred = true // until the answer shows that nothing is left
 		m, err := r.ToMessage()
 		if err != nil {
 			return err
@@ -327,13 +328,13 @@ func (c *reader) read(calls []leaseCall) {
 // entry is an entry of a log.
 type entry struct {
 	position hookgate.Position
-	data     []byte // field r, and what is strange
+	data     []byte // field r, and unknown fields
 	first    []byte // field of
 	strange  bool   // it has fields that this package does not write
-	size     int    // bytes of all fields, names too, as readText counts them
+	size     int    // bytes of all fields with their names, as readText counts them
 }
 
-// parseEntry reads an entry from XRANGE's answer.
+// parseEntry parses one entry of XRANGE's answer.
 func parseEntry(m rueidis.RedisMessage) (entry, error) {
 	var e entry
 	parts, err := m.ToArray()
@@ -358,7 +359,7 @@ func parseEntry(m rueidis.RedisMessage) (entry, error) {
 		if err != nil {
 			return e, err
 		}
-		// The text is this entry's own and nobody changes it, so that it need not be copied.
+		// Nothing else refers to the text, so it need not be copied.
 		fields = append(fields, unsafe.Slice(unsafe.StringData(text), len(text)))
 		e.size += len(text)
 	}
@@ -375,8 +376,8 @@ func parseEntry(m rueidis.RedisMessage) (entry, error) {
 	return e, nil
 }
 
-// record decodes the entry. One that cannot be decoded gets a request id from its place and its
-// bytes, so that it is the same each time the entry comes.
+// record decodes the entry. If that fails, the request id comes from the position and the bytes, so
+// that it is the same each time the entry is read.
 func (e entry) record(partition int) hookgate.Record {
 	var r hookgate.Record
 	err := wire.Decode(e.data, &r)
@@ -399,8 +400,8 @@ func (e entry) record(partition int) hookgate.Record {
 	return r
 }
 
-// Commit implements hookgate.PartitionReader. An error may mean that a partition's lease was lost: its
-// records then come again, from whichever reader holds it.
+// Commit implements hookgate.PartitionReader. An error may mean that the lease of a partition was
+// lost: then its records come again from the next reader.
 func (c *reader) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if err := c.q.keepMark(ctx); err != nil {
 		return fmt.Errorf("release records: %w", err)
@@ -434,7 +435,8 @@ func (c *reader) Commit(ctx context.Context, last []hookgate.Offset) error {
 	return nil
 }
 
-// planRelease prepares the calls that release what was handed out. upTo is by partition.
+// planRelease prepares the calls that release records. upTo has the last released position of each
+// partition.
 func (c *reader) planRelease(last []hookgate.Offset) (calls []leaseCall,
 	upTo map[int]hookgate.Position, err error) {
 	q := c.q
@@ -454,7 +456,8 @@ func (c *reader) planRelease(last []hookgate.Offset) (calls []leaseCall,
 			err = opError("release", o.Partition, errLost)
 			continue
 		}
-		// What was handed out under an earlier lease comes again under this one, and is released then.
+		// Records that Next returned under an earlier lease come again under this one, and are released
+		// then.
 		to := o.Position
 		if to.Compare(l.handed) > 0 {
 			to = l.handed
@@ -471,7 +474,7 @@ func (c *reader) planRelease(last []hookgate.Offset) (calls []leaseCall,
 	return calls, upTo, err
 }
 
-// after returns the least position behind p.
+// after returns the position that follows p.
 func after(p hookgate.Position) hookgate.Position {
 	if p.Minor == math.MaxUint64 {
 		return hookgate.Position{Major: p.Major + 1}
@@ -479,8 +482,8 @@ func after(p hookgate.Position) hookgate.Position {
 	return hookgate.Position{Major: p.Major, Minor: p.Minor + 1}
 }
 
-// Close implements hookgate.PartitionReader. After an error the partitions come free when their leases run
-// out.
+// Close implements hookgate.PartitionReader. After an error the partitions become free when their
+// leases run out.
 func (c *reader) Close() error {
 	c.q.mu.Lock()
 	closed := c.phase == readerClosed
@@ -495,7 +498,7 @@ func (c *reader) Close() error {
 	return c.leave()
 }
 
-// leave takes the reader from the members and gives its leases back; round must be held.
+// leave removes the reader from the members and gives its leases back; round must be held.
 func (c *reader) leave() error {
 	q := c.q
 	q.mu.Lock()
@@ -511,8 +514,9 @@ func (c *reader) leave() error {
 		}
 	}
 	q.mu.Unlock()
-	ctx := context.Background() // leaving is not cut short, OpTimeout aside
-	// First the membership: whoever finds the lease free must not think that it is due to this one.
+	ctx := context.Background() // only OpTimeout bounds it
+	// First the membership: otherwise another process could find the lease free and still consider it
+	// due to this reader.
 	err := q.do(ctx, q.client.B().Zrem().Key(q.keys.members).Member(c.id).Build()).Error()
 	err = errors.Join(err, q.lease(ctx, calls, func(l *lane, _ leaseCall,
 		r rueidis.RedisResult) error {

@@ -628,7 +628,7 @@ func TestWorth(t *testing.T) {
 		warnings []string
 	}{
 		{redistest.Options{AppendFsync: "always"}, "survives a crash of Redis and of its machine", nil},
-		{redistest.Options{AppendFsync: "everysec"}, "but for the last second", nil},
+		{redistest.Options{AppendFsync: "everysec"}, "loses the last second", nil},
 		{redistest.Options{AppendFsync: "no"}, "about the last 30 seconds",
 			[]string{"appendfsync is no"}},
 		{redistest.Options{}, "does not survive a crash of Redis", []string{"appendonly is no"}},

@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate/queue/wire"
 )
 
-// retryScript appends the retry of a dead letter and takes its claim over, unless that is its own
-// already. It is apart from appendScript, which stays as short as it is.
+// retryScript appends the retry of a dead letter and takes over the claim of its identity, unless it
+// has that already. It is a script of its own so that appendScript stays short.
 //
 //	KEYS claim, log; ARGV request id, the claim's ms to live, the record -> id of the entry
 var retryScript = newScript("", `
@@ -22,15 +22,14 @@ redis.call('SET', KEYS[1], ARGV[1] .. id, 'PX', ARGV[2])
 return id
 `)
 
-// duplicateScript appends a record that another queue has found to be a duplicate. No claim is
-// made: the store recognises the request if it comes again.
+// duplicateScript appends a record that another queue has found to be a duplicate. It makes no
+// claim: the store recognises the request if it comes again.
 //
 //	KEYS log; ARGV the record without body, first request id -> id of the entry
 var duplicateScript = newScript("",
 	`return redis.call('XADD', KEYS[1], '*', 'r', ARGV[1], 'of', ARGV[2])`)
 
-// AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
-// body that queue has dropped. If of is zero it is Append.
+// AppendDuplicate implements spool.Appender.
 func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if of.IsZero() {
@@ -50,7 +49,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	return receipt, err
 }
 
-// appendRetry appends d, which is a retry and for which there is room.
+// appendRetry appends d, which is a retry.
 func (q *Queue) appendRetry(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	p := hookgate.Partition(d.OrderingKey, q.opts.Partitions)
 	return q.appendAlone(ctx, p, call{retryScript,
@@ -62,7 +61,7 @@ func (q *Queue) appendRetry(ctx context.Context, d *hookgate.Request) (hookgate.
 		}})
 }
 
-// appendAlone runs a script that appends one record to a partition and returns the id of its entry.
+// appendAlone runs a script that appends one record to a partition and returns the entry's id.
 func (q *Queue) appendAlone(ctx context.Context, p int, c call) (hookgate.Receipt, error) {
 	begun := q.health.begin(p)
 	id, err := q.run(ctx, c).ToString()

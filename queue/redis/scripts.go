@@ -8,22 +8,22 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// script is a Lua script that only touches keys of one slot of a cluster, those of one partition.
+// script is a Lua script that only touches keys of one partition, and so one slot of a cluster.
 type script struct {
 	text, sha string
-	// bound says that a server which does not know the script must not be taught it by whoever calls
-	// it; see binding.
+	// bound says that the queue must not send the script to a server that does not know it; see
+	// binding.
 	bound bool
 }
 
-// newScript prepares a script. Flags other than none permit it to run when Redis is out of memory:
-// what reads and releases must go on then, or the memory would never be freed.
+// newScript prepares a script. The flag allow-oom lets it run when Redis is out of memory. Scripts
+// that read and release need it, otherwise the memory would never be freed.
 func newScript(flags, text string) *script {
 	head := "#!lua\n"
 	if flags != "" {
 		head = "#!lua flags=" + flags + "\n"
 	}
-	sum := sha1.Sum([]byte(head + text)) // Redis's name for it, not a protection
+	sum := sha1.Sum([]byte(head + text)) // Redis's name for the script, not a protection
 	return &script{text: head + text, sha: hex.EncodeToString(sum[:])}
 }
 
@@ -44,7 +44,7 @@ func (c call) full(b rueidis.Builder) rueidis.Completed {
 		Build()
 }
 
-// run runs the call; a server that has forgotten the script gets it again.
+// run runs the call. If the server does not know the script, run sends it.
 func (q *Queue) run(ctx context.Context, c call) rueidis.RedisResult {
 	r := q.do(ctx, c.sha(q.client.B()))
 	if noScript(r) {
@@ -72,7 +72,7 @@ func (q *Queue) runAll(ctx context.Context, calls []call) []rueidis.RedisResult 
 		}
 	}
 	if len(unknown) > 0 {
-		// With time of its own: the first pipeline may have waited for another node that hangs.
+		// With a time limit of its own: the first pipeline may have waited for another node that hangs.
 		for i, r := range q.doAll(ctx, commands) {
 			results[unknown[i]] = r
 		}
@@ -85,13 +85,13 @@ func noScript(r rueidis.RedisResult) bool {
 	return ok && err.IsNoScript()
 }
 
-// appendScript claims identities and appends, each request by itself: one that fails, because its
-// log is no stream, leaves the others alone. It needs no flag: Redis refuses it before it has done
-// anything when memory is short.
+// appendScript claims identities and appends requests. If one fails, because its log is not a
+// stream, the others succeed. It has no flag: when memory is short, Redis rejects it before it has
+// done anything.
 //
 //	KEYS for each request: log, claim
-//	ARGV the claims' ms to live; for each request: the record, which has the request id as its bytes 10 to 25, and
-//	     what its first 9 bytes are without its body (see wire.Bare)
+//	ARGV the claims' ms to live; for each request: the record, whose bytes 10 to 25 are the request
+//	     id, and its first 9 bytes without a body (see wire.Bare)
 //	-> for each request: id of the entry, or {id of the entry, first request id}, or an error
 var appendScript = newScript("", `
 local answers = {}
@@ -118,18 +118,18 @@ end
 return answers
 `)
 
-// runHead defines what names the run of a server, from its start to its end. A lease names its
-// owner, its number and the run of the server that gave it: another server, after a failover, may
-// have lost the last entries and give their ids to others, so what a reader remembers of the log
-// does not hold there.
+// runHead defines a function that returns the id of the server's run, which is new at each start of
+// the server. A lease names its owner, its number and the run of the server that gave it. After a
+// failover the new server may lack the last entries and use their ids again, so a reader's positions
+// are not valid there.
 const runHead = `
 local function run()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
 end
 `
 
-// acquireScript takes a lease that is free or the same owner's. Its number is greater than all
-// before, and, going by the clock, than those of keys that have been deleted.
+// acquireScript acquires a lease that is free or has the same owner. Its number is higher than all
+// before. After the counter was deleted, the clock makes it higher.
 //
 //	KEYS lease, counter; ARGV owner, ms to live -> the lease, or nil
 var acquireScript = newScript("allow-oom", runHead+`
@@ -156,8 +156,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
 
-// beatScript: KEYS members; ARGV ms to live, then the members of this process -> all that are
-// alive.
+// beatScript: KEYS members; ARGV ms to live, then the members of this process -> all live members.
 var beatScript = newScript("allow-oom", `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -166,7 +165,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 `)
 
-// probeScript proves that a partition can be written to, and needs memory like an append.
+// probeScript tests whether a partition can be written. It needs memory, like an append.
 //
 //	KEYS probe -> OK
 var probeScript = newScript("", `return redis.call('SET', KEYS[1], '1', 'PX', 1000)`)

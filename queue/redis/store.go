@@ -11,23 +11,21 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// A claim says that an event is queued or stored. It must not outlive the event: a store may be
-// replaced by an older copy, by another one, or by a standby that lacks the last commits. So Redis
-// keeps the mark of the store, its id and its last link:
+// A claim says that an event is queued or stored. It must not outlive the event. But a person may
+// replace the store by an older copy or by another store, or a standby that lacks the last commits
+// may take over. So Redis keeps the mark of the store, which is its id and the id of its last entry:
 //
-//	Apply ─► mark of the store ─► keepMark ─► records are released ─► their claims alone are left
+//	Apply ─► mark of the store ─► keepMark ─► the records are released ─► only their claims are left
 //
-// At the start, and every second after it, each process compares the store with what is kept. If
-// the store does not follow it, the process that finds out first moves the claims to a new
-// generation, in one step with the new mark. Claims of older generations have other names and are
-// found no more; they go when their time is up. A repetition is then appended once more, and the
-// unique index of the store decides. Records that are queued lose their claims too, which the store
-// finds in the same way.
+// At the start, and then every second, each process compares the store with that mark. If the store
+// does not follow it, the first process to find out begins a new generation of claims, in one step
+// with the new mark. The claims of older generations have other names, so nothing finds them, and
+// they expire. A repetition is then appended again, and the unique index of the store recognises it.
+// Queued records lose their claims too, with the same result.
 //
-// Limit: between the return of such a store and the next comparison, a second at most, old claims
-// count.
+// Limit: between such a replacement and the next comparison, at most a second, old claims are used.
 
-// keepScript keeps how far a store has come, unless Redis keeps another store's mark.
+// keepScript raises the mark, unless Redis has the mark of another store.
 //
 //	KEYS settings; ARGV id, links
 var keepScript = newScript("allow-oom", `
@@ -39,18 +37,17 @@ end
 return redis.call('HSET', KEYS[1], 'store', ARGV[2] .. ' ' .. ARGV[1])
 `)
 
-// replaceScript keeps the mark of a store that does not follow the one that is kept, and begins a
-// generation of claims.
+// replaceScript replaces the mark and begins a new generation of claims.
 //
-//	KEYS settings; ARGV what is kept, what to keep -> the generation, or 0 if something else is kept by now
+//	KEYS settings; ARGV old mark, new mark -> the generation, or 0 if the mark has changed
 var replaceScript = newScript("allow-oom", `
 if redis.call('HGET', KEYS[1], 'store') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'store', ARGV[2], 'replaced', redis.call('TIME')[1])
 return redis.call('HINCRBY', KEYS[1], 'claims', 1)
 `)
 
-// StoreReplaced returns when a store was found that does not follow the one of before, by the clock
-// of Redis; zero if that never happened. What another process finds is seen within a second.
+// StoreReplaced returns when a process found that the store was replaced, by the clock of Redis;
+// zero if that never happened. This process sees the finding of another one within a second.
 func (q *Queue) StoreReplaced() time.Time {
 	if at := q.replaced.Load(); at > 0 {
 		return time.Unix(at, 0)
@@ -69,14 +66,14 @@ func parseMark(text string) (m hookgate.StoreMark, err error) {
 	return m, nil
 }
 
-// mark asks the store, for as long as an operation on Redis may take.
+// mark asks the store for its mark, for at most OpTimeout.
 func (q *Queue) mark(ctx context.Context) (hookgate.StoreMark, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.opts.OpTimeout)
 	defer cancel()
 	return q.opts.Mark(ctx)
 }
 
-// keepMark keeps how far the store has come. It must precede a release: after that nothing but the
+// keepMark writes the mark of the store to Redis. It must precede a release: after that only the
 // claim is left in Redis, and the mark tells whether the store still has the event.
 func (q *Queue) keepMark(ctx context.Context) error {
 	if q.opts.Mark == nil {
@@ -89,21 +86,21 @@ func (q *Queue) keepMark(ctx context.Context) error {
 	_, err = q.run(ctx, call{keepScript, []string{q.keys.settings},
 		[]string{m.ID, strconv.FormatInt(m.Last, 10)}}).ToInt64()
 	if err != nil {
-		return fmt.Errorf("keep how far the store has come: %w", q.explain(ctx, err))
+		return fmt.Errorf("write the mark of the store to redis: %w", q.explain(ctx, err))
 	}
 	return nil
 }
 
-// compareStore finds out whether the store is the one that was kept. While the store or Redis does
-// not answer nothing is known, and the next comparison will tell.
+// compareStore compares the store with the mark in Redis. If the store or Redis does not answer, it
+// does nothing; the next comparison follows in a second.
 func (q *Queue) compareStore(ctx context.Context) {
 	if q.opts.Mark == nil {
 		return
 	}
-	// What is kept is read first: a sound store can only be ahead of it then.
+	// Read the mark in Redis first, so that a store that was not replaced can only be ahead of it.
 	text, err := q.do(ctx, q.client.B().Hget().Key(q.keys.settings).Field("store").Build()).ToString()
 	if err != nil || text == "" {
-		_ = q.keepMark(ctx) // the first mark; or Redis does not answer, which is in the health
+		_ = q.keepMark(ctx) // the first mark; or Redis does not answer, which shows in the health
 		return
 	}
 	m, err := q.mark(ctx)
@@ -112,7 +109,7 @@ func (q *Queue) compareStore(ctx context.Context) {
 	}
 	kept, err := parseMark(text)
 	if err != nil {
-		q.opts.Logger.Error("cannot tell whether the store is the one of before", "error", err)
+		q.opts.Logger.Error("cannot tell whether the store was replaced", "error", err)
 		return
 	}
 	if m.Follows(kept) {
@@ -121,11 +118,11 @@ func (q *Queue) compareStore(ctx context.Context) {
 	generation, err := q.run(ctx, call{replaceScript, []string{q.keys.settings},
 		[]string{text, markText(m)}}).ToInt64()
 	if err != nil || generation == 0 {
-		return // another process was first, or the next comparison will be
+		return // another process was first, or the next comparison retries
 	}
 	q.generation.Store(generation)
-	_ = q.readSettings(ctx) // when that was; else the next look finds it
-	q.opts.Logger.Error("the store is another one, or an older copy, or was failed over: claims of before count no more, so that webhooks which it lacks are taken when their senders repeat them",
+	_ = q.readSettings(ctx) // reads the time; after a failure the next poll does
+	q.opts.Logger.Error("the store was replaced, restored from an older copy, or failed over: claims from before are ignored, so that webhooks it lacks are accepted when their senders repeat them",
 		"store", m.ID, "last", m.Last, "store_before", kept.ID, "last_before", kept.Last, "claims",
 		generation)
 }
