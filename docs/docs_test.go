@@ -84,7 +84,8 @@ func links(text string) []string {
 }
 
 // TestLinks follows every relative link of every page. A link must lead to a file of the
-// repository, an anchor to a heading, and every page must be reachable from README.md or docs/README.md.
+// repository, an anchor to a heading. Every page must be reachable from README.md or
+// docs/README.md.
 func TestLinks(t *testing.T) {
 	texts := pages(t)
 	to := map[string][]string{}
