@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// BenchmarkWebhook is everything that one accepted webhook tells the metrics.
+// BenchmarkWebhook measures all counting for one accepted webhook.
 func BenchmarkWebhook(b *testing.B) {
 	m := New(well())
 	source := m.Source("default")

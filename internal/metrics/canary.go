@@ -14,17 +14,17 @@ const (
 	SideUpstream = "upstream"
 )
 
-// classes of statuses, by their first digit.
+// classes are the label values of statuses, by their first digit.
 var classes = [...]string{other, "1xx", "2xx", "3xx", "4xx", "5xx"}
 
-// statusBroken is the class of an answer of the upstream that broke off.
+// statusBroken is the class of an upstream's answer that broke off.
 const statusBroken = "broken"
 
-// PassedShare is the reason of a webhook that was passed on because its ordering key is not in the
-// gate's share. The other reasons are those of refusals: what the gate would have refused.
+// PassedShare is the reason for forwarding a webhook whose ordering key the gate does not take.
+// Every other reason is the one for which the gate would have rejected the webhook.
 const PassedShare = "share"
 
-// shared is what there is of a canary.
+// shared are the metrics of a canary.
 type shared struct {
 	requests, passed, failures *prometheus.CounterVec
 	latency                    prometheus.Histogram
@@ -33,19 +33,20 @@ type shared struct {
 func newShared(r *prometheus.Registry) shared {
 	s := shared{
 		requests: counters("hookgate_canary_requests_total",
-			"Webhooks under a canary, by the side that they were given to and the class of the answer.",
+			"Webhooks under a canary, by side and class of the answer.",
 			"side", "status"),
 		passed: counters("hookgate_canary_passed_total",
-			"Webhooks that were passed on to the upstream: because of their share, or because the gate would refuse them.", "reason"),
+			"Webhooks forwarded to the upstream: because of their ordering key, or for the reason for"+
+				" which the gate would reject them.", "reason"),
 		failures: counters("hookgate_canary_upstream_failures_total",
-			"Webhooks that were passed on and got no whole answer of the upstream.", "reason"),
+			"Forwarded webhooks without a complete answer of the upstream, by reason.", "reason"),
 		latency: prometheus.NewHistogram(histogram("hookgate_canary_upstream_latency_ms",
-			"Time from passing a webhook on to the end of the upstream's answer, in milliseconds.",
+			"Milliseconds from forwarding a webhook to the end of the upstream's answer.",
 			latencyBuckets)),
 	}
 	r.MustRegister(s.requests, s.passed, s.failures, s.latency)
 	s.passed.WithLabelValues(PassedShare)
-	for _, class := range classes[2:] { // shown from the start, so that the first is an increase
+	for _, class := range classes[2:] { // at 0 from the start, so that the first is an increase
 		for _, side := range []string{SideGate, SideUpstream} {
 			s.requests.WithLabelValues(side, class)
 		}
@@ -56,7 +57,7 @@ func newShared(r *prometheus.Registry) shared {
 	return s
 }
 
-// Shared counts a webhook of a side under a canary.
+// Shared counts a webhook that one side answered under a canary.
 func (m *Metrics) Shared(side string, status int) {
 	class := other
 	if status > 0 && status/100 < len(classes) {
@@ -65,7 +66,7 @@ func (m *Metrics) Shared(side string, status int) {
 	m.shared.requests.WithLabelValues(side, class).Inc()
 }
 
-// Passed counts a webhook that was passed on: why, what became of it, and how long that took.
+// Passed counts a forwarded webhook with the reason, its outcome, and how long it took.
 func (m *Metrics) Passed(reason string, o canary.Outcome, took time.Duration) {
 	m.shared.passed.WithLabelValues(reason).Inc()
 	if o.Partial {

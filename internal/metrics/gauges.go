@@ -11,84 +11,104 @@ import (
 	"github.com/hookgate/hookgate/release"
 )
 
-// scrapeTimeout bounds what one scrape asks of queue and store.
+// scrapeTimeout bounds the queries of one scrape to the queue and the store.
 const scrapeTimeout = 2 * time.Second
 
 var (
 	queueInfo = desc("webhook_queue_info",
-		"Always 1; kind is direct if the store takes the webhooks, or redis.", "kind")
+		"Always 1. The label kind is direct if the store takes the webhooks, or redis.", "kind")
 	clockBehind = desc("webhook_clock_behind_seconds",
-		"How far the clock of this machine is behind the last id of the store; 0 if it is not.")
-	queueUp    = desc("webhook_queue_up", "1 if the queue takes deliveries.")
+		"How many seconds the clock of this machine is behind the last event id of the store; 0 if it"+
+			" is not behind.")
+	queueUp = desc("webhook_queue_up",
+		"1 if the queue takes webhooks, else 0.")
 	queueDepth = desc("webhook_queue_depth",
-		"Webhooks that are acknowledged and not stored yet: those in Redis and those in the local spool.")
-	queueLimit  = desc("webhook_queue_high_water", "Depth at which deliveries are refused with 503.")
+		"Webhooks that are acknowledged and not stored yet, in Redis and in the local spool.")
+	queueLimit = desc("webhook_queue_high_water",
+		"Depth at which the gate rejects webhooks with 503; 0 without Redis and spool.")
 	queueOldest = desc("webhook_queue_oldest_seconds",
-		"Age of the oldest record in the queue; 0 if there is none.")
+		"Age in seconds of the oldest webhook in the queue; 0 if the queue is empty.")
 	queueSpool = desc("webhook_queue_spooled",
-		"Webhooks that wait in the local spool for the store or Redis to come back; their 202 is worth this machine's disk.")
+		"Webhooks in the local spool, which wait for the store or Redis.")
 	queueDegraded = desc("webhook_queue_degraded",
-		"1 while webhooks go to a local file: the store or Redis is away, or those of an earlier configuration are moved.")
-	storeUp   = desc("webhook_store_up", "1 if the store answers.")
-	storeRows = desc("webhook_store_rows", "What the store holds.", "kind")
+		"1 while webhooks go to a local file, because the store or Redis is away or webhooks of an"+
+			" earlier configuration are being moved; else 0.")
+	storeUp = desc("webhook_store_up",
+		"1 if the store answers, else 0.")
+	storeRows = desc("webhook_store_rows",
+		"Rows in the store: events, duplicates and dead letters.", "kind")
 
 	sourceReceived = desc("webhook_source_last_received_timestamp_seconds",
-		"When a request of the source was last answered 2xx, in seconds of Unix; the start of the process if none has been since.", "source")
+		"Unix time in seconds when the source last got an answer of 2xx; the start of the process if"+
+			" it got none since.", "source")
 	deadOpen = desc("webhook_dead_letters_open",
-		"Dead letters that nobody has replayed or purged; at most 10000 are counted.")
+		"Dead letters that were neither retried nor purged; counted up to 10000.")
 	dataFree = desc("hookgate_data_dir_free_bytes",
-		"Free space of the file system that holds the data directory, in bytes.")
+		"Free space of the file system with the data directory, in bytes.")
 	dataSize = desc("hookgate_data_dir_size_bytes",
-		"Size of the file system that holds the data directory, in bytes.")
+		"Size of the file system with the data directory, in bytes.")
 	certExpiry = desc("hookgate_tls_certificate_expiry_timestamp_seconds",
-		"When the TLS certificate expires, in seconds of Unix; 0 without one.")
-	mode       = desc("hookgate_mode", "1 at the mode that the gate is in.", "mode")
-	partitions = desc("webhook_partitions_owned", "Partitions that the workers of this process hold.")
+		"Unix time in seconds when the TLS certificate expires; 0 without a certificate.")
+	mode = desc("hookgate_mode",
+		"1 for the current mode, 0 for the other modes.", "mode")
+	partitions = desc("webhook_partitions_owned",
+		"Partitions that the workers of this process own.")
 	leasesLost = desc("webhook_leases_lost_total",
-		"Partitions that this process lost to another before it gave them back.")
+		"Partitions that another process took over before this one released them.")
 
-	poolConnections = desc("webhook_store_pool_connections", "Connections to the database.", "state")
-	poolMax         = desc("webhook_store_pool_max", "Connections to the database at most.")
-	poolWaits       = desc("webhook_store_pool_waits_total",
-		"How often a caller found no connection free.")
+	poolConnections = desc("webhook_store_pool_connections",
+		"Connections to the database, by state: acquired, idle or opening.", "state")
+	poolMax = desc("webhook_store_pool_max",
+		"Limit of the connections to the database.")
+	poolWaits = desc("webhook_store_pool_waits_total",
+		"Times that a caller found no free connection to the database.")
 	poolWaited = desc("webhook_store_pool_wait_seconds_total",
-		"Time that callers have waited for a connection.")
+		"Seconds that callers have waited for a connection to the database.")
 
-	breakerState    = desc("webhook_breaker_state", "1 at the state that the breaker is in.", "state")
+	breakerState = desc("webhook_breaker_state",
+		"1 for the current state of the breaker, 0 for the other states.", "state")
 	breakerAdmitted = desc("webhook_breaker_admitted_ratio",
-		"Ratio of the webhooks that the breaker admits, from 0 to 1.")
-	breakerOpened = desc("webhook_breaker_openings_total", "How often the breaker has opened.")
-	guardValue    = desc("webhook_guard_value",
-		"Value that the guard watches, in the unit of its name; left out while it cannot be read.",
+		"Share of the webhooks that the breaker admits, from 0 to 1.")
+	breakerOpened = desc("webhook_breaker_openings_total",
+		"Times that the breaker opened.")
+	guardValue = desc("webhook_guard_value",
+		"Value of a signal of the load protection, in the unit at the end of the signal name; absent"+
+			" while it cannot be read.",
 		"signal")
 	guardNearness = desc("webhook_guard_nearness_ratio",
-		"That value in proportion to its limit: 1 is at the limit; left out where there is none.",
+		"Value of a signal of the load protection, divided by its limit; absent without a limit.",
 		"signal")
-	inFlight      = desc("webhook_in_flight", "Webhooks between their last byte and their answer.")
+	inFlight = desc("webhook_in_flight",
+		"Webhooks in flight: received completely and not answered yet.")
 	inFlightLimit = desc("webhook_in_flight_limit",
-		"Their number at most now; 0 if there is no bound.")
-	bodyMemory    = desc("webhook_body_memory_bytes", "Buffers of the bodies in flight.")
+		"Current limit of webhooks in flight; 0 means unlimited.")
+	bodyMemory = desc("webhook_body_memory_bytes",
+		"Memory for the bodies of webhooks in flight, in bytes.")
 	canaryPercent = desc("hookgate_canary_percent",
-		"Share of the ordering keys that the gate takes; 100 if there is no canary.")
+		"Percentage of the ordering keys that the gate takes; 100 without a canary.")
 	triggerValue = desc("hookgate_release_trigger_value",
-		"Value of a release trigger, in its unit; left out while it cannot be read or says nothing.",
+		"Value of a release trigger: milliseconds for p95, webhooks for queue_depth, else percent;"+
+			" absent while it cannot be read or says nothing.",
 		"trigger")
 	triggerNear = desc("hookgate_release_trigger_nearness_ratio",
-		"That value in proportion to its limit: above 1 for long enough the trigger fires.", "trigger")
+		"Value of a release trigger, divided by its limit. The trigger fires if this stays above 1.",
+		"trigger")
 	triggerState = desc("hookgate_release_trigger_state",
-		"1 at the state that the release trigger is in.", "trigger", "state")
+		"1 for the current state of the release trigger, 0 for the other states.", "trigger", "state")
 	triggerFired = desc("hookgate_release_trigger_firings_total",
-		"How often a release trigger has fired.", "trigger")
+		"Times that the release trigger fired.", "trigger")
 	alarmsSent = desc("hookgate_release_alarms_total",
-		"Alarms for the webhook, by what became of them.", "outcome")
-	bodyLimit = desc("webhook_body_memory_limit_bytes", "What they may take at most.")
+		"Alarms for release.alarm.url, by outcome: delivered, failed (given up) or dropped (too many"+
+			" waited).", "outcome")
+	bodyLimit = desc("webhook_body_memory_limit_bytes",
+		"Limit of the memory for the bodies of webhooks in flight, in bytes.")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-// gauges asks queue, store and guard when Prometheus does.
+// gauges collects the values that it asks other parts for at each scrape.
 type gauges struct{ config Config }
 
 // Describe implements prometheus.Collector.
@@ -116,8 +136,8 @@ func (to sender) counter(d *prometheus.Desc, value float64, labels ...string) {
 	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
 }
 
-// Collect implements prometheus.Collector. What cannot be had is left out, and the gauge "up" says
-// so.
+// Collect implements prometheus.Collector. It omits a value that it cannot read; webhook_queue_up
+// and webhook_store_up are 0 then.
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	to := sender(ch)
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)

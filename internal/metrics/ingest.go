@@ -19,7 +19,7 @@ type requestLabels struct {
 	status int
 }
 
-// Request counts an answered request of any kind.
+// Request counts an answered request of any kind, with its duration.
 func (m *Metrics) Request(method string, status int, took time.Duration) {
 	switch method {
 	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete,
@@ -36,7 +36,7 @@ func (m *Metrics) Request(method string, status int, took time.Duration) {
 	observer.(prometheus.Observer).Observe(millis(took))
 }
 
-// Accepted counts a delivery that was answered 202.
+// Accepted counts a webhook that got 202.
 func (m *Metrics) Accepted(eventType string, duplicate bool) {
 	if t := m.of(eventType); duplicate {
 		t.duplicate.Inc()
@@ -50,18 +50,17 @@ type Answers struct {
 	accepted prometheus.Counter
 	all      *prometheus.CounterVec
 	source   string
-	// received is when a request was last answered 2xx, in seconds of Unix; before that, when Source
-	// was called.
+	// received is the Unix time in seconds of the last answer of 2xx, or of the call of Source.
 	received atomic.Int64
 }
 
-// Source returns the counter of a configured source. Each has a label value of its own, so that it
-// must not be called with names that come from outside.
+// Source returns the counter of a configured source. Do not call it with names from outside,
+// because each name becomes a label value.
 func (m *Metrics) Source(name string) *Answers {
-	// The first refusal of each kind must be an increase: the few of a sender that calls seldom may be
-	// all there are.
+	// Start every status at 0, so that the first rejection is an increase that alerts see. A sender
+	// that calls seldom may have no second one.
 	for status := range reasons {
-		if status != http.StatusNotFound { // no source answers that
+		if status != http.StatusNotFound { // an unknown path has no source
 			m.ingested.WithLabelValues(name, strconv.Itoa(status))
 		}
 	}
@@ -72,8 +71,8 @@ func (m *Metrics) Source(name string) *Answers {
 	return a
 }
 
-// lastReceived collects when each source was last heard of. It holds an *Answers by the name of its
-// source.
+// lastReceived collects when each source last got an answer of 2xx. It maps names of sources to
+// *Answers.
 type lastReceived struct{ *sync.Map }
 
 // Describe implements prometheus.Collector.
@@ -99,18 +98,18 @@ func (a *Answers) Count(status int) {
 	a.all.WithLabelValues(a.source, strconv.Itoa(status)).Inc()
 }
 
-// The reasons of refusals whose status alone does not tell.
+// The reasons of rejections that the status does not show.
 const (
 	ReasonReadOnly   = "read_only"
 	ReasonBreaker    = "breaker"
 	ReasonInFlight   = "in_flight"
 	ReasonBodyMemory = "body_memory"
-	// ReasonHeaderMemory is a request, webhook or not, for whose header there is no memory.
+	// ReasonHeaderMemory is for any request, also other than webhooks, whose header finds no memory.
 	ReasonHeaderMemory = "header_memory"
 	ReasonQueueFull    = "queue_full"
 )
 
-// reasons are the labels of refusals that have no reason of their own.
+// reasons are the label values of the other rejections, by status.
 var reasons = map[int]string{
 	http.StatusBadRequest:            "malformed",
 	http.StatusUnauthorized:          "unauthenticated",
@@ -124,7 +123,8 @@ var reasons = map[int]string{
 	http.StatusServiceUnavailable:    "not_durable",
 }
 
-// startReasons shows every reason from the start, so that the first refusal is an increase.
+// startReasons starts every reason at 0, so that the first rejection is an increase that alerts
+// see.
 func (m *Metrics) startReasons() {
 	for _, reason := range []string{ReasonReadOnly, ReasonBreaker, ReasonInFlight, ReasonBodyMemory,
 		ReasonHeaderMemory, ReasonQueueFull, other} {
@@ -135,18 +135,18 @@ func (m *Metrics) startReasons() {
 	}
 }
 
-// Refused counts a webhook that was refused. The reason is one of the Reason constants, or empty:
-// then the status tells.
+// Refused counts a rejected webhook. reason is one of the Reason constants, or "" if the status
+// shows the reason.
 func (m *Metrics) Refused(reason string, status int) {
 	m.refused.WithLabelValues(m.Reason(reason, status)).Inc()
 }
 
-// Reason returns the label of a refusal.
+// Reason returns the label value of a rejection.
 func (m *Metrics) Reason(reason string, status int) string {
 	return cmp.Or(reason, reasons[status], other)
 }
 
-// Appended tells how long the queue took for a webhook, and the error of the append.
+// Appended counts an Append of the queue with its duration and its error.
 func (m *Metrics) Appended(took time.Duration, err error) {
 	outcome := 0
 	switch {

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// bounded gives the first values a label of their own and the rest "other".
+// bounded gives the first values a label value of their own, and "other" to the rest.
 type bounded struct {
 	most int
 
@@ -30,7 +30,7 @@ func (b *bounded) label(value string) string {
 	return value
 }
 
-// typeMetrics are those of one event type, looked up once.
+// typeMetrics are the metrics of one event type, looked up once.
 type typeMetrics struct {
 	accepted, duplicate, persisted, deadLettered            prometheus.Counter
 	latencyPersisted, latencyDuplicate, latencyDeadLettered prometheus.Observer
@@ -48,7 +48,7 @@ func (m *Metrics) resolve(eventType string) *typeMetrics {
 	}
 }
 
-// of returns the metrics of an event type, or those of the rest if there are too many types.
+// of returns the metrics of an event type, or those of "other" if there are too many types.
 func (m *Metrics) of(eventType string) *typeMetrics {
 	if t, ok := m.types.Load(eventType); ok {
 		return t.(*typeMetrics)

@@ -1,7 +1,7 @@
-// Package metrics is what Prometheus sees of the gate.
+// Package metrics has the Prometheus metrics of the gate. docs/reference/metrics.md describes them.
 //
-// Label values that come from outside are bounded: the first event types seen have a value of their
-// own, the rest are counted as "other".
+// Label values from outside are bounded: the first MaxEventTypes event types and MaxSources sources
+// have a value of their own, and the rest are counted as "other".
 package metrics
 
 import (
@@ -24,67 +24,68 @@ import (
 // MaxEventTypes is the number of event types that get a label value of their own.
 const MaxEventTypes = 100
 
-// MaxSources is the number of sources for which gaps and inversions are counted apart. A worker
-// stores what other processes took, of sources that it need not have in its own configuration.
+// MaxSources is the number of sources that get a label value of their own in counts of gaps and
+// inversions. They are bounded because a worker also stores webhooks of sources that are not in its
+// own configuration.
 const MaxSources = 100
 
-// other is the label value of everything beyond a bound.
+// other is the label value of everything beyond a limit.
 const other = "other"
 
 // The values of the label status of webhook_events_total and webhook_queue_latency_ms.
 const (
-	statusAccepted = "accepted" // acknowledged, first of its identity
-	// acknowledged, known before; in the latency: found to be so when stored
+	statusAccepted = "accepted" // acknowledged, and the first of its identity
+	// acknowledged, and not the first; in the latency: found to be a duplicate when stored
 	statusDuplicate    = "duplicate"
 	statusPersisted    = "persisted"     // stored
 	statusDeadLettered = "dead_lettered" // stored as a dead letter
 )
 
-// latencyBuckets are in milliseconds.
+// latencyBuckets are the bounds of the latency histograms in milliseconds.
 var latencyBuckets = []float64{0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 120, 150,
 	250, 500, 1000, 2500, 5000, 10000, 60000}
 
-// Config says where the metrics get what they are not told.
+// Config has the functions that the gauges call at each scrape. The metrics of a nil function are
+// absent, unless its comment says otherwise.
 type Config struct {
-	// Queue and Store are asked at each scrape.
+	// Queue and Store must be set.
 	Queue func(context.Context) (hookgate.QueueStats, error)
 	Store func(context.Context) (hookgate.StoreCounts, error)
-	// Guard, Release, Holdings and Pool are asked too; what is nil is left out.
+	// Guard and Release return the load protection and the release triggers. Holdings returns what
+	// this process owns of the queue, and Pool the connections of the store.
 	Guard    func() guard.Status
 	Release  func() release.Status
 	Holdings func() Holdings
 	Pool     func() Pool
-	// CanaryPercent is asked too; nil: there is no canary, and the gate takes all.
+	// CanaryPercent returns the percentage of the ordering keys that the gate takes; nil: 100.
 	CanaryPercent func() int
-	// Kind is the kind of queue, direct or redis.
+	// Kind is the kind of the queue, direct or redis.
 	Kind string
-	// ClockBehind is asked too: by how much this machine's clock is behind the last id of the store;
-	// nil: it is left out.
+	// ClockBehind returns how far this machine's clock is behind the last event id of the store.
 	ClockBehind func(context.Context) (behind time.Duration, known bool)
-	// Mode is asked too; nil: it is left out.
+	// Mode returns the mode of the gate.
 	Mode func() control.Mode
-	// OpenDeadLetters counts dead letters that are open. It and DataDir are asked too; what is nil, or
-	// not known, is left out.
+	// OpenDeadLetters counts the open dead letters.
 	OpenDeadLetters func(context.Context) (n int64, known bool)
-	// DataDir returns the free space and the size, in bytes, of the file system that holds the data
-	// directory.
+	// DataDir returns the free space and the size of the data directory's file system, in bytes.
 	DataDir func() (free, size int64, err error)
-	// CertificateExpiry returns when the TLS certificate expires; nil without one.
+	// CertificateExpiry returns when the TLS certificate expires; nil: the metric is 0.
 	CertificateExpiry func() (time.Time, error)
-	// Version is shown as a label of hookgate_build_info.
+	// Version is a label of hookgate_build_info.
 	Version string
 }
 
-// Holdings is what this process holds of the queue.
+// Holdings is what the workers of this process own of the queue.
 type Holdings struct {
-	// Owners has for each partition the number of the worker that has it, from 1; 0 if none of this
-	// process does.
+	// Owners has for each partition the number of the worker that owns it, from 1; 0 if another
+	// process or none does.
 	Owners []int
-	// LeasesLost is how many partitions went to others before their time, since the start.
+	// LeasesLost counts the partitions that other processes took over before this one released them,
+	// since the start.
 	LeasesLost int64
 }
 
-// Partitions is how many its workers have.
+// Partitions returns how many partitions the workers own.
 func (h Holdings) Partitions() (n int) {
 	for _, owner := range h.Owners {
 		if owner > 0 {
@@ -97,7 +98,7 @@ func (h Holdings) Partitions() (n int) {
 // Pool is the state of the store's connections.
 type Pool struct {
 	Acquired, Idle, Total, Max int
-	// Waits is how often a caller found none free, and Waited how long they waited in all.
+	// Waits counts the callers that found no free connection, Waited is how long they waited in total.
 	Waits  int64
 	Waited time.Duration
 }
@@ -105,7 +106,7 @@ type Pool struct {
 // Metrics counts what the gate does. All methods may be called concurrently.
 type Metrics struct {
 	registry     *prometheus.Registry // the gate's
-	process      *prometheus.Registry // those of the Go process
+	process      *prometheus.Registry // the Go runtime and the process
 	httpLatency  *prometheus.HistogramVec
 	queueLatency *prometheus.HistogramVec
 	events       *prometheus.CounterVec
@@ -124,75 +125,79 @@ type Metrics struct {
 	storing      prometheus.Gauge
 	pruning      pruning
 	shared       shared
-	holdings     func() Holdings // nil if nobody knows
+	holdings     func() Holdings // Config.Holdings
 
-	// types holds a *typeMetrics for each event type that has a label value.
+	// types has a *typeMetrics for each event type with a label value.
 	types    sync.Map
 	typesLen atomic.Int64
 	others   *typeMetrics
-	// requests holds a prometheus.Observer for each requestLabels seen.
+	// requests has a prometheus.Observer for each requestLabels.
 	requests sync.Map
-	// sources holds the labels given to sources that workers have seen.
+	// sources are the label values for gaps and inversions.
 	sources bounded
 }
 
-// New returns metrics that count and observe.
+// New returns metrics with counters and gauges.
 func New(c Config) *Metrics {
 	m := NewCounters(c.Version)
 	m.Observe(c)
 	return m
 }
 
-// NewCounters returns metrics that count only. The parts of a gate that are counted need them before
-// the parts exist that Observe asks.
+// NewCounters returns metrics without gauges. Parts of the gate need the counters before the parts
+// exist that the gauges ask; Observe adds the gauges then.
 func NewCounters(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		received: lastReceived{new(sync.Map)},
 		httpLatency: prometheus.NewHistogramVec(histogram("webhook_http_latency_ms",
-			"Time from a request's header to its answer, in milliseconds.", latencyBuckets),
+			"Milliseconds from the header of a request to the end of its answer.", latencyBuckets),
 			[]string{"method", "status"}),
 		queueLatency: prometheus.NewHistogramVec(histogram("webhook_queue_latency_ms",
-			"Time from receipt to the store's commit, in milliseconds.", latencyBuckets),
+			"Milliseconds from the receipt of a webhook to the store's commit.", latencyBuckets),
 			[]string{"eventType", "status"}),
 		events: counters("webhook_events_total",
-			"Events by what became of the requests that carried them: accepted or duplicate when acknowledged, persisted or dead_lettered when stored.", "eventType", "status"),
+			"Events: accepted and duplicate are counted at the 202, persisted and dead_lettered when"+
+				" stored.", "eventType", "status"),
 		ingested: counters("webhook_ingest_total",
-			"Requests to the paths of configured sources, by the status of the answer; without tests of the endpoint that are not signed.", "source", "status"),
-		refused: counters("webhook_refusals_total", "Webhooks that were refused, by the reason.",
+			"Requests to the paths of configured sources, by status of the answer; without unsigned tests"+
+				" of the endpoint.", "source", "status"),
+		refused: counters("webhook_refusals_total", "Rejected webhooks, by reason.",
 			"reason"),
 		batchSize: prometheus.NewHistogram(histogram("webhook_batch_records",
-			"Records in a transaction of the store.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000,
+			"Records in one transaction of the store.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000,
 				2500})),
 		batchLatency: prometheus.NewHistogram(histogram("webhook_batch_latency_ms",
-			"Time that a transaction of the store took, in milliseconds.", latencyBuckets)),
-		applyFailed: counter("webhook_batch_failures_total", "Attempts to store a batch that failed."),
+			"Duration of a transaction of the store, in milliseconds.", latencyBuckets)),
+		applyFailed: counter("webhook_batch_failures_total", "Failed attempts to store a batch."),
 		fenced: counter("webhook_fenced_total",
-			"Batches that the store refused because another worker has taken their partition over."),
-		deadLettered: counter("webhook_dead_letters_total", "Dead letters stored, of any event type."),
+			"Batches that the store rejected because another worker owns their partition."),
+		deadLettered: counter("webhook_dead_letters_total", "Dead letters stored, of all event types."),
 		gaps: counters("webhook_sequence_gaps_total",
-			"Events whose sequence is more than one above the one stored before it under their ordering key.", "source"),
+			"Events whose sequence is more than one above the previous one of their ordering key.",
+			"source"),
 		inversions: counters("webhook_sequence_inversions_total",
-			"Events whose sequence is below the highest stored before it under their ordering key.",
+			"Events whose sequence is below the highest one stored for their ordering key.",
 			"source"),
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "webhook_workers", Help: "Workers that take records from Redis to the store now; 0 without Redis.",
+			Name: "webhook_workers", Help: "Workers of this process that store records from Redis; 0" +
+				" without Redis.",
 		}),
 		storing: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers_storing",
-			Help: "Transactions with webhooks that this process has under way in the store; 0 in mode buffer once it pauses.",
+			Help: "Transactions with webhooks that this process has open in the store.",
 		}),
 		sources: bounded{most: MaxSources},
 	}
 	appended := prometheus.NewHistogramVec(histogram("webhook_append_latency_ms",
-		"Time that the queue took to make a webhook durable, or to fail, in milliseconds.",
+		"Milliseconds that the queue took to store a webhook durably, or to fail.",
 		latencyBuckets), []string{"outcome"})
 	for i, outcome := range [...]string{"appended", "full", "failed"} {
 		m.appended[i] = appended.WithLabelValues(outcome)
 	}
 	m.pruning, m.shared = newPruning(m.registry), newShared(m.registry)
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "hookgate_build_info", Help: "Always 1.",
+		Name: "hookgate_build_info", Help: "Always 1. The label version is the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	buildInfo.Set(1)
@@ -208,19 +213,19 @@ func NewCounters(version string) *Metrics {
 	return m
 }
 
-// Observe adds the gauges, which ask the parts in c at each scrape. It is called once, before the
+// Observe adds the gauges, which call the functions in c at each scrape. Call it once, before the
 // first scrape and the first Snapshot.
 func (m *Metrics) Observe(c Config) {
 	m.holdings = c.Holdings
 	m.registry.MustRegister(&gauges{config: c})
 }
 
-// Collector returns the metrics of the gate, without those of the Go process, for a registry of the
-// program that embeds the gate.
+// Collector returns the metrics of the gate for another registry. It leaves out the metrics of the
+// Go runtime and the process, which that registry may have.
 func (m *Metrics) Collector() prometheus.Collector { return m.registry }
 
-// histogram has classic buckets and, for a Prometheus that asks for them, native ones: buckets 10%
-// apart, at most 160.
+// histogram returns the options of a histogram with classic buckets and, for a Prometheus that asks
+// for them, at most 160 native buckets 10% apart.
 func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,

@@ -23,7 +23,7 @@ import (
 
 var errInjected = errors.New("injected")
 
-// well is a gate in which all is well.
+// well returns the Config of a gate without trouble.
 func well() Config {
 	return Config{
 		Queue: func(context.Context) (hookgate.QueueStats, error) {
@@ -41,7 +41,7 @@ func well() Config {
 	}
 }
 
-// exposition is what a scrape answers: samples by name and labels as written, types and helps by
+// exposition is the answer to a scrape: samples by name and labels as written, types and helps by
 // name.
 type exposition struct {
 	text       string
@@ -54,8 +54,8 @@ var (
 	sample  = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\["\\n])*",?)+\})? ([^ ]+)$`)
 )
 
-// scrape asks the handler and parses the text format, strictly: every line is a comment or a
-// sample, each sample is there once and belongs to a family that was declared.
+// scrape calls the handler and parses the text format strictly: every line is a comment or a
+// sample, and each sample occurs once and belongs to a declared family.
 func scrape(t *testing.T, m *Metrics) exposition {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -114,7 +114,7 @@ func (e exposition) want(t *testing.T, samples map[string]float64) {
 	}
 }
 
-// busy is a Metrics that was told of everything.
+// busy returns a Metrics in which everything was counted.
 func busy() *Metrics {
 	m := New(well())
 	m.Accepted("order.paid", false)
@@ -130,7 +130,7 @@ func busy() *Metrics {
 	return m
 }
 
-// TestExposition tells the metrics of everything once and compares the scrape with the contract.
+// TestExposition counts everything once and compares the scrape with the contract.
 func TestExposition(t *testing.T) {
 	e := scrape(t, busy())
 	for name, kind := range map[string]string{
@@ -186,9 +186,8 @@ func TestExposition(t *testing.T) {
 	}
 }
 
-// TestFirstIsAnIncrease: what alerts look at an increase of is there, as 0, before it occurs for
-// the first time; a source is taken for heard of when the process starts, and an answer that
-// refuses does not change that.
+// TestFirstIsAnIncrease: counters that alerts watch are at 0 before the first occurrence. The last
+// receipt of a source starts at the start of the process, and a rejection does not change it.
 func TestFirstIsAnIncrease(t *testing.T) {
 	c := well()
 	c.OpenDeadLetters = func(context.Context) (int64, bool) { return 0, false }
@@ -219,7 +218,7 @@ func TestFirstIsAnIncrease(t *testing.T) {
 	}
 }
 
-// TestBuckets looks for buckets below 1 ms and for cumulative counts in both latencies.
+// TestBuckets checks both latencies for buckets below 1 ms and for cumulative counts.
 func TestBuckets(t *testing.T) {
 	e := scrape(t, busy())
 	for _, series := range []string{`webhook_http_latency_ms_bucket{method="POST",status="202",le=%q}`,
@@ -241,8 +240,8 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// TestEventTypesAreBounded counts 10,000 event types from 16 goroutines: there are at most
-// MaxEventTypes values and one for the rest, and nothing is lost.
+// TestEventTypesAreBounded counts 10,000 event types from 16 goroutines. There are at most
+// MaxEventTypes label values and "other", and no count is lost.
 func TestEventTypesAreBounded(t *testing.T) {
 	const types, goroutines = 10_000, 16
 	m := New(well())
@@ -298,8 +297,8 @@ func TestEventTypesAreBounded(t *testing.T) {
 	})
 }
 
-// TestSameNewTypeAtOnce lets 16 goroutines meet at one new type. None of their counts may be lost,
-// and together they take one of the places: there must be room for all the others.
+// TestSameNewTypeAtOnce counts one new event type from 16 goroutines at once. No count is lost, and
+// the type uses one label value only.
 func TestSameNewTypeAtOnce(t *testing.T) {
 	for i := range 100 {
 		m := New(well())
@@ -331,7 +330,7 @@ func TestSameNewTypeAtOnce(t *testing.T) {
 	}
 }
 
-// TestMethodsAreBounded counts requests with methods that anyone can make up.
+// TestMethodsAreBounded counts requests with invented methods.
 func TestMethodsAreBounded(t *testing.T) {
 	m := New(well())
 	usual := []string{"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
@@ -353,7 +352,7 @@ func TestMethodsAreBounded(t *testing.T) {
 	}
 }
 
-// TestScrapeWhileFailing scrapes while queue and store fail: all else is still answered.
+// TestScrapeWhileFailing scrapes while the queue and the store fail. All other metrics are present.
 func TestScrapeWhileFailing(t *testing.T) {
 	failing := Config{
 		Queue: func(context.Context) (hookgate.QueueStats, error) {
@@ -390,8 +389,8 @@ func TestScrapeWhileFailing(t *testing.T) {
 	})
 }
 
-// TestScrapeIsBounded scrapes while the queue does not answer until its context ends: there must be
-// such an end, and the store is asked all the same.
+// TestScrapeIsBounded scrapes while the queue blocks until its context ends. The context must end,
+// and the store must be asked too.
 func TestScrapeIsBounded(t *testing.T) {
 	var asked sync.WaitGroup
 	asked.Add(2)
@@ -418,9 +417,8 @@ func TestScrapeIsBounded(t *testing.T) {
 	}
 }
 
-// TestLint lets Prometheus' own linter, which parses with its own parser, read a scrape. Two
-// complaints are about what the contract says, labels in camel case and latencies in milliseconds;
-// there may be no other, and both are still due.
+// TestLint runs the linter of Prometheus on a scrape. The contract causes two findings, labels in
+// camel case and latencies in milliseconds. There must be both of them and no other.
 func TestLint(t *testing.T) {
 	problems, err := promlint.New(strings.NewReader(scrape(t, busy()).text)).Lint()
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// TestNativeHistograms: a Prometheus that asks for protobuf gets native buckets beside the classic
-// ones, in every histogram, and as exact as was asked for.
+// TestNativeHistograms: a Prometheus that asks for protobuf gets native buckets in addition to the
+// classic ones, in every histogram and with the requested resolution.
 func TestNativeHistograms(t *testing.T) {
 	m := busy()
 	m.Appended(700*time.Microsecond, nil)
@@ -52,7 +52,7 @@ func TestNativeHistograms(t *testing.T) {
 	}
 }
 
-// TestOperating: guard, holdings and pool are shown as they say they are; without them nothing is.
+// TestOperating: the gauges show what guard, holdings and pool return, and are absent without them.
 func TestOperating(t *testing.T) {
 	c := well()
 	c.Guard = func() guard.Status {

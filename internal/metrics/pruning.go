@@ -8,7 +8,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// pruning is what retention does.
+// pruning are the metrics of retention.
 type pruning struct {
 	removed     *prometheus.CounterVec
 	latency     prometheus.Histogram
@@ -21,22 +21,24 @@ func newPruning(r *prometheus.Registry) pruning {
 	p := pruning{
 		removed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "webhook_retention_removed_total",
-			Help: "What retention removed: events whose body went, links of the audit chain and the requests in them.",
+			Help: "Removed by retention, by kind: bodies of events, links of the audit chain, and requests.",
 		}, []string{"kind"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "webhook_retention_latency_ms",
-			Help: "Time that a step of retention took, in milliseconds.", Buckets: latencyBuckets,
+			Help: "Duration of a step of retention, in milliseconds.", Buckets: latencyBuckets,
 		}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "webhook_retention_failures_total", Help: "Steps of retention that failed.",
+			Name: "webhook_retention_failures_total", Help: "Failed steps of retention.",
 		}),
 		lastRun: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_retention_last_run_timestamp_seconds",
-			Help: "When retention last found nothing more to remove; 0 if not since the start.",
+			Help: "Unix time in seconds when retention last had nothing more to remove; 0 if never since" +
+				" the start.",
 		}),
 		oldestEvent: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_retention_oldest_event_timestamp_seconds",
-			Help: "When the oldest event that has its body was stored; 0 if unknown.",
+			Help: "Unix time in seconds when the oldest event that still has its body was stored; 0 if" +
+				" unknown.",
 		}),
 	}
 	r.MustRegister(p.removed, p.latency, p.failed, p.lastRun, p.oldestEvent)

@@ -8,29 +8,29 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Snapshot is what has been counted since the start, for those who look every second. Unlike a
-// scrape it asks neither queue nor store.
+// Snapshot has the counts since the start of the process. It is cheap enough for once a second,
+// because unlike a scrape it asks neither the queue nor the store.
 type Snapshot struct {
-	// Answers are those to configured sources, each with one row for each status that it has got, and
-	// one for 202 in any case.
+	// Answers has a row for each configured source and each status that it got, and a row for 202 in
+	// any case.
 	Answers []Answered
-	// Refused is by reason; only those that have occurred.
+	// Refused are the rejected webhooks by reason. Reasons that did not occur are absent.
 	Refused map[string]int64
-	// Duplicates were acknowledged as such, DeadLettered were stored as dead letters.
+	// Duplicates counts acknowledged duplicates, DeadLettered stored dead letters.
 	Duplicates, DeadLettered int64
-	// Batches are the transactions of the store, Records what they held, and BatchMillis the time that
-	// they took, each in all.
+	// Batches counts the transactions of the store, Records the records in them, and BatchMillis their
+	// milliseconds.
 	Batches, Records int64
 	BatchMillis      float64
-	// BatchFailures are attempts to store a batch that failed.
+	// BatchFailures counts failed attempts to store a batch.
 	BatchFailures int64
-	// Workers there are now.
+	// Workers is the current number of workers.
 	Workers int
-	// Owners are those of Holdings.
+	// Owners is Holdings.Owners.
 	Owners []int
 }
 
-// Answered is how often a source has got a status.
+// Answered is how often a source got a status.
 type Answered struct {
 	Source string
 	Status int
@@ -43,7 +43,7 @@ func (m *Metrics) Snapshot() Snapshot {
 	each(m.ingested, func(row *dto.Metric) {
 		status, _ := strconv.Atoi(labelOf(row, "status"))
 		a := Answered{labelOf(row, "source"), status, int64(row.GetCounter().GetValue())}
-		// other statuses are there as 0 for the sake of alerts
+		// Other statuses are at 0 only for alerts.
 		if a.Count > 0 || status == http.StatusAccepted {
 			s.Answers = append(s.Answers, a)
 		}
@@ -56,7 +56,7 @@ func (m *Metrics) Snapshot() Snapshot {
 	var row dto.Metric
 	read := func(metric prometheus.Metric) *dto.Metric {
 		row.Reset()
-		metric.Write(&row) // of a metric of our own it cannot fail
+		metric.Write(&row) // cannot fail for these metrics
 		return &row
 	}
 	add := func(t *typeMetrics) {
@@ -76,7 +76,7 @@ func (m *Metrics) Snapshot() Snapshot {
 	return s
 }
 
-// each hands every row of a family to f.
+// each calls f with every row of a family.
 func each(family prometheus.Collector, f func(*dto.Metric)) {
 	rows := make(chan prometheus.Metric, 16)
 	go func() {
@@ -86,7 +86,7 @@ func each(family prometheus.Collector, f func(*dto.Metric)) {
 	var row dto.Metric
 	for metric := range rows {
 		row.Reset()
-		metric.Write(&row) // as above
+		metric.Write(&row) // cannot fail for these metrics
 		f(&row)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestSnapshot: what is shown every second is what Prometheus would be told.
+// TestSnapshot: a snapshot has the same counts as a scrape.
 func TestSnapshot(t *testing.T) {
 	c := well()
 	c.Holdings = func() Holdings { return Holdings{Owners: []int{1, 0, 2}} }
@@ -43,7 +43,7 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// BenchmarkSnapshot is what a sample of the dashboard costs once a second, with many sources and
+// BenchmarkSnapshot measures a sample of the dashboard, taken once a second, with many sources and
 // event types.
 func BenchmarkSnapshot(b *testing.B) {
 	m := New(well())
