@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// token returns a token of its own.
+// token returns a new token.
 func token(name string) control.Token {
 	return control.Token{
 		Name: name, Role: control.RoleOperator, Hash: control.HashToken("text of " + name),
@@ -75,7 +75,7 @@ func testTokens(t *testing.T, s Instance) {
 	}
 }
 
-// testTokenNames: a name is never given twice, and the token that has it stays as it is.
+// testTokenNames: a name cannot be used twice, and the existing token does not change.
 func testTokenNames(t *testing.T, s Instance) {
 	ctx := t.Context()
 	mine := token("mine")
@@ -141,7 +141,7 @@ func testAdminTrail(t *testing.T, s Instance) {
 				want[c.from:c.to])
 		}
 	}
-	// What no text may hold must not keep an action out of the trail.
+	// A text that the database cannot store must not keep an action out of the trail.
 	odd := action(n)
 	odd.Target, odd.Reason = "zero\x00 and \xff", strings.Repeat("long ", 1000)
 	if err := s.RecordAction(ctx, odd); err != nil {
@@ -149,7 +149,7 @@ func testAdminTrail(t *testing.T, s Instance) {
 	}
 }
 
-// testAdminTrailConcurrent: actions at the same time stand in one chain, each once.
+// testAdminTrailConcurrent: concurrent actions form one chain, and each is in it once.
 func testAdminTrailConcurrent(t *testing.T, s Instance) {
 	const callers, each = 4, 8
 	var group sync.WaitGroup
@@ -177,8 +177,8 @@ func testAdminTrailConcurrent(t *testing.T, s Instance) {
 	}
 }
 
-// testAccessFails: a write that fails is an error whether it was done or not; what can be read
-// afterwards is all of it or nothing, and the chain holds and goes on.
+// testAccessFails: a failed write returns an error whether it took effect or not. Readers see all
+// of it or nothing, and the chain stays valid and continues.
 func testAccessFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	ctx := context.Background()

@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testEvent: every field of a record comes back as it went in.
+// testEvent: every field of a record is stored and read back unchanged.
 func testEvent(t *testing.T, s Instance) {
 	o := own(t, s, 3)
 	r := record("k", 1)
@@ -52,7 +52,7 @@ func testEvent(t *testing.T, s Instance) {
 	}
 }
 
-// testBodies: any bytes are kept as they are, and so is any text that admission lets through.
+// testBodies: any bytes are stored unchanged, and so is any text that admission accepts.
 func testBodies(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	all := make([]byte, 256)
@@ -77,7 +77,7 @@ func testBodies(t *testing.T, s Instance) {
 	}
 }
 
-// testIdentity: one message id under another source or type is another event.
+// testIdentity: the same message id with another source or type is another event.
 func testIdentity(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	var batch []hookgate.Record
@@ -97,8 +97,9 @@ func testIdentity(t *testing.T, s Instance) {
 	}
 }
 
-// testUnprovenType: an event whose type is not proved is stored once, whatever type a repetition
-// has, in its batch or in a later one, and also if it was stored before with a type that counted.
+// testUnprovenType: an event whose type is not proved is stored once, even if a repetition has
+// another type. The repetition may be in the same batch or a later one. The same holds if the event
+// was first stored with a proved type.
 func testUnprovenType(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	unproven := func(n int, eventType string) hookgate.Record {
@@ -113,8 +114,8 @@ func testUnprovenType(t *testing.T, s Instance) {
 	}
 	batch := []hookgate.Record{unproven(1, "c"), unproven(2, "other"), unproven(3, "a"),
 		record("k", 3)}
-	batch[3].EventType = "A proven type" // before "a", wherever a store looks first
-	for range 2 {                        // the second time the outcome of the first was unknown
+	batch[3].EventType = "A proven type" // sorts before "a"
+	for range 2 { // the second round assumes that the outcome of the first was unknown
 		if outcome := o.mustApply(t, batch...); !slices.Equal(Duplicates(outcome), []int{0, 1}) {
 			t.Errorf("outcome is %+v, want numbers 0 and 1 to be duplicates", outcome)
 		}
@@ -127,8 +128,9 @@ func testUnprovenType(t *testing.T, s Instance) {
 	}
 }
 
-// testDuplicates: an identity is stored once, whether it comes again in its batch or in a later
-// one, and whether or not the queue knew. The first is kept; what repeats it has its own trail.
+// testDuplicates: an identity is stored once, whether it repeats in its batch or in a later one,
+// and whether or not the queue recognised it. The first event stays; each repetition has its own
+// trail.
 func testDuplicates(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)
@@ -155,8 +157,8 @@ func testDuplicates(t *testing.T, s Instance) {
 	}
 }
 
-// testRepeated: a batch whose outcome is unknown is applied again, by its owner or by the next one.
-// Nothing changes.
+// testRepeated: the owner, or the next owner, applies a batch of unknown outcome again. Nothing
+// changes.
 func testRepeated(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	known := again(record("k", 1))
@@ -178,7 +180,7 @@ func testRepeated(t *testing.T, s Instance) {
 	}
 }
 
-// testPartlyRepeated: after a restart old records may come together with new ones.
+// testPartlyRepeated: after a restart a batch can contain stored and new records.
 func testPartlyRepeated(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	a, b, c := record("k", 1), record("k", 2), record("k", 3)
@@ -189,8 +191,8 @@ func testPartlyRepeated(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2", "k-3")
 }
 
-// testSameRequest: one request is kept once, however often a batch has it, and whatever became of
-// it before.
+// testSameRequest: a request is stored once, however often it is in a batch and whatever happened
+// to it before.
 func testSameRequest(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)
@@ -204,7 +206,8 @@ func testSameRequest(t *testing.T, s Instance) {
 		t.Errorf("outcome is %+v, want 1 stored and numbers 1 to 4 duplicates", outcome)
 	}
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1")
-	// The request of the dead letter comes as an event, behind another with its identity.
+	// The request of the dead letter comes again as an event, after another event with its
+	// identity.
 	if outcome := o.mustApply(t, again(dead), dead); outcome.Stored != 1 ||
 		!slices.Equal(Duplicates(outcome), []int{1}) {
 		t.Errorf("outcome is %+v, want 1 stored and number 1 a duplicate", outcome)
@@ -212,7 +215,7 @@ func testSameRequest(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 2, DeadLetters: 1}, "k-1", "dead-1")
 }
 
-// testPartitions: one batch may span partitions.
+// testPartitions: one batch can contain records of several partitions.
 func testPartitions(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1, 2)
 	var batch []hookgate.Record
@@ -231,8 +234,7 @@ func testPartitions(t *testing.T, s Instance) {
 	}
 }
 
-// testFence: who was replaced cannot store, not even in a partition that is still its own, and need
-// not be told twice.
+// testFence: a replaced owner cannot store anything, not even in a partition that it still owns.
 func testFence(t *testing.T, s Instance) {
 	old := own(t, s, 0, 1)
 	r := record("k", 1)
@@ -257,8 +259,8 @@ func testFence(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, "k-0", "k-1", "k-2")
 }
 
-// testNoEpoch: a batch of a partition that was not acquired is a mistake of the caller, and none of
-// the errors that ask something of it.
+// testNoEpoch: a batch of a partition that was never acquired is an error of the caller. It is
+// neither ErrFenced nor ErrRejected.
 func testNoEpoch(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	r := record("k", 1)
@@ -275,8 +277,8 @@ func testNoEpoch(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{})
 }
 
-// testCorrupt: a record that nobody could decode is rejected as an event and taken as a dead
-// letter, several of them too.
+// testCorrupt: Apply rejects a corrupt record as an event, but accepts it as a dead letter, also
+// several of them.
 func testCorrupt(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	b := o.batch()
@@ -305,7 +307,7 @@ func testCorrupt(t *testing.T, s Instance) {
 	}
 }
 
-// testTimes: a clock that jumps between the steps of an event does not matter.
+// testTimes: it does not matter if the clock jumps between the stages of an event.
 func testTimes(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	r := record("k", 1)
@@ -350,7 +352,7 @@ func testConcurrent(t *testing.T, s Instance) {
 	}
 }
 
-// testEmpty: a batch of nothing changes nothing.
+// testEmpty: an empty batch changes nothing.
 func testEmpty(t *testing.T, s Instance) {
 	if outcome := own(t, s, 0).mustApply(t); outcome.Stored != 0 {
 		t.Errorf("outcome is %+v", outcome)

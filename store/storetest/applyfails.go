@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testRejected: a record that the store takes neither as an event nor as a dead letter is refused
-// with its whole batch, and the store stays well.
+// testRejected: if a store rejects a record as an event and as a dead letter, it rejects the whole
+// batch and continues to work.
 func testRejected(t *testing.T, b Backend) {
 	s := open(t, b)
 	o := own(t, s, 0)
@@ -31,9 +31,8 @@ func testRejected(t *testing.T, b Backend) {
 	mustVerify(t, s)
 }
 
-// testIDs: a store that starts again, as one restored from a backup or after its file was lost,
-// gives out no id that the one before has given out, so that a reader behind the last of those
-// misses nothing.
+// testIDs: a store that was restored from a backup, or lost its file, does not reuse an id of the
+// earlier store. So a reader that waits after the last of those ids misses nothing.
 func testIDs(t *testing.T, b Backend) {
 	last := ""
 	for range 3 {
@@ -57,8 +56,7 @@ func testIDs(t *testing.T, b Backend) {
 	}
 }
 
-// testReopen: what was stored is there after the store was closed, and epochs go on from where they
-// were.
+// testReopen: after the store is closed and opened again, all data is there and epochs continue.
 func testReopen(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
@@ -79,7 +77,7 @@ func testReopen(t *testing.T, b Backend) {
 	mustVerify(t, s)
 }
 
-// testClosed: a closed store says so, and closing it again is no error.
+// testClosed: calls on a closed store fail, and closing it again is no error.
 func testClosed(t *testing.T, b Backend) {
 	s := open(t, b)
 	o := own(t, s, 0)
@@ -97,8 +95,8 @@ func testClosed(t *testing.T, b Backend) {
 	}
 }
 
-// testApplyFails: a transaction fails, once before and once after it took effect. The caller learns
-// no more than that, applies the same batch again, and everything is there once.
+// testApplyFails: a transaction fails before it takes effect, and another after. The caller cannot
+// tell the two apart and applies the batch again. Everything is then stored once.
 func testApplyFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
@@ -144,8 +142,8 @@ func testApplyFails(t *testing.T, b Backend, done bool) {
 	}
 }
 
-// testAcquireFails: an owner whose epoch was lost acquires again, and its epoch is higher than any
-// before.
+// testAcquireFails: an owner whose epoch was lost acquires the partition again and gets a higher
+// epoch than any before.
 func testAcquireFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	old := own(t, s, 0)

@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// request returns a request by alice, made n minutes after start, that holds for an hour.
+// request returns a request by alice, made n minutes after start and valid for an hour.
 func request(n int, target string) control.Approval {
 	at := start.Add(time.Duration(n) * time.Minute)
 	return control.Approval{
@@ -40,14 +40,14 @@ func decision(id int64, state control.ApprovalState, by string,
 		" says so", At: at}
 }
 
-// testApprovals: an approval is what was asked for, decided and used, at every step and wherever it
-// is read.
+// testApprovals: an approval reads the same wherever it is read, after it was requested, decided
+// and used.
 func testApprovals(t *testing.T, s Instance) {
 	ctx := t.Context()
 	if all, err := s.Approvals(ctx, control.ApprovalFilter{Limit: 10}); err != nil || len(all) != 0 {
 		t.Fatalf("a new store has the approvals %v (error %v)", all, err)
 	}
-	// longer than what an index could hold
+	// longer than an index entry can be
 	want := request(0, `type="order.test" reason="ü\x00"`+strings.Repeat(" long", 5000))
 	check := func(doing string, got control.Approval, err error) {
 		t.Helper()
@@ -85,10 +85,10 @@ func testApprovals(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalStates tries every change in every state: what the state does not allow changes
-// nothing, and says how it stands.
+// testApprovalStates tries every change in every state. A change that the state does not allow
+// changes nothing and returns the approval as it is.
 func testApprovalStates(t *testing.T, s Instance) {
-	// of the request; the latter is when it expires
+	// times of the request and of its expiry
 	const before, after = time.Hour - time.Microsecond, time.Hour
 	type step struct {
 		state control.ApprovalState // what it becomes
@@ -142,8 +142,8 @@ func testApprovalStates(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalRequests: the same request again is the one that there is, as long as it can still be
-// used; and one person's requests are bounded and nobody else's with them.
+// testApprovalRequests: a repeated request returns the existing one while that can be used. The
+// limit applies to each person separately.
 func testApprovalRequests(t *testing.T, s Instance) {
 	ctx := t.Context()
 	first := mustRequest(t, s, request(0, "a"))
@@ -162,7 +162,7 @@ func testApprovalRequests(t *testing.T, s Instance) {
 			t.Errorf("%d: the same again is %+v (error %v), want %+v", n, got, err, first)
 		}
 	}
-	// the last comes when the first is expired
+	// the last request comes when the first has expired
 	others := []control.Approval{request(0, "b"), request(0, "a"), request(0, "a"), request(60, "a")}
 	others[1].Action, others[2].RequestedBy = "rollback", "carol"
 	for i, other := range others {
@@ -170,7 +170,7 @@ func testApprovalRequests(t *testing.T, s Instance) {
 			t.Errorf("request %+v is number %d", other, got.ID)
 		}
 	}
-	// Pending are b and rollback until an hour after the start, and a from then on.
+	// Until an hour after the start, b and rollback are pending; from then on, a is.
 	for _, c := range []struct {
 		minute, most int
 		err          error
@@ -190,7 +190,7 @@ func testApprovalRequests(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalList: pages by state, with what has expired by the time that is asked about.
+// testApprovalList: a listing pages by state and derives the state expired from the given time.
 func testApprovalList(t *testing.T, s Instance) {
 	ctx := t.Context()
 	for n := range 10 {
@@ -243,8 +243,8 @@ func testApprovalList(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalsConcurrent: of many who ask for the same at the same time all get one request; of
-// many who decide one does; and an approval is used once.
+// testApprovalsConcurrent: of many concurrent identical requests all get the same approval, of many
+// concurrent decisions one succeeds, and an approval is used once.
 func testApprovalsConcurrent(t *testing.T, s Instance) {
 	const callers, rounds = 8, 4
 	ctx := t.Context()
@@ -304,8 +304,8 @@ func testApprovalsConcurrent(t *testing.T, s Instance) {
 	}
 }
 
-// testApprovalFails: a write that fails is an error whether it was done or not, and to repeat it is
-// harmless: nothing is kept, decided or used twice.
+// testApprovalFails: a failed write returns an error whether it took effect or not. Repeating it is
+// safe: nothing is stored, decided or used twice.
 func testApprovalFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	ctx := context.Background()

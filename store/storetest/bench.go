@@ -12,10 +12,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// BenchPartitions is how many partitions the worker of a benchmark owns.
+// BenchPartitions is the number of partitions of a benchmark's worker.
 const BenchPartitions = 8
 
-// AcquireBench makes the caller the owner of BenchPartitions partitions from the first on.
+// AcquireBench acquires BenchPartitions partitions, starting with first.
 func AcquireBench(b testing.TB, s hookgate.Store, first int) map[int]hookgate.Epoch {
 	epochs := map[int]hookgate.Epoch{}
 	for p := first; p < first+BenchPartitions; p++ {
@@ -28,8 +28,8 @@ func AcquireBench(b testing.TB, s hookgate.Store, first int) map[int]hookgate.Ep
 	return epochs
 }
 
-// BenchBatch returns a batch of new events with bodies of 600 bytes and random message ids, evenly
-// over the partitions from the first on.
+// BenchBatch returns a batch of new events with bodies of 600 bytes and random message ids. It
+// spreads them evenly over BenchPartitions partitions, starting with first.
 func BenchBatch(size, first int, epochs map[int]hookgate.Epoch) *hookgate.Batch {
 	b := &hookgate.Batch{Epochs: epochs, Worker: "gate/1", ProcessedAt: time.Now(), Attempts: 1}
 	body := bytes.Repeat([]byte("x"), 600)
@@ -44,7 +44,8 @@ func BenchBatch(size, first int, epochs map[int]hookgate.Epoch) *hookgate.Batch 
 	return b
 }
 
-// BenchmarkBatches times apply alone, without the making of its batches, which are BenchBatch's.
+// BenchmarkBatches times apply on batches of BenchBatch. It does not time the creation of the
+// batches.
 func BenchmarkBatches(b *testing.B, size int, epochs map[int]hookgate.Epoch,
 	apply func(*hookgate.Batch) error) {
 	b.ReportAllocs()
@@ -61,7 +62,7 @@ func BenchmarkBatches(b *testing.B, size int, epochs map[int]hookgate.Epoch,
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkApply measures Apply in batches of a size.
+// BenchmarkApply measures Apply with batches of the given size.
 func BenchmarkApply(b *testing.B, s hookgate.Store, size int) {
 	BenchmarkBatches(b, size, AcquireBench(b, s, 0), func(batch *hookgate.Batch) error {
 		_, err := s.Apply(b.Context(), batch)
@@ -69,10 +70,10 @@ func BenchmarkApply(b *testing.B, s hookgate.Store, size int) {
 	})
 }
 
-// BenchmarkPruning measures what removal costs whoever stores: the latency of small batches at a
-// steady pace, in a store of 200,000 events, all old enough to be moved, alone and then while prune
-// removes them until its context ends. The two are turned off and on again every few seconds, so
-// that both meet the same machine. Metrics are the quantiles of both, in ms.
+// BenchmarkPruning measures how removal slows down Apply. The store has 200,000 events that are all
+// old enough. The benchmark applies small batches at a steady pace, a few seconds without removal
+// and a few seconds with it, in turn, so that both run on the same machine under the same load. It
+// reports the quantiles of the latency in both cases, in ms.
 func BenchmarkPruning(b *testing.B, s hookgate.Store, prune func(context.Context)) {
 	const stored, size, pace, turn = 200_000, 20, 10 * time.Millisecond, 2 * time.Second
 	ctx := b.Context()
@@ -86,7 +87,7 @@ func BenchmarkPruning(b *testing.B, s hookgate.Store, prune func(context.Context
 			ProcessedAt: time.Now(), Attempts: 1}
 		for range size {
 			r := Sample(0, n)
-			// at random places of the index
+			// random places in the index
 			r.MessageID = hookgate.NewRequestID(time.Unix(0, 0)).String()[20:]
 			r.Body = append(make([]byte, 500), r.Body...)
 			batch.Records = append(batch.Records, r)
@@ -135,7 +136,7 @@ func BenchmarkPruning(b *testing.B, s hookgate.Store, prune func(context.Context
 	}
 }
 
-// Removals counts what retention does while BenchmarkPruning runs.
+// Removals counts the work of retention during BenchmarkPruning.
 type Removals struct {
 	events int64
 	took   time.Duration
@@ -150,13 +151,13 @@ func (r *Removals) Pruned(p hookgate.Pruned, took time.Duration) {
 // PruneFailed implements retention.Metrics.
 func (r *Removals) PruneFailed() {}
 
-// Report reports how many events would go in a second of nothing else.
+// Report reports how many events retention removes in a second of its own time.
 func (r *Removals) Report(b *testing.B) {
 	b.ReportMetric(float64(r.events)/r.took.Seconds(), "removed/s-of-steps")
 }
 
-// BenchmarkReading measures a listing of 30,000 events, a page of a search, one event, a trace, and
-// the audit of it all by verify.
+// BenchmarkReading measures a listing of 30,000 events, one page of a search, one event, a trace,
+// and verify, which audits the store.
 func BenchmarkReading(b *testing.B, s hookgate.Store, r hookgate.Reader, verify func() error) {
 	const stored, size = 30_000, 1000
 	epochs := AcquireBench(b, s, 0)

@@ -7,9 +7,8 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// Columns checks that the tables of the log have the columns of store/entry and no others.
-// typesOf returns the columns of a table in the database with their types, and names has the name
-// of each type there.
+// Columns checks that the tables of the log have exactly the columns of store/entry. typesOf
+// returns the columns of a table with their SQL types, and names has the SQL name of each type.
 func Columns(t *testing.T, typesOf func(table string) map[string]string,
 	names map[entry.Type]string) {
 	for table, which := range map[string]entry.Table{"webhook_events": entry.Events,

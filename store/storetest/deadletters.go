@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// mustDeadLetter stores dead letters, in a batch of their own.
+// mustDeadLetter stores records as dead letters, in a batch of their own.
 func (o *owner) mustDeadLetter(t TB, reason string, records ...hookgate.Record) {
 	t.Helper()
 	b := o.batch()
@@ -24,7 +24,7 @@ func (o *owner) mustDeadLetter(t TB, reason string, records ...hookgate.Record) 
 	mustApply(t, o, b)
 }
 
-// deadLetters reads all dead letters that match.
+// deadLetters returns all dead letters that match.
 func deadLetters(t TB, s hookgate.Reader,
 	f hookgate.DeadLetterFilter) (all []hookgate.StoredDeadLetter) {
 	t.Helper()
@@ -37,8 +37,7 @@ func deadLetters(t TB, s hookgate.Reader,
 	return all
 }
 
-// mustBeIn checks the states of the dead letters of these requests, in a listing by state and one
-// by one.
+// mustBeIn checks the states of the requests' dead letters, in listings by state and one by one.
 func mustBeIn(t TB, s hookgate.Reader, want map[hookgate.RequestID]hookgate.DeadLetterState) {
 	t.Helper()
 	mustCountOpen(t, s)
@@ -65,7 +64,8 @@ func mustBeIn(t TB, s hookgate.Reader, want map[hookgate.RequestID]hookgate.Dead
 	}
 }
 
-// testDeadLetters: a dead letter is kept whole, once, and is no event; its identity stays free.
+// testDeadLetters: a dead letter is stored whole and once. It is no event, so its identity stays
+// free.
 func testDeadLetters(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	var b *hookgate.Batch
@@ -108,7 +108,7 @@ func testDeadLetters(t *testing.T, s Instance) {
 	}
 }
 
-// testDeadLetterStates: what becomes of a dead letter follows from what is stored after it.
+// testDeadLetterStates: the state of a dead letter follows from what is stored after it.
 func testDeadLetterStates(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	replayed, sentAgain, untouched := record("k", 1), record("k", 2), record("k", 3)
@@ -150,7 +150,7 @@ func testDeadLetterStates(t *testing.T, s Instance) {
 	mustBeIn(t, s, want)
 }
 
-// mustCountOpen compares the count of open dead letters, whole and cut off, with their listing.
+// mustCountOpen compares OpenDeadLetters, with and without its limit, with the listing.
 func mustCountOpen(t TB, s hookgate.Reader) {
 	t.Helper()
 	open := int64(len(deadLetters(t, s, hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen})))
@@ -161,8 +161,8 @@ func mustCountOpen(t TB, s hookgate.Reader) {
 	}
 }
 
-// testReplays: however often a dead letter is replayed, one event is stored, with the body and the
-// time of the dead letter; the same replay again changes nothing.
+// testReplays: however often a dead letter is retried, one event is stored, with the body and the
+// time of the dead letter. Repeating the same retry changes nothing.
 func testReplays(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	dead := record("k", 1)
@@ -192,9 +192,9 @@ func testReplays(t *testing.T, s Instance) {
 	}
 }
 
-// testDeadLetterComesAgain: a record that comes again after it has become a dead letter, because
-// its release was lost in a crash, changes nothing if it is rejected once more or stored by another
-// request, and is stored if nothing is in the way any more. Its lineage tells both.
+// testDeadLetterComesAgain: a record became a dead letter, and a crash lost its release, so it
+// comes again. If it is rejected again, or another request has stored the event, nothing changes.
+// Otherwise it is stored, and its lineage shows both.
 func testDeadLetterComesAgain(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	stored, replaced := record("k", 1), record("k", 2)
@@ -218,7 +218,7 @@ func testDeadLetterComesAgain(t *testing.T, s Instance) {
 	}
 }
 
-// testDeadLetterFilters: each field of the filter selects what it says, alone and with others.
+// testDeadLetterFilters: each field of the filter works, alone and with others.
 func testDeadLetterFilters(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	var all []hookgate.Record
@@ -279,7 +279,7 @@ func testDeadLetterFilters(t *testing.T, s Instance) {
 			t.Errorf("the body of dead letter %q is %q (error %v), want ErrNotFound", id, body, err)
 		}
 	}
-	o.mustApply(t, again(all[0])) // a duplicate has a request too, and is no dead letter
+	o.mustApply(t, again(all[0])) // a duplicate has a request too, but is not a dead letter
 	o.mustApply(t, again(all[0]))
 	for _, id := range []string{"5", "6"} {
 		if d, err := s.DeadLetter(t.Context(), id); !errors.Is(err, hookgate.ErrNotFound) {
@@ -288,8 +288,8 @@ func testDeadLetterFilters(t *testing.T, s Instance) {
 	}
 }
 
-// testDeadLetterPages: a listing of more than a page has everything once, in order, while others
-// are buried and purged.
+// testDeadLetterPages: a listing longer than a page has each dead letter once, in order, while
+// others are added and purged.
 func testDeadLetterPages(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	const many = 1203

@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// directBatch is one of records that come from no queue.
+// directBatch returns a batch of records that come from no queue.
 func directBatch(records ...hookgate.Record) *hookgate.Batch {
 	for i := range records {
 		records[i].Position, records[i].EnqueuedAt, records[i].Lease = hookgate.Position{}, time.Time{}, 0
@@ -20,7 +20,8 @@ func directBatch(records ...hookgate.Record) *hookgate.Batch {
 }
 
 // testDirect: the store takes requests itself, without an owner of their partition. Each result has
-// the id of its entry, a repetition those of the first time, and the position follows from the id.
+// the id of its entry, a repetition has the same id as before, and the position derives from the
+// id.
 func testDirect(t *testing.T, s Instance) {
 	first := record("k", 1)
 	first.Partition, first.Keyed = 5, true
@@ -56,8 +57,8 @@ func testDirect(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 1}, "k-1", "k-2")
 }
 
-// testDirectConcurrent: many calls at a time, beside admin work, are each stored once, with ids
-// that grow for every caller.
+// testDirectConcurrent: many concurrent calls, beside admin work, each store their events once. The
+// ids grow for every caller.
 func testDirectConcurrent(t *testing.T, s Instance) {
 	const callers, each = 16, 15
 	var all sync.WaitGroup
@@ -94,8 +95,8 @@ func testDirectConcurrent(t *testing.T, s Instance) {
 	}
 }
 
-// testOneLog: entries of all kinds take their ids from one counter in the order of the batch, dead
-// letters behind the records, and what people did is anchored before what follows it.
+// testOneLog: entries of all kinds take their ids from one counter in the order of the batch, with
+// dead letters after the records. Admin actions are anchored before the entries that follow them.
 func testOneLog(t *testing.T, s Instance) {
 	first := record("k", 1)
 	b := directBatch(first, again(first))
@@ -119,13 +120,14 @@ func testOneLog(t *testing.T, s Instance) {
 	}
 }
 
-// testIsolated: an event that the store rejects becomes a dead letter, and the others of its batch
-// are stored. While the dead letter is open, repetitions are duplicates of it; a replay is not.
+// testIsolated: an event that the store rejects becomes a dead letter, and the other events of its
+// batch are stored. While the dead letter is open, repetitions become duplicates of it, but a retry
+// does not.
 func testIsolated(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)
 	defer func() { s.Close() }()
-	own(t, s, 0) // so that there is a store
+	own(t, s, 0) // creates the store
 	b.Refuse(t, place, "poison")
 	bad := func(n int) hookgate.Record {
 		r := record("bad", n)

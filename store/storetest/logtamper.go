@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// FilledEntries is how many entries of the log Fill makes: what it stores, two anchors before the
-// later batches and one before the purge.
+// FilledEntries is how many entries of the log Fill adds: the stored requests, two anchors before
+// the later batches, and one anchor before the purge.
 //
 //	1-12   batch: of partitions 0 and 1 in turn 3 events and a duplicate, and then 2 dead letters (9, 10)
 //	11     anchor of row 1; then the second batch, with its dead letters 20 and 21
@@ -16,8 +16,8 @@ import (
 const FilledEntries = FilledEvents + FilledDuplicates + FilledDeadLetters + FilledPurges +
 	FilledActions
 
-// LogTamperings returns changes to each column of the log in turn, and then to rows, tables and the
-// head as a whole, for a store that Fill has filled without a chain of an earlier release; see
+// LogTamperings returns changes to each column of the log, and to rows, tables and the head of the
+// log. The store must have been filled by Fill, without a chain of an earlier release; see
 // Tamperings.
 func LogTamperings(literal func(hex string) string) []Tampering {
 	const cutOff = `DELETE FROM webhook_purges; DELETE FROM webhook_anchors WHERE id = 33;
@@ -126,8 +126,9 @@ func LogTamperings(literal func(hex string) string) []Tampering {
 	return all
 }
 
-// GapTamperings returns changes to a store that FillPruned has filled without a chain of an earlier
-// release: entries 1 to 24 are gone but for dead letter 17, and the next 8 have no bodies.
+// GapTamperings returns changes to a store that FillPruned has filled, without a chain of an
+// earlier release. Entries 1 to 24 are removed except for dead letter 17, and the next 8 have no
+// bodies.
 func GapTamperings(literal func(hex string) string) []Tampering {
 	all := []Tampering{
 		{"gap removed", "DELETE FROM webhook_gaps WHERE from_id = 1", "log, entry 17: its hash"},

@@ -12,18 +12,18 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// model is what a store must hold.
+// model describes what a store must contain.
 type model struct {
 	Instance
 	current []hookgate.Epoch // by partition; 0 if it has no owner yet
 	first   map[hookgate.Identity]hookgate.RequestID
-	// those that stand in the store as duplicates or dead letters
+	// stored as duplicates or dead letters
 	requests   map[hookgate.RequestID]bool
 	log        []*modelEntry
 	made       []hookgate.Record // records that may come again
 	n          int
 	partitions int
-	// cuts are times before which the first so many entries were stored.
+	// cuts are times, each with the number of entries stored before it.
 	cuts []modelCut
 }
 
@@ -31,9 +31,9 @@ type model struct {
 type modelEntry struct {
 	hookgate.Record
 	outcome hookgate.Stage
-	// kept says that an event has its body, or that a dead letter was not purged.
+	// kept reports that an event has its body, or that a dead letter was not purged.
 	kept bool
-	// removed says that retention has removed it.
+	// removed reports that retention has removed the entry.
 	removed bool
 }
 
@@ -42,10 +42,10 @@ type modelCut struct {
 	entries int
 }
 
-// testModel drives a store with random batches (new events, repetitions known and unknown to the
-// queue, records that come again, replays, dead letters), purges, changes of owner, batches of
-// owners that were replaced, failing transactions, removal of what is old, and restarts, and
-// compares it with maps. At the end the audit chain must hold.
+// testModel drives a store with random operations and compares it with maps. The operations are
+// batches (new events, repetitions known and unknown to the queue, records that come again,
+// retries, dead letters), purges, changes of owner, batches of replaced owners, failing
+// transactions, retention, and restarts. At the end the audit chain must hold.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
 		const partitions = 3
@@ -142,7 +142,7 @@ func (m *model) acquire(t *rapid.T, p int) {
 	m.current[p] = epoch
 }
 
-// batch makes a batch of its own kind of everything.
+// batch returns a batch with random records of every kind.
 func (m *model) batch(t *rapid.T) *hookgate.Batch {
 	b := &hookgate.Batch{Worker: "model", ProcessedAt: start, Attempts: 1,
 		Epochs: map[int]hookgate.Epoch{}}
@@ -177,8 +177,7 @@ func (m *model) batch(t *rapid.T) *hookgate.Batch {
 	return b
 }
 
-// purge purges a dead letter, whatever its state. For the model it is then no reason to keep
-// anything.
+// purge purges a dead letter in any state. A purged dead letter no longer keeps anything else.
 func (m *model) purge(t *rapid.T, failsWrites bool) {
 	all := deadLetters(t, m, hookgate.DeadLetterFilter{})
 	if len(all) == 0 {
@@ -225,7 +224,7 @@ func (m *model) applied(t *rapid.T, b *hookgate.Batch) {
 	}
 }
 
-// expect changes the model as the store must change.
+// expect changes the model in the way the store must change.
 func (m *model) expect(b *hookgate.Batch) (stored int, duplicates []int) {
 	add := func(r hookgate.Record, outcome hookgate.Stage) {
 		if outcome != hookgate.StagePersisted {
@@ -256,8 +255,8 @@ func (m *model) expect(b *hookgate.Batch) (stored int, duplicates []int) {
 	return stored, duplicates
 }
 
-// prune removes what was stored before one of the cuts, and the trail before that or an earlier
-// one.
+// prune removes the bodies stored before one of the cuts, and the trail before the same or an
+// earlier one.
 func (m *model) prune(t *rapid.T, failsWrites bool) {
 	i := rapid.IntRange(0, len(m.cuts)-1).Draw(t, "events before")
 	events, trail := m.cuts[i], modelCut{}
@@ -269,7 +268,7 @@ func (m *model) prune(t *rapid.T, failsWrites bool) {
 	if failsWrites && rapid.Bool().Draw(t, "fails") {
 		done := rapid.Bool().Draw(t, "done")
 		m.FailWrites(&done)
-		_, _ = m.Prune(context.Background(), c, limit) // which may find nothing to do
+		_, _ = m.Prune(context.Background(), c, limit) // there may be nothing to remove
 		m.FailWrites(nil)
 	}
 	mustPrune(t, m, c, limit)
@@ -295,7 +294,7 @@ func (m *model) prune(t *rapid.T, failsWrites bool) {
 	}
 }
 
-// holds returns what the store must count, and the message ids of its events in order.
+// holds returns the counts that the store must have, and the message ids of its events in order.
 func (m *model) holds() (c hookgate.StoreCounts, order []string) {
 	for _, e := range m.log {
 		switch {

@@ -30,9 +30,9 @@ func several(t TB, n int, ids ...string) []hookgate.Record {
 	return events
 }
 
-// testParts: requests of several events that overlap end as one event for each identity, and the
-// exact bytes of each request are kept once, however its events are spread over transactions. A
-// request leads to its events, and an event to its request.
+// testParts: requests with several overlapping events end as one event for each identity. The exact
+// bytes of each request are stored once, even if its events are in several transactions. A request
+// leads to its events, and an event to its request.
 func testParts(t *testing.T, s Instance) {
 	ctx := context.Background()
 	o := own(t, s, 0)
@@ -80,8 +80,8 @@ func testParts(t *testing.T, s Instance) {
 	}
 }
 
-// testPruneRequestBodies: the body of a request goes with the last body of its events, not before,
-// and stays with a dead letter.
+// testPruneRequestBodies: the body of a request is removed with the last body of its events, not
+// earlier. It stays while one of them is a dead letter.
 func testPruneRequestBodies(t *testing.T, s Instance) {
 	ctx := context.Background()
 	o := own(t, s, 0)

@@ -22,9 +22,9 @@ const (
 	ByIdentity
 )
 
-// SearchQueries runs searches of every kind, from the newest and from a cursor, in both directions,
-// and hands each query that they make of the database to check, with the index that must serve it.
-// There must be a few thousand events stored, so that there is more than one window.
+// SearchQueries runs searches of every kind, from the newest event and from a cursor, in both
+// directions. It passes each query to check, with the index that must serve it. There must be a few
+// thousand events, so that searches need more than one window.
 func SearchQueries(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	check func(query sqlstore.Statement, index SearchIndex)) {
 	from := time.UnixMicro(1000)
@@ -51,8 +51,8 @@ func SearchQueries(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 			check(query, test.index)
 			for _, bound := range []string{" id <", " id >", " request_id <", " request_id >"} {
 				if n := strings.Count(query.SQL, bound); n > 1 {
-					// The index is entered with one of them, and if that is the wider one each window begins where
-					// the first did.
+					// SQLite uses only one bound to enter the index. If that is the wider one, each
+					// window begins where the first did.
 					t.Errorf("%s has%s %d times", query.SQL, bound, n)
 				}
 			}
@@ -73,7 +73,7 @@ func SearchQueries(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	}
 }
 
-// witness sees the queries of a database.
+// witness records the queries of a database.
 type witness struct {
 	sqlstore.DB
 	see func(sqlstore.Statement)
@@ -93,8 +93,8 @@ func (w *witness) Snapshot(ctx context.Context, f func(func(sqlstore.Statement) 
 	})
 }
 
-// Reads makes reads of every kind and returns the queries that each makes of the database, by the
-// kind of read. One event must have the message id.
+// Reads runs reads of every kind and returns the queries of each, by the kind of read. One event
+// must have the message id.
 func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	messageID string) map[string][]sqlstore.Statement {
 	t.Helper()
@@ -155,7 +155,7 @@ func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	return made
 }
 
-// AuditReads returns the queries that an audit makes to read the tables page by page. There must be
+// AuditReads returns the queries with which an audit reads the tables page by page. There must be
 // events and requests.
 func AuditReads(t *testing.T, db sqlstore.DB) (made []sqlstore.Statement) {
 	source := sqlstore.NewAuditSource(func(s sqlstore.Statement) error {

@@ -12,13 +12,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Pruner removes what is old; see retention.Store.
+// Pruner removes old rows; see retention.Store.
 type Pruner interface {
 	Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookgate.Pruned, error)
 }
 
-// cut returns a time after everything stored before and not after anything that is stored later, in
-// the precision of stored times.
+// cut returns a time after everything stored so far, and not after anything stored later, with the
+// precision of stored times.
 func cut() time.Time {
 	at := time.Now().Truncate(time.Microsecond).Add(time.Microsecond)
 	for time.Now().Before(at) {
@@ -26,8 +26,8 @@ func cut() time.Time {
 	return at
 }
 
-// mustPrune removes all that is older than the cutoffs in steps of about limit rows, and sums up
-// what they did.
+// mustPrune removes everything older than the cutoffs, in steps of about limit rows, and adds up
+// the results.
 func mustPrune(t TB, s Pruner, c hookgate.Cutoffs, limit int) (sum hookgate.Pruned) {
 	t.Helper()
 	for {
@@ -52,9 +52,8 @@ func mustPrune(t TB, s Pruner, c hookgate.Cutoffs, limit int) (sum hookgate.Prun
 	}
 }
 
-// testPruneBodies: what is older loses its body and nothing else. It is in no listing any more and
-// still in the trail, which says that it was removed; its identity is free; its id is not given out
-// again.
+// testPruneBodies: an old event loses its body and nothing else. It is in no listing, but still in
+// the trail, which shows the removal. Its identity is free, and its id is not reused.
 func testPruneBodies(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)
@@ -110,8 +109,8 @@ func testPruneBodies(t *testing.T, s Instance) {
 	}
 }
 
-// testPruneTrail: lineage goes entry by entry, but for dead letters. When they are purged they go
-// too.
+// testPruneTrail: retention removes lineage entry by entry, except for dead letters. After a purge
+// those go too.
 func testPruneTrail(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1)
 	for round := range 6 {
@@ -160,7 +159,7 @@ func testPruneTrail(t *testing.T, s Instance) {
 	mustVerify(t, s)
 	mustPurge(t, s, letters[1].ID)
 	at = cut()
-	// A purge goes after its dead letter, and so perhaps with the next removal.
+	// A purge is removed after its dead letter, so perhaps only by the next call.
 	all := mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5).Entries +
 		mustPrune(t, s, hookgate.Cutoffs{Events: at, Trail: at}, 5).Entries
 	if all != 4 {
@@ -173,8 +172,8 @@ func testPruneTrail(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{Duplicates: 1}, "k-1")
 }
 
-// testPruneStoredDeadLetter: the event that a replay has brought stays in the trail for as long as
-// the dead letter does, so that this is not taken for open.
+// testPruneStoredDeadLetter: the event of a retry stays in the trail as long as its dead letter
+// does. Otherwise the dead letter would count as open again.
 func testPruneStoredDeadLetter(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	dead := record("k", 1)
@@ -197,8 +196,8 @@ func testPruneStoredDeadLetter(t *testing.T, s Instance) {
 	}
 }
 
-// testPruneSteps: whatever the size of the steps, each leaves a sound store, nothing young goes,
-// and in the end all that is old is gone.
+// testPruneSteps: whatever the size of the steps, the audit holds after each one, nothing young is
+// removed, and in the end all old rows are gone.
 func testPruneSteps(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1, 2)
 	n := 0
@@ -248,7 +247,7 @@ func testPruneSteps(t *testing.T, s Instance) {
 	}
 }
 
-// testPruneNothing: an empty store, and one in which nothing is old enough, stay as they are.
+// testPruneNothing: an empty store, and one in which nothing is old enough, do not change.
 func testPruneNothing(t *testing.T, s Instance) {
 	before := cut()
 	if p := mustPrune(t, s, hookgate.Cutoffs{Events: before, Trail: before},
@@ -311,9 +310,9 @@ func testPruneWhileWriting(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{})
 }
 
-// testPruneFails: a step fails, once before and once after it took effect. It is repeated, and what
-// is gone is what was to go. A step that failed leaves no door open for others to remove anything,
-// and ids go on after a restart.
+// testPruneFails: a step fails before it takes effect, and another after. After the step is
+// repeated, exactly the old rows are gone. A failed step does not let anybody else remove rows, and
+// ids continue after a restart.
 func testPruneFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)

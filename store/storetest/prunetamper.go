@@ -9,9 +9,9 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-// FillPruned stores 5 rounds of 2 partitions, each with 3 events and a duplicate, and in the second
-// a dead letter of partition 0. Then the trail of the first 3 rounds and the bodies of the fourth
-// are removed, but for the dead letter.
+// FillPruned stores 5 rounds of 2 partitions, each with 3 events and a duplicate; the second round
+// has a dead letter in partition 0. Then it removes the trail of the first 3 rounds, except for the
+// dead letter, and the bodies of the fourth.
 func FillPruned(t TB, s interface {
 	hookgate.Store
 	Pruner
@@ -53,9 +53,9 @@ func FillPruned(t TB, s interface {
 // removedLineage are the columns that an event keeps without its body.
 var removedLineage = entry.ColumnsOf(entry.RemovedEvents).Names("")
 
-// PrunedTamperings are changes to a store that FillPruned of an earlier release has filled; see
-// Tamperings. It has batch 3 (link 2 of partition 0) for its dead letter, batches 7 and 8 without
-// bodies, and batches 9 and 10.
+// PrunedTamperings returns changes to a store that FillPruned of an earlier release has filled; see
+// Tamperings. The store has batch 3 (link 2 of partition 0) because of its dead letter, batches 7
+// and 8 without bodies, and batches 9 and 10.
 func PrunedTamperings(literal func(hex string) string) []Tampering {
 	lineage := removedLineage
 	const linkGone = "DELETE FROM webhook_batches WHERE id = 7; DELETE FROM webhook_removed_events WHERE batch = 7; DELETE FROM webhook_requests WHERE batch = 7"
@@ -120,8 +120,8 @@ func PrunedTamperings(literal func(hex string) string) []Tampering {
 	return all
 }
 
-// PrunedRefusals are statements that a store which FillPruned has filled refuses to everybody, with
-// what the refusal says.
+// PrunedRefusals returns statements that the triggers of such a store must reject, each with part
+// of the error.
 func PrunedRefusals() map[string]string {
 	const alone, appended = "is written by retention alone", "is append-only"
 	return map[string]string{

@@ -22,8 +22,8 @@ func mustPurge(t TB, s hookgate.Purger, ids ...string) []hookgate.RequestID {
 	return purged
 }
 
-// testPurge: a purge removes the body of a dead letter and of those that it replays, and nothing
-// else; it is in the lineage; the partition's owner goes on undisturbed.
+// testPurge: a purge removes the body of a dead letter and of the dead letters that it retries, and
+// nothing else. The lineage shows it, and the owner of the partition continues.
 func testPurge(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1)
 	first, other, elsewhere := record("k", 1), record("k", 2), record("k", 3)
@@ -81,8 +81,8 @@ func testPurge(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 5}, "k-1", "k-4")
 }
 
-// testPurgeWhileWriting: purges and the owner of the partition add to one chain side by side, and
-// two purges of the same share what there is.
+// testPurgeWhileWriting: purges and the owner of the partition add to one chain at the same time.
+// Two concurrent purges of the same dead letters purge each of them once.
 func testPurgeWhileWriting(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	const dead, batches = 40, 20
@@ -120,8 +120,8 @@ func testPurgeWhileWriting(t *testing.T, s Instance) {
 	}
 }
 
-// testPurgeFails: a purge fails, once before and once after it took effect. It is repeated, and all
-// is purged once.
+// testPurgeFails: a purge fails before it takes effect, and another after. After it is repeated,
+// everything is purged once.
 func testPurgeFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	s := b.Open(t, place)

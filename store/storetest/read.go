@@ -12,8 +12,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testListingEnds stops a listing that looks at each event, after its first window, and continues
-// from where it stopped: together both parts are the whole.
+// testListingEnds stops a listing without an index after its first window, and continues from
+// there. Both parts together must be the whole.
 func testListingEnds(t *testing.T, s Instance) {
 	o := own(t, s, 2)
 	var batch []hookgate.Record
@@ -60,14 +60,14 @@ func testListingEnds(t *testing.T, s Instance) {
 	}
 }
 
-// testOrder: events come in the order stored, which within a partition is the order of its records.
+// testOrder: events come in stored order. Within a partition this is the order of its records.
 func testOrder(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	var want []string
 	for batch := range 5 {
 		var records []hookgate.Record
 		for i := range 7 {
-			r := record("k", 100-batch*7-i) // whatever the ids and times are
+			r := record("k", 100-batch*7-i) // not the order of ids or times
 			records = append(records, r)
 			want = append(want, r.MessageID)
 		}
@@ -76,7 +76,7 @@ func testOrder(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, want...)
 }
 
-// testFilters: each filter selects what it says, byte for byte, and filters combine.
+// testFilters: each filter selects exactly the matching events, byte for byte, and filters combine.
 func testFilters(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	var batch []hookgate.Record
@@ -132,8 +132,7 @@ func testFilters(t *testing.T, s Instance) {
 	}
 }
 
-// testPages: a listing can be continued behind any event, also when it is longer than what a
-// backend reads at a time.
+// testPages: a listing can continue after any event, even if it is longer than a page.
 func testPages(t *testing.T, s Instance) {
 	const n = 1234
 	o := own(t, s, 0)
@@ -164,7 +163,7 @@ func testPages(t *testing.T, s Instance) {
 				break
 			}
 			if after = page[len(page)-1].ID; limit == 1 && pages == 20 {
-				seen = n + 1 // one by one, a few will do
+				seen = n + 1 // one at a time, so a few are enough
 				break
 			}
 		}
@@ -174,7 +173,7 @@ func testPages(t *testing.T, s Instance) {
 	}
 }
 
-// testNotFound: what is not there is ErrNotFound, whatever the id looks like.
+// testNotFound: reads of something missing return ErrNotFound, for any form of id.
 func testNotFound(t *testing.T, s Instance) {
 	own(t, s, 0).mustApply(t, record("k", 1))
 	for _, id := range []string{"", "0", "999999", "-1", "1 ", " 1", "+1", "01", "1;", "x",
@@ -198,8 +197,8 @@ func testNotFound(t *testing.T, s Instance) {
 	}
 }
 
-// testStopReading: a caller may stop in the middle of a listing and go on using the store, more
-// often than there can be connections.
+// testStopReading: a caller may stop in the middle of a listing and keep using the store, more
+// often than there are connections.
 func testStopReading(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	b := o.batch(record("k", 1), record("k", 2))
@@ -216,8 +215,8 @@ func testStopReading(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 2}, "k-1", "k-2")
 }
 
-// testReadWhileWriting: a listing that is read slowly neither stops the writer nor shows anything
-// twice or out of order.
+// testReadWhileWriting: a slow listing neither stops the writer nor shows an event twice or out of
+// order.
 func testReadWhileWriting(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	n := 0

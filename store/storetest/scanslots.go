@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// SearchesLeaveRoom checks that while as many searches look at events one by one as may, another one
-// waits for its turn, and reads that an index serves, tokens and the health do not.
+// SearchesLeaveRoom checks that searches without an index wait while all slots are taken, and that
+// indexed reads, token checks and Ping do not.
 func SearchesLeaveRoom(t *testing.T, s interface {
 	hookgate.Reader
 	Access
@@ -18,7 +18,7 @@ func SearchesLeaveRoom(t *testing.T, s interface {
 }) {
 	giveBack := s.TakeScanSlots()
 	look := func(q hookgate.EventSearch) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // only what waits gets there
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // only a waiting call takes that long
 		defer cancel()
 		_, err := s.Search(ctx, q)
 		return err

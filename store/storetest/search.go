@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate/audit"
 )
 
-// searched fills a store for searches: events of several types and keys whose ids are in no order,
-// some stored long after they were received, some by a replay.
+// searched fills a store for searches. Its events have several types and keys and unordered ids;
+// some were stored long after their receipt, some by a retry.
 func searched(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	const n = 400
@@ -43,7 +43,7 @@ func searched(t *testing.T, s Instance) {
 	o.mustApply(t, append(batch[100:], late...)...)
 }
 
-// newestFirst sorts events as hookgate.EventSearch says.
+// newestFirst sorts events in the order that hookgate.EventSearch documents.
 func newestFirst(events []hookgate.Event, q hookgate.EventSearch) {
 	slices.Reverse(events) // last stored first
 	var compare func(a, b hookgate.Event) int
@@ -73,9 +73,9 @@ func idsOf(events []hookgate.Event) string {
 	return strings.Join(ids, " ")
 }
 
-// testSearch walks through searches page by page, to the end and back, with every length of a page
-// and with patience for all of it and for none. Each walk must show what the listing has, once and
-// in the order that is promised.
+// testSearch follows searches page by page to the end and back, with every page length, and with
+// and without a time limit. Each walk must show the events of the listing once, in the documented
+// order.
 func testSearch(t *testing.T, s Instance) {
 	searched(t, s)
 	at := func(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
@@ -123,7 +123,7 @@ func testSearch(t *testing.T, s Instance) {
 	}
 }
 
-// walk follows the cursors of a search to its end, and back.
+// walk follows the cursors of a search to its end and back.
 func walk(t *testing.T, s Instance, q hookgate.EventSearch, want []hookgate.Event) {
 	t.Helper()
 	var got []hookgate.Event
@@ -144,7 +144,7 @@ func walk(t *testing.T, s Instance, q hookgate.EventSearch, want []hookgate.Even
 		t.Errorf("%+v ends with a page that has no way to newer events", q)
 		return
 	}
-	// Back to the newest, from the first event of the last page or from where that began.
+	// Back to the newest, starting at the first event of the last page.
 	back := last.Events
 	q.Newer, q.Cursor = true, last.Newer
 	for q.Cursor != "" {
@@ -172,8 +172,8 @@ func mustSearch(t *testing.T, s hookgate.Reader, q hookgate.EventSearch) hookgat
 	return p
 }
 
-// testSearchTimeout: a search that finds little tells how far it came when its time is over, and
-// goes on from there.
+// testSearchTimeout: a search that finds little returns how far it came when its time is over, and
+// the next page continues from there.
 func testSearchTimeout(t *testing.T, s Instance) {
 	searched(t, s)
 	q := hookgate.EventSearch{EventFilter: hookgate.EventFilter{BodyContains: "nowhere", Limit: 10},
@@ -190,7 +190,7 @@ func testSearchTimeout(t *testing.T, s Instance) {
 		if p.Older == "" {
 			break
 		}
-		if pages > 3 && !p.SearchedTo.Before(before) { // the first are replays and what was stored late
+		if pages > 3 && !p.SearchedTo.Before(before) { // the first events are retries and late ones
 			t.Errorf("page %d came to %s, that before it to %s", pages, p.SearchedTo, before)
 		}
 		q.Cursor, before = p.Older, p.SearchedTo
@@ -205,8 +205,8 @@ func testSearchTimeout(t *testing.T, s Instance) {
 	}
 }
 
-// testTail: whoever follows what is being stored sees each event once, also when few of those
-// stored are what he is looking for.
+// testTail: a reader that follows new events sees each one once, even if its filter matches only a
+// few.
 func testTail(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	empty := mustSearch(t, s, hookgate.EventSearch{Stored: true,
@@ -250,7 +250,7 @@ func testTail(t *testing.T, s Instance) {
 	}
 }
 
-// testCursors: a cursor that no such search has given out is ErrNotFound, whatever it looks like.
+// testCursors: a cursor that does not belong to such a search is ErrNotFound, in any form.
 func testCursors(t *testing.T, s Instance) {
 	own(t, s, 0).mustApply(t, record("k", 1), record("k", 2))
 	given := mustSearch(t, s, hookgate.EventSearch{EventFilter: hookgate.EventFilter{Limit: 1}}).Older
@@ -273,7 +273,7 @@ func testCursors(t *testing.T, s Instance) {
 	}
 }
 
-// testRequest: the lineage of one request is what the trace of its message id has of it.
+// testRequest: the lineage of one request is the same as in the trace of its message id.
 func testRequest(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)

@@ -15,37 +15,38 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// Backend makes stores of one kind.
+// Backend creates stores of one kind.
 type Backend struct {
-	// Open opens the store at a place. The same place again is the same store.
+	// Open opens the store at a place. The same place is the same store.
 	Open func(t TB, place string) Instance
-	// NewPlace returns a place where no store has been.
+	// NewPlace returns a place that has no store yet.
 	NewPlace func(t TB) string
-	// FailsWrites says that instances have FailWrites. Without it the failure twins do not exist.
+	// FailsWrites reports that instances have FailWrites. Without it the tests of failing
+	// transactions do not run.
 	FailsWrites bool
-	// Rejected returns a record that the store is well enough to refuse for what it holds. Nil if the
+	// Rejected returns a record that the store rejects because of its contents. It is nil if the
 	// store takes everything that a queue can hold.
 	Rejected func() hookgate.Record
-	// Refuse makes the store at a place reject events of a type, and take them as dead letters. Nil if
-	// that cannot be done.
+	// Refuse makes the store at a place reject events of a type, but accept them as dead letters.
+	// It is nil if the store has no way to do that.
 	Refuse func(t TB, place, eventType string)
 }
 
-// Instance is one open store and what the suite does to it.
+// Instance is one open store with what the suite needs.
 type Instance struct {
 	hookgate.Store
 	hookgate.Reader
 	hookgate.Purger
 	Pruner
 	Access
-	// Verify checks the audit chain of the store against all it holds.
+	// Verify audits the store.
 	Verify func() error
-	// FailWrites makes each transaction that follows fail: with done false before it took effect,
-	// with done true after. Nil ends that.
+	// FailWrites makes all later transactions fail: before they take effect if done is false, after
+	// that if done is true. Nil ends this.
 	FailWrites func(done *bool)
 }
 
-// Access is what a store keeps for the admin API: tokens, the admin trail and approvals.
+// Access are the methods for the admin API: tokens, the admin trail and approvals.
 type Access interface {
 	CreateToken(context.Context, control.Token) error
 	Token(ctx context.Context, hash [32]byte) (control.Token, error)
@@ -62,7 +63,7 @@ type Access interface {
 	Approvals(context.Context, control.ApprovalFilter) ([]control.Approval, error)
 }
 
-// TB is the part of testing.TB that the suite and rapid's tests share.
+// TB is the part of testing.TB that rapid's tests have too.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -180,10 +181,10 @@ func open(t *testing.T, b Backend) Instance {
 	return s
 }
 
-// start is the time of the first record; the n-th is received n seconds later.
+// start is the time of the first record. Record n is received n seconds later.
 var start = time.Date(2026, 11, 23, 10, 0, 0, 123_456_000, time.UTC)
 
-// record returns the n-th record of a key in partition 0; n makes the message id and the position.
+// record returns record n of a key in partition 0. n determines the message id and the position.
 func record(key string, n int) hookgate.Record {
 	at := start.Add(time.Duration(n) * time.Second)
 	return hookgate.Record{
@@ -211,7 +212,7 @@ func again(r hookgate.Record) hookgate.Record {
 	return r
 }
 
-// replayOf returns the replay of a dead letter, n minutes after its receipt.
+// replayOf returns a retry of a dead letter, n minutes after its receipt.
 func replayOf(dead hookgate.Record, n int) hookgate.Record {
 	at := dead.ReceivedAt.Add(time.Duration(n) * time.Minute)
 	r := dead
@@ -221,7 +222,7 @@ func replayOf(dead hookgate.Record, n int) hookgate.Record {
 	return r
 }
 
-// owner applies batches as a worker does that owns partitions.
+// owner applies batches in the way a worker does that owns partitions.
 type owner struct {
 	Instance
 	epochs map[int]hookgate.Epoch
@@ -257,8 +258,8 @@ func (o *owner) mustApply(t TB, records ...hookgate.Record) hookgate.Outcome {
 	return mustApply(t, o, o.batch(records...))
 }
 
-// Duplicates returns the indexes of the records that are duplicates, as the queue or the store
-// found, ascending.
+// Duplicates returns the indexes of the duplicates, whether the queue or the store found them, in
+// ascending order.
 func Duplicates(o hookgate.Outcome) (indexes []int) {
 	for i, r := range o.Results {
 		if !r.DuplicateOf.IsZero() {
@@ -277,8 +278,7 @@ func mustApply(t TB, s hookgate.Store, b *hookgate.Batch) hookgate.Outcome {
 	return outcome
 }
 
-// mustHave checks what the store holds: the events' message ids in the order stored, and the
-// counts.
+// mustHave checks the message ids of the events in stored order, and the counts.
 func mustHave(t TB, s Instance, c hookgate.StoreCounts, messageIDs ...string) {
 	t.Helper()
 	var got []string
@@ -294,7 +294,7 @@ func mustHave(t TB, s Instance, c hookgate.StoreCounts, messageIDs ...string) {
 	}
 }
 
-// list reads all events that match.
+// list returns all events that match.
 func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.Event) {
 	t.Helper()
 	for e, err := range s.Events(context.Background(), f) {
@@ -306,7 +306,7 @@ func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.Ev
 	return events
 }
 
-// stages describes the trails of a message id: the stages of each request in order.
+// stages returns the stages of each request of a message id, in order.
 func stages(t TB, s hookgate.Reader, messageID string) (all []string) {
 	t.Helper()
 	trails, err := s.Trace(context.Background(), messageID, hookgate.RequestID{}, 1000)

@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Sample returns the n-th record of a partition, for tests and benchmarks of a backend's own.
+// Sample returns record n of a partition, for tests and benchmarks of a backend.
 func Sample(partition, n int) hookgate.Record {
 	at := time.UnixMicro(1_700_000_000_000_000 + int64(n)).UTC()
 	return hookgate.Record{
@@ -32,7 +32,7 @@ func Sample(partition, n int) hookgate.Record {
 	}
 }
 
-// Filler is what Fill needs of a store.
+// Filler has the methods that Fill needs.
 type Filler interface {
 	hookgate.Store
 	hookgate.Reader
@@ -40,8 +40,8 @@ type Filler interface {
 	Access
 }
 
-// Fill stores 3 batches of 2 partitions, each with events, a duplicate and a dead letter, and then
-// purges the dead letter of the third batch of partition 0. There are 3 rows in the admin trail.
+// Fill stores 3 batches of 2 partitions, each with events, a duplicate and a dead letter. It then
+// purges the dead letter of the third batch of partition 0. The admin trail has 3 rows.
 func Fill(t TB, s Filler) {
 	t.Helper()
 	epochs := map[int]hookgate.Epoch{}
@@ -83,23 +83,23 @@ func Fill(t TB, s Filler) {
 	mustPurge(t, s, deadLetters(t, s, hookgate.DeadLetterFilter{})[4].ID)
 }
 
-// Filled… are what an audit of a store that Fill has filled counts.
+// The counts that an audit of a store filled by Fill must return.
 const FilledLinks, FilledEvents, FilledDuplicates, FilledDeadLetters, FilledPurges,
 	FilledActions = 7, 18, 6, 6, 1, 3
 
-// Tampering is one change behind the gate's back.
+// Tampering is one change that the gate did not make.
 type Tampering struct {
 	Name string
-	// Script changes a store that was filled, once its triggers are out of the way.
+	// Script makes the change. The triggers of the store are disabled.
 	Script string
-	// Want is part of what the audit must say then.
+	// Want is part of the message that the audit must return.
 	Want string
 }
 
-// Tamperings returns changes to each column in turn, and then to rows and chains as a whole, of a
-// store that Fill of an earlier release has filled: the purged dead letter is request 10, the links
-// are numbered 1 to 3 in both partitions, and the batches 1 to 6; the purge has link 4 in partition
-// 0, and batch 7. literal writes bytes, given in hexadecimal, in the database's dialect.
+// Tamperings returns changes to each column, and to rows and chains, of a store that Fill of an
+// earlier release has filled. In that store request 10 is the purged dead letter. The links have
+// the numbers 1 to 3 in both partitions and the batches 1 to 6. The purge is link 4 of partition 0,
+// in batch 7. literal returns bytes, given in hexadecimal, as an SQL literal.
 func Tamperings(literal func(hex string) string) []Tampering {
 	const copied = `event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at,
 		enqueued_at, spooled_at, replay_of, replayed_at, headers, remote_addr, partition, position, keyed, processed_at, persisted_at, worker, attempts,
@@ -207,8 +207,8 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			"remote_addr", "action", "target", "reason", "result"},
 	} {
 		for _, column := range columns {
-			// Events 1 to 3 and requests 1 and 2, the second a dead letter, are of batch 1. The first batch
-			// with one before it is 3.
+			// Events 1 to 3 and requests 1 and 2 belong to batch 1; request 2 is a dead letter.
+			// Batch 3 is the first one with a predecessor.
 			key, id, want := "id", 2, "(batch 1)"
 			switch table {
 			case "webhook_batches":
@@ -232,6 +232,6 @@ func Tamperings(literal func(hex string) string) []Tampering {
 	return all
 }
 
-// NextID gives out ids from 1 without gaps. Fill, FillPruned and the tamperings need a store that
-// does.
+// NextID returns ids from 1 without gaps. Fill, FillPruned and the tamperings need a store that
+// uses it.
 func NextID(last int64, _ time.Time) int64 { return last + 1 }

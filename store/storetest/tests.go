@@ -13,14 +13,15 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testTraffic returns the n-th record of a key, as certify sends it.
+// testTraffic returns record n of a key in the form that certify sends.
 func testTraffic(key string, n int) hookgate.Record {
 	r := record(key, n)
 	r.Source, r.EventType = hookgate.TestSource, "certify.a"
 	return r
 }
 
-// mustPurgeTests removes test traffic in steps of at most limit events, and returns how many went.
+// mustPurgeTests removes test traffic in steps of at most limit events, and returns how many were
+// removed.
 func mustPurgeTests(t TB, s Instance, limit int) (n int64) {
 	t.Helper()
 	for {
@@ -43,7 +44,7 @@ type kept struct {
 	body []byte
 }
 
-// allKept reads the events of a source whole.
+// allKept returns the events of a source with their bodies.
 func allKept(t TB, s Instance, source string) (all []kept) {
 	t.Helper()
 	for _, e := range list(t, s, hookgate.EventFilter{Source: source}) {
@@ -56,8 +57,8 @@ func allKept(t TB, s Instance, source string) (all []kept) {
 	return all
 }
 
-// testPurgeTests: of real events, test events, duplicates and dead letters in turn, the test events
-// alone go, in steps after each of which the audit holds. Then retention removes the rest.
+// testPurgeTests: among real events, test events, duplicates and dead letters only the test events
+// are removed. The audit holds after each step. Then retention removes the rest.
 func testPurgeTests(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1)
 	var real []string
@@ -156,8 +157,8 @@ func testPurgeTests(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{DeadLetters: 2}, "test0-0", "real0-1")
 }
 
-// testPurgeTestsAtTheEnd: the events with the highest ids may be the ones that went. Their ids are
-// not given out again, and retention removes their links although no event follows them.
+// testPurgeTestsAtTheEnd: the removed events can have the highest ids. Those ids are not reused,
+// and retention removes their links although no event follows them.
 func testPurgeTestsAtTheEnd(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	o.mustApply(t, record("real", 1))
@@ -188,8 +189,8 @@ func testPurgeTestsAtTheEnd(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, "real-1")
 }
 
-// testPurgeTestsRequestBodies: the body of a request that carried several test events goes with the
-// last of them, and that of a request of another source stays.
+// testPurgeTestsRequestBodies: the body of a request that carried several test events is removed
+// with the last of them. The body of a request of another source stays.
 func testPurgeTestsRequestBodies(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	real := several(t, 1, "1", "2")
@@ -214,8 +215,8 @@ func testPurgeTestsRequestBodies(t *testing.T, s Instance) {
 	}
 }
 
-// testPurgeTestsWhileWriting: the removal, retention and new events do not disturb each other, and
-// no audit in between finds a break.
+// testPurgeTestsWhileWriting: removal of test traffic, retention and new events do not disturb each
+// other, and no audit in between finds a break.
 func testPurgeTestsWhileWriting(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	stop := make(chan struct{})
@@ -268,8 +269,8 @@ func testPurgeTestsWhileWriting(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, real...)
 }
 
-// testPurgeTestsFails: a step fails, once before and once after it took effect. It is repeated, and
-// what is gone is what was to go. A step that failed lets nobody else remove anything.
+// testPurgeTestsFails: a step fails before it takes effect, and another after. After the step is
+// repeated, exactly the test events are gone. A failed step does not let anybody else remove rows.
 func testPurgeTestsFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	o := own(t, s, 0)
@@ -290,8 +291,8 @@ func testPurgeTestsFails(t *testing.T, b Backend, done bool) {
 	mustVerify(t, s)
 }
 
-// FillTests stores 3 batches of partition 0, each with a real event between two of test traffic,
-// and removes the test events of the first two: events 1, 3, 4 and 6. Events 2, 5 and 8 are real.
+// FillTests stores 3 batches of partition 0, each with a real event between two of test traffic. It
+// removes the test events of the first two: events 1, 3, 4 and 6. Events 2, 5 and 8 are real.
 func FillTests(t TB, s interface {
 	hookgate.Store
 	hookgate.Purger
@@ -317,7 +318,7 @@ func FillTests(t TB, s interface {
 	}
 }
 
-// TestTamperings are changes to a store that FillTests has filled; see Tamperings.
+// TestTamperings returns changes to a store that FillTests has filled; see Tamperings.
 func TestTamperings(literal func(hex string) string) []Tampering {
 	move := func(id string) string {
 		return "INSERT INTO webhook_removed_events (" + removedLineage + ", removed_at) SELECT " +

@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testTrail: each request that was acknowledged tells where and when it went through which stage.
+// testTrail: each acknowledged request shows its stages, with place and time.
 func testTrail(t *testing.T, s Instance) {
 	o := own(t, s, 2)
 	first := record("k", 1)
@@ -108,7 +108,8 @@ func testTracePages(t *testing.T, s Instance) {
 	}
 }
 
-// testTrailRetried: an event that was stored at a later attempt says so, with the error.
+// testTrailRetried: the trail of an event that was stored at a later attempt shows that, with the
+// error.
 func testTrailRetried(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	b := o.batch(record("k", 1))
@@ -133,8 +134,8 @@ func testTrailRetried(t *testing.T, s Instance) {
 	}
 }
 
-// testTrailSpooled: what went through a local spool says when, be it an event, a duplicate or a
-// dead letter.
+// testTrailSpooled: the trail of an event, a duplicate or a dead letter that was in a local spool
+// shows when.
 func testTrailSpooled(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	spooled := func(r hookgate.Record) hookgate.Record {
@@ -164,8 +165,8 @@ func testTrailSpooled(t *testing.T, s Instance) {
 	}
 }
 
-// testTrailReplayed: what replays a dead letter says when and of which request, be it an event, a
-// duplicate or a dead letter again.
+// testTrailReplayed: the trail of a retry shows when and of which request, whether it became an
+// event, a duplicate or another dead letter.
 func testTrailReplayed(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	dead := record("k", 1)
