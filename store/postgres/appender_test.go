@@ -18,12 +18,12 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// appenderURL is the variable of the environment that makes this program an appender.
+// appenderURL is the environment variable that makes this test program an appender.
 const appenderURL = "HOOKGATE_TEST_APPENDER"
 
-// appender is a process of its own that appends to a store. Its arguments are its number, how many
-// batches it appends, and before the commit of which of them it waits to be frozen; -1: of none. It
-// prints the id and the message id of each event whose append was acknowledged.
+// appender is a process that appends to a store. Its arguments are its number, how many batches it
+// appends, and before the commit of which batch it waits to be frozen (-1: none). It prints the id
+// and the message id of each acknowledged event.
 func appender(url string, args []string) error {
 	var numbers [3]int
 	for i := range numbers {
@@ -71,8 +71,8 @@ func appender(url string, args []string) error {
 	return nil
 }
 
-// directBatch returns events that a process takes itself, from the first on. Their sequence counts
-// within the ordering key of the process.
+// directBatch returns n events that the store takes itself, starting with event first of a process.
+// Their sequence counts within the ordering key of the process.
 func directBatch(process, first, n int) *hookgate.Batch {
 	b := &hookgate.Batch{Worker: fmt.Sprint("process", process), Attempts: 1}
 	for i := first; i < first+n; i++ {
@@ -114,7 +114,7 @@ func startAppender(t *testing.T, url string, process, batches, freeze int) *chil
 	return c
 }
 
-// acknowledged reads what the appender prints until it ends, and adds it to ids by message id. It
+// acknowledged reads the appender's output until it ends and adds it to ids, by message id. It
 // returns how many appends failed.
 func (c *child) acknowledged(t *testing.T, ids map[string]string) (failed int) {
 	t.Helper()

@@ -16,11 +16,11 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// BenchmarkApply measures what lineage and audit chain cost with batches of several sizes, on a
-// server that waits for its disk: "lineage" is the store behind a queue, "direct" the store as the
-// queue, "events" inserts the same events by one statement with the same indexes and durability but
-// without trail, batches, chain, position, fence and the look for duplicates. "two" are two workers
-// with partitions of their own. The metric to compare is events/s.
+// BenchmarkApply measures the cost of lineage and audit chain, for several sizes of batches, on a
+// server that waits for its disk. "lineage" is the store behind a queue, and "direct" is the store
+// as the queue. "events" inserts the same events by one statement, with the same indexes and
+// durability, but without trail, batches, chain, position, fence and lookup of duplicates. "two" is
+// two workers, each with its own partitions. Compare events/s.
 func BenchmarkApply(b *testing.B) {
 	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true,
 		Settings: []string{"max_wal_size=4GB", "checkpoint_timeout=1h"}})
@@ -123,7 +123,7 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 	})
 }
 
-// BenchmarkPruning measures what a running retention costs those who store.
+// BenchmarkPruning measures how retention slows down Apply.
 func BenchmarkPruning(b *testing.B) {
 	cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true,
 		Settings: []string{"max_wal_size=4GB"}})
@@ -148,7 +148,7 @@ func BenchmarkPruning(b *testing.B) {
 	removed.Report(b)
 }
 
-// BenchmarkReading measures what reads of the API and the audit cost.
+// BenchmarkReading measures reads of the API and the audit.
 func BenchmarkReading(b *testing.B) {
 	url := newDatabase(b)
 	s, err := Open(b.Context(), Config{URL: url})

@@ -9,7 +9,7 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// TestDurabilityText: the text promises no more than the settings hold.
+// TestDurabilityText: the text promises no more than the settings guarantee.
 func TestDurabilityText(t *testing.T) {
 	safe := durability{commit: "on", fsync: true, fullPageWrites: true}
 	with := func(change func(*durability)) durability {
@@ -40,8 +40,8 @@ func TestDurabilityText(t *testing.T) {
 	}
 }
 
-// TestStandbyWait: the store says that commits wait for a standby. When the standby hangs and the
-// wait is cancelled, the commit's outcome is unknown although PostgreSQL answers with success.
+// TestStandbyWait: the store reports that commits wait for a standby. If the standby hangs and the
+// wait is cancelled, the outcome of the commit is unknown although PostgreSQL reports success.
 func TestStandbyWait(t *testing.T) {
 	ctx := t.Context()
 	primary, err := pgtest.Start(ctx, pgtest.Options{Fsync: true})
@@ -65,7 +65,7 @@ func TestStandbyWait(t *testing.T) {
 			select {
 			case <-ctx.Done():
 				t.Fatalf("a commit %s, want %q", got, want)
-			case <-time.After(time.Millisecond): // the standby connects in its own time
+			case <-time.After(time.Millisecond): // the standby may take a moment to connect
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func TestStandbyWait(t *testing.T) {
 	if _, err := s.SwapSetting(hurried, "a", "", "1"); err == nil {
 		t.Error("a commit that did not wait for its standby got no error")
 	}
-	// A person cancels the wait, and PostgreSQL answers with success.
+	// If a person cancels the wait, PostgreSQL reports success.
 	failed := make(chan error, 1)
 	go func() {
 		_, err := s.SwapSetting(ctx, "b", "", "1")
@@ -99,7 +99,7 @@ func TestStandbyWait(t *testing.T) {
 	}()
 	observer := connect(t, url)
 	for err, answered := error(nil), false; !answered; {
-		// The commit before may still wait on the server, so one cancel need not be this one's.
+		// The previous commit may still wait on the server, so one cancel may hit that one.
 		if _, cancelErr := observer.Exec(ctx,
 			`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`); cancelErr != nil {
 			t.Fatal(cancelErr)
@@ -116,7 +116,7 @@ func TestStandbyWait(t *testing.T) {
 	if err := s.Ping(ctx); err == nil {
 		t.Error("the store is well after such a commit")
 	}
-	// It is there all the same, and with the standby back commits succeed again.
+	// The batch is stored nevertheless. Once the standby is back, commits succeed again.
 	if err := standby.Restart(context.Background()); err != nil {
 		t.Fatal(err)
 	}

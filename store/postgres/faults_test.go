@@ -31,7 +31,7 @@ func newWorker(t *testing.T, s *Store, partition int) *worker {
 	return &worker{Store: s, partition: partition, epoch: epoch}
 }
 
-// batch returns the next batch of so many new events.
+// batch returns the next batch of size new events.
 func (w *worker) batch(size int) *hookgate.Batch {
 	b := &hookgate.Batch{Epochs: map[int]hookgate.Epoch{w.partition: w.epoch}, Worker: "w",
 		ProcessedAt: time.UnixMicro(1), Attempts: 1}
@@ -49,7 +49,7 @@ func mustApply(t *testing.T, s *Store, b *hookgate.Batch, stored int) {
 	}
 }
 
-// messageIDs lists what is stored, in order.
+// messageIDs returns the message ids of the matching events, in stored order.
 func messageIDs(t *testing.T, s *Store, f hookgate.EventFilter) (ids []string) {
 	t.Helper()
 	for e, err := range s.Events(t.Context(), f) {
@@ -61,7 +61,7 @@ func messageIDs(t *testing.T, s *Store, f hookgate.EventFilter) (ids []string) {
 	return ids
 }
 
-// waiting reports how many sessions of a database wait for a lock.
+// waiting returns how many sessions of a database wait for a lock.
 func waiting(t *testing.T, conn *pgx.Conn) (sessions int) {
 	t.Helper()
 	err := conn.QueryRow(context.Background(), `SELECT count(*) FROM pg_stat_activity
@@ -72,7 +72,7 @@ func waiting(t *testing.T, conn *pgx.Conn) (sessions int) {
 	return sessions
 }
 
-// untilWaiting waits until a session of a database waits for a lock.
+// untilWaiting waits until a session of the database waits for a lock.
 func untilWaiting(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	for deadline := time.Now().Add(3 * time.Minute); waiting(t,
@@ -83,16 +83,16 @@ func untilWaiting(t *testing.T, conn *pgx.Conn) {
 	}
 }
 
-// TestFaults: whatever befalls the server in the middle of a transaction, Apply says that the
-// outcome is unknown, and the same batch again does what it should have done.
+// TestFaults: if the server fails in the middle of a transaction, Apply reports an unknown outcome,
+// and applying the same batch again completes it.
 func TestFaults(t *testing.T) {
 	const lock = "BEGIN; SELECT FROM webhook_log FOR UPDATE"
 	const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 	for name, fault := range map[string]struct {
-		// before and after surround the apply that fails; during runs while it waits for the lock that
-		// before took.
+		// before and after run before and after the failing Apply. during runs while Apply waits
+		// for the lock that before took.
 		before, during, after string
-		// hook runs before the commit or after it.
+		// hook runs before or after the commit.
 		hook string
 		done bool
 	}{
@@ -166,7 +166,8 @@ func TestFaults(t *testing.T) {
 			}
 			outcome, err := s.Apply(t.Context(), batch)
 			if fault.done && err != nil {
-				// The session ended when it was in the pool again, which is an unknown outcome once more.
+				// The session ended while it was back in the pool, so the next call has an unknown
+				// outcome too.
 				outcome, err = s.Apply(t.Context(), batch)
 			}
 			if err != nil || outcome.Stored != want {
@@ -185,8 +186,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestErrorClasses: what PostgreSQL says against the data is a rejection, and anything else is not.
-// A trigger stands for the server, and raises what it is told.
+// TestErrorClasses: an error about the data is a rejection, and any other error is not. A trigger
+// raises the errors.
 func TestErrorClasses(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -228,8 +229,8 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
-// TestFenceHolds: who acquires a partition in the middle of its owner's transaction waits until
-// that has ended, so that nothing of the old owner is stored behind the new one's back.
+// TestFenceHolds: a process that acquires a partition during its owner's transaction waits until
+// that ends. So the old owner stores nothing after the new one has its epoch.
 func TestFenceHolds(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -269,8 +270,8 @@ func TestFenceHolds(t *testing.T) {
 	}
 }
 
-// TestCounterBehind: ids that are given out a second time, as after a restore of only a part, are
-// no fault of the events: they are kept until someone has mended the counter, and then stored.
+// TestCounterBehind: ids given out a second time, as after a partial restore, are no fault of the
+// events. The store keeps failing until someone repairs the counter, and then stores the events.
 func TestCounterBehind(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -295,8 +296,8 @@ func TestCounterBehind(t *testing.T) {
 	mustApply(t, s, batch, 2)
 }
 
-// TestEndedContext: a caller that gives up gets its own error, and what it gave up is stored once
-// when it comes again.
+// TestEndedContext: a caller whose context ends gets the error of its context. Its batch is stored
+// once when it comes again.
 func TestEndedContext(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)

@@ -11,17 +11,17 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestRejectedInGroup: of a group the events that PostgreSQL cannot hold become dead letters and
-// all others are stored, in order, with one more transaction. A repetition of one of them is
-// recorded as a duplicate of its open dead letter, unless it has another body: what PostgreSQL
-// cannot hold of the two identities may be what differs.
+// TestRejectedInGroup: in a group of events those that PostgreSQL cannot store become dead letters.
+// All others are stored in order, with one more transaction. A repetition of such an event becomes
+// a duplicate of its open dead letter, unless its body differs: the characters that PostgreSQL
+// cannot store may be what distinguishes the two identities.
 func TestRejectedInGroup(t *testing.T) {
 	for _, size := range []int{1, 2, 7, 100} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			url := newDatabase(t)
 			s, _ := openStore(t, url)
 			defer s.Close()
-			mustApply(t, s, directBatch(1, 0, 3), 3) // the next one is optimistic
+			mustApply(t, s, directBatch(1, 0, 3), 3) // the next batch is optimistic again
 			commits := 0
 			s.failCommit = func(done bool) error {
 				if !done {
@@ -47,7 +47,7 @@ func TestRejectedInGroup(t *testing.T) {
 				}
 				last = r.ID
 			}
-			// The same call again, whose outcome was unknown, changes nothing.
+			// Repeating the call, as after an unknown outcome, changes nothing.
 			again, err := s.Apply(t.Context(), b)
 			if err != nil || again.Stored != 0 {
 				t.Errorf("the same again did %+v (error %v)", again, err)
@@ -91,7 +91,8 @@ func TestRejectedInGroup(t *testing.T) {
 	}
 }
 
-// TestDeadLetterRefused: if not even the dead letter can be stored, nothing is, and Apply says so.
+// TestDeadLetterRefused: if PostgreSQL also rejects the dead letter, nothing is stored, and Apply
+// returns ErrRejected.
 func TestDeadLetterRefused(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -121,8 +122,8 @@ func TestDeadLetterRefused(t *testing.T) {
 	}
 }
 
-// TestKeyClash: an event whose key is another event's is rejected, and no duplicate. As nobody can
-// make two such events, the stored one gets another message id behind the gate's back.
+// TestKeyClash: an event whose key belongs to another event is rejected and is no duplicate. Nobody
+// can construct two such events, so the test changes the message id of the stored one.
 func TestKeyClash(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)

@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestPlans: with many rows no query of the way of an event or of the read API reads a table from
-// end to end, but for one by a key that is so rare that there is no second page.
+// TestPlans: with many rows no query of Apply or of the read API reads a whole table. The exception
+// is a listing by a key so rare that there is no second page.
 func TestPlans(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)

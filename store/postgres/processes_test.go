@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// follow polls the log behind the last event that it saw, until done is closed and once more, and
-// returns the message ids with the ids, in the order seen.
+// follow polls the log after the last event it has seen, until done is closed and once more. It
+// returns the message ids in the order seen, and the id of each.
 func follow(t *testing.T, s *Store, done <-chan struct{}) (order []string, ids map[string]string) {
 	t.Helper()
 	ids = map[string]string{}
@@ -44,7 +44,7 @@ func follow(t *testing.T, s *Store, done <-chan struct{}) (order []string, ids m
 	}
 }
 
-// inOrder checks that the events of each process stand in the order in which it sent them.
+// inOrder checks that the events of each process are in the order in which it sent them.
 func inOrder(t *testing.T, order []string) {
 	t.Helper()
 	next := map[string]int{}
@@ -61,8 +61,8 @@ func inOrder(t *testing.T, order []string) {
 	}
 }
 
-// TestProcesses: 1, 2 and 4 processes append together. A reader that polls behind the last id
-// misses nothing, ids are those that were acknowledged, order per key holds and the chain is sound.
+// TestProcesses: 1, 2 and 4 processes append together. A reader that polls after the last id misses
+// nothing, the ids are the acknowledged ones, the order per key holds, and the audit succeeds.
 func TestProcesses(t *testing.T) {
 	for _, processes := range []int{1, 2, 4} {
 		t.Run(fmt.Sprint(processes), func(t *testing.T) {
@@ -106,8 +106,8 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// TestFrozenProcess: a process is frozen while it holds the log, between two round trips. The
-// others go on; and when it thaws its append fails and succeeds when it comes again.
+// TestFrozenProcess: a process freezes between two round trips, while it holds the log. The others
+// continue. After it thaws, its append fails, and succeeds when repeated.
 func TestFrozenProcess(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -159,8 +159,8 @@ func TestFrozenProcess(t *testing.T) {
 	}
 }
 
-// TestHeldConnection: the network stops in the middle of what an append sends, when the server has
-// locked the log for it. PostgreSQL has no time-out for that; another process ends it.
+// TestHeldConnection: the network stops in the middle of an append's data, after the server has
+// locked the log. PostgreSQL has no time-out for this; another process ends the transaction.
 func TestHeldConnection(t *testing.T) {
 	t.Parallel()
 	cluster, err := pgtest.Shared()
@@ -215,8 +215,8 @@ func TestHeldConnection(t *testing.T) {
 }
 
 // TestFailover: the primary dies with its data while processes append. The synchronous standby is
-// promoted and the address moves to it. Nothing acknowledged is lost or doubled, ids go on rising,
-// order per key holds and the chain is sound.
+// promoted and takes over the address. No acknowledged event is lost or stored twice, ids keep
+// growing, the order per key holds, and the audit succeeds.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

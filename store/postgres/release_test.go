@@ -16,9 +16,9 @@ import (
 )
 
 // earlierRelease returns the URL of a database with the store of a release that had a chain for
-// each partition: pg_dump made the file at commit 6deb59b. That release's storetest filled the
-// stores "filled", "pruned" and "tests". Of "mixed" retention has removed bodies and links, a dead
-// letter is open and one is purged, and test traffic is removed.
+// each partition. pg_dump wrote the file at commit 6deb59b. The storetest of that release filled
+// the stores "filled", "pruned" and "tests". In "mixed" retention has removed bodies and links, one
+// dead letter is open and one is purged, and test traffic is removed.
 func earlierRelease(t *testing.T, name string) string {
 	t.Helper()
 	url := newDatabase(t)
@@ -46,7 +46,7 @@ func earlierRelease(t *testing.T, name string) string {
 	return url
 }
 
-// released is earlierRelease after the migration.
+// released returns the database of earlierRelease after the migration.
 func released(t *testing.T, name string) string {
 	t.Helper()
 	url := earlierRelease(t, name)
@@ -64,8 +64,8 @@ func released(t *testing.T, name string) string {
 	return url
 }
 
-// TestEarlierRelease: the store of an earlier release keeps all that it has, knows what comes
-// again, and its chains and the log's are sound before and after more is added, purged and removed.
+// TestEarlierRelease: the migrated store of an earlier release keeps all its data and recognises
+// repetitions. The audit succeeds before and after events are added, purged and removed.
 func TestEarlierRelease(t *testing.T) {
 	ctx := t.Context()
 	url := released(t, "mixed")
@@ -98,7 +98,8 @@ func TestEarlierRelease(t *testing.T) {
 	if len(before) != 16 {
 		t.Errorf("%d events are listed, want 16", len(before))
 	}
-	// The database has computed the same identities as the program, and keyless events by their type.
+	// The migration computed the same identities as the program. Events are keyless if their key is
+	// their type.
 	if err := s.read(ctx, statement{
 		sql: "SELECT identity, source, event_type, message_id, keyed, ordering_key FROM webhook_events",
 		row: func(r row) error {
@@ -113,7 +114,7 @@ func TestEarlierRelease(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Its events come again, under other requests; and a new one.
+	// Its events come again in other requests, together with a new event.
 	b := &hookgate.Batch{Worker: "w", Attempts: 1}
 	for n := range 6 {
 		r := storetest.Sample(1, 7000+n)
@@ -167,7 +168,7 @@ func TestEarlierRelease(t *testing.T) {
 	sound("in the end")
 }
 
-// TestEarlierReleaseRuns: a process of an earlier release that still runs can add nothing.
+// TestEarlierReleaseRuns: a process of an earlier release that still runs cannot add anything.
 func TestEarlierReleaseRuns(t *testing.T) {
 	url := released(t, "mixed")
 	conn := connect(t, url)

@@ -32,7 +32,7 @@ func fillSchema(t *testing.T, url, schema string) {
 	}
 }
 
-// text returns the only value of a query.
+// text returns the single value of a query.
 func text(t *testing.T, conn *pgx.Conn, query string) (value string) {
 	t.Helper()
 	if err := conn.QueryRow(t.Context(), query).Scan(&value); err != nil {
@@ -44,8 +44,8 @@ func text(t *testing.T, conn *pgx.Conn, query string) (value string) {
 const tablesOf = `SELECT coalesce(string_agg(DISTINCT n.nspname, ' ' ORDER BY n.nspname), '')::text FROM pg_class c
 	JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname LIKE 'webhook%'`
 
-// TestAnotherGoose: a database that another program migrates with goose, whatever its versions, is
-// used, and that program's list stays as it is.
+// TestAnotherGoose: the store works in a database that another program migrates with goose,
+// whatever its versions, and does not change that program's list.
 func TestAnotherGoose(t *testing.T) {
 	url := newDatabase(t)
 	outsider := connect(t, url)
@@ -62,14 +62,14 @@ func TestAnotherGoose(t *testing.T) {
 	if got := text(t, outsider, "SELECT count(*)::text FROM public.goose_db_version"); got != "11" {
 		t.Errorf("the other program's list has %s rows, want 11", got)
 	}
-	fillSchema(t, url, "public") // with a list of its own, beside that one
+	fillSchema(t, url, "public") // with a list of its own beside that one
 }
 
-// TestOldInstallation: tables that a release before database.schema made in public are brought up
-// to date and used there, and other programs' migrations no longer matter. An older release sees
-// that they are too new for it.
+// TestOldInstallation: tables that a release before database.schema created in public are migrated
+// and used there, and other programs' migrations no longer matter. An older release sees that the
+// tables are too new for it.
 func TestOldInstallation(t *testing.T) {
-	for _, applied := range []int{2, lastGooseVersion} { // it may have been stopped on the way
+	for _, applied := range []int{2, lastGooseVersion} { // that release may have stopped in between
 		url := newDatabase(t)
 		old := fstest.MapFS{}
 		names, err := migrationNames()
@@ -126,8 +126,8 @@ func TestOldInstallation(t *testing.T) {
 	}
 }
 
-// TestSchemas: gates with schemas of their own share a database and see nothing of each other,
-// whatever their names, behind a pooler too.
+// TestSchemas: gates with their own schemas, of any name, share a database and do not see each
+// other's data. This also works behind a pooler.
 func TestSchemas(t *testing.T) {
 	url := newDatabase(t)
 	config, err := pgx.ParseConfig(url)
@@ -165,8 +165,8 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
-// TestSchemaRights: a user who may not create the schema is shown the statement for an
-// administrator, and needs no other right when that has run it.
+// TestSchemaRights: a user who may not create the schema gets the statement that an administrator
+// must run. After that the user needs no other privilege.
 func TestSchemaRights(t *testing.T) {
 	url := newDatabase(t)
 	outsider := connect(t, url)
@@ -191,7 +191,7 @@ func TestSchemaRights(t *testing.T) {
 	fillSchema(t, url, "")
 }
 
-// TestTriggersInAnyPath: nobody gets round the triggers by a search path that leads elsewhere.
+// TestTriggersInAnyPath: another search path does not bypass the triggers.
 func TestTriggersInAnyPath(t *testing.T) {
 	url := filled(t)
 	outsider := connect(t, url)
@@ -211,8 +211,8 @@ func TestTriggersInAnyPath(t *testing.T) {
 	}
 }
 
-// TestSchemaVersions: a schema is brought up to date with what it holds; one of a newer version is
-// refused, and so is any other when there are to be no migrations.
+// TestSchemaVersions: an older schema is migrated without losing data. A newer schema is rejected,
+// and so is any other version if migrations are disabled.
 func TestSchemaVersions(t *testing.T) {
 	url := newDatabase(t)
 	open := func(skip bool) error {
@@ -283,7 +283,7 @@ func TestSchemaVersions(t *testing.T) {
 	}
 }
 
-// TestOpenFails: an error says which database, and never the password.
+// TestOpenFails: the error names the database and never shows the password.
 func TestOpenFails(t *testing.T) {
 	for _, url := range []string{
 		"postgres://user:s3cret@127.0.0.1:1/name", "postgres://user:s3cret@127.0.0.1:port/name",

@@ -19,8 +19,7 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestServerVanished: a server that answers nothing any more, not even that it has ended, is not
-// waited for without end.
+// TestServerVanished: calls do not wait for ever for a server that no longer answers anything.
 func TestServerVanished(t *testing.T) {
 	url := newDatabase(t)
 	s, err := Open(t.Context(), Config{URL: url, MaxConns: 1, StatementTimeout: 300 * time.Millisecond,
@@ -61,7 +60,7 @@ func TestServerVanished(t *testing.T) {
 	}
 }
 
-// ownServer starts a server that the test may hurt, and returns it with the URL of an empty
+// ownServer starts a server that the test may damage, and returns it with the URL of an empty
 // database.
 func ownServer(t *testing.T, o pgtest.Options) (c *pgtest.Cluster, url string) {
 	t.Helper()
@@ -77,9 +76,8 @@ func ownServer(t *testing.T, o pgtest.Options) (c *pgtest.Cluster, url string) {
 	return c, c.URL(name)
 }
 
-// TestServerKilled: a server that is killed in the middle of the load and started again has lost
-// nothing of which Apply returned nil, and what was under way is stored once, in its order, by
-// workers that only try again.
+// TestServerKilled: a server is killed under load and restarted. Nothing is lost of what Apply
+// returned nil for. Batches in flight are stored once and in order by workers that only retry.
 func TestServerKilled(t *testing.T) {
 	c, url := ownServer(t, pgtest.Options{})
 	s, err := Open(t.Context(), Config{URL: url})
@@ -142,8 +140,8 @@ func TestServerKilled(t *testing.T) {
 	}
 }
 
-// TestNoConnections: while other clients hold all connections of the server, calls fail at once and
-// say so, and go on when there is one again.
+// TestNoConnections: while other clients hold all connections of the server, calls fail at once
+// with a clear error. They succeed when a connection is free again.
 func TestNoConnections(t *testing.T) {
 	_, url := ownServer(t, pgtest.Options{Settings: []string{"max_connections=8",
 		"superuser_reserved_connections=0"}})
@@ -154,7 +152,7 @@ func TestNoConnections(t *testing.T) {
 	defer s.Close()
 	w := newWorker(t, s, 0)
 	batch := w.batch(3)
-	s.pool.Reset() // lets go of its connections
+	s.pool.Reset() // closes its connections
 	var crowd []*pgx.Conn
 	for {
 		conn, err := pgx.Connect(t.Context(), url)
@@ -177,7 +175,7 @@ func TestNoConnections(t *testing.T) {
 	for _, conn := range crowd {
 		conn.Close(t.Context())
 	}
-	// The server counts a connection until its process has ended, a moment later.
+	// The server counts a connection until its process has ended, which takes a moment.
 	for deadline := time.Now().Add(3 * time.Minute); ; {
 		outcome, err := s.Apply(t.Context(), batch)
 		if err == nil && outcome.Stored == 3 {
@@ -192,8 +190,8 @@ func TestNoConnections(t *testing.T) {
 	}
 }
 
-// TestPoolExhausted: a call that finds all connections of the pool in use waits for one, as long as
-// its context says and never longer than any statement could last.
+// TestPoolExhausted: if all connections of the pool are in use, a call waits until its context
+// ends, but not longer than a statement may take.
 func TestPoolExhausted(t *testing.T) {
 	url := newDatabase(t)
 	const statementTimeout = 20 * time.Second
@@ -221,7 +219,7 @@ func TestPoolExhausted(t *testing.T) {
 	if _, err := s.Counts(impatient); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a read without a connection got %v, want the error of its context", err)
 	}
-	s.callTimeout = 100 * time.Millisecond // stands for what it is made of
+	s.callTimeout = 100 * time.Millisecond // stands for its actual type
 	if _, err := s.Apply(t.Context(), second); !errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, hookgate.ErrRejected) {
 		t.Errorf("apply without a connection got %v, want the error of a deadline", err)

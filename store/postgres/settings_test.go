@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestSettings: a setting is swapped only from what it is, and of several processes that swap at
-// the same time one does.
+// TestSettings: SwapSetting changes a setting only if it has the expected value. If several
+// processes swap at the same time, one succeeds.
 func TestSettings(t *testing.T) {
 	url := newDatabase(t)
 	s, failWrites := openStore(t, url)

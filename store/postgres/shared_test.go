@@ -15,14 +15,14 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// load stores rounds batches each for so many workers at once, half of the identities with another
-// worker's too, and checks from several connections that everything is there once.
+// load lets workers store rounds batches each at the same time. Half of the identities are also
+// another worker's. It then checks through several connections that everything is stored once.
 func load(t *testing.T, url string, workers, rounds int) {
 	t.Helper()
 	const size = 20
 	var all sync.WaitGroup
 	for p := range workers {
-		// A store for each, as in as many processes.
+		// Each worker has its own store, as separate processes do.
 		s, err := Open(t.Context(), Config{URL: url, MaxConns: 3})
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +34,7 @@ func load(t *testing.T, url string, workers, rounds int) {
 				b := w.batch(size)
 				for i := range b.Records {
 					if r := &b.Records[i]; i%2 == 0 {
-						// The same event by way of several partitions.
+						// The same event in several partitions.
 						r.MessageID, r.EventType = fmt.Sprint("shared-", r.Sequence), "shared"
 					}
 				}
@@ -70,15 +70,15 @@ func load(t *testing.T, url string, workers, rounds int) {
 	}
 }
 
-// TestManyProcesses: gates that start at the same time with a new database agree on who makes its
-// schema, and events that reach several of them are stored once.
+// TestManyProcesses: of gates that start at the same time with a new database one creates the
+// schema. Events that reach several of them are stored once.
 func TestManyProcesses(t *testing.T) {
 	url := newDatabase(t)
 	openAtOnce(t, url, 12)
 	load(t, url, 6, 5)
 }
 
-// openAtOnce opens so many stores on a new database at the same time.
+// openAtOnce opens n stores on a new database at the same time.
 func openAtOnce(t *testing.T, url string, n int) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -101,8 +101,8 @@ func openAtOnce(t *testing.T, url string, n int) {
 	all.Wait()
 }
 
-// TestBouncer: everything works behind a pooler that gives each transaction another session, and
-// with fewer of them than there are connections.
+// TestBouncer: everything works behind a pooler that gives each transaction another session and has
+// fewer sessions than connections.
 func TestBouncer(t *testing.T) {
 	c, err := pgtest.Shared()
 	if err != nil {
@@ -122,7 +122,7 @@ func TestBouncer(t *testing.T) {
 
 	s := instance(t, b.URL(name))
 	defer s.Close()
-	// After a rejection and after a time-out the session is another's, and must not be in a
+	// After a rejection or a time-out another client gets the session, so it must not be in a
 	// transaction.
 	bad := storetest.Sample(20, 1)
 	bad.MessageID = "zero\x00"
@@ -144,8 +144,8 @@ func TestBouncer(t *testing.T) {
 	}
 }
 
-// TestNothingMissed: a reader that goes on behind the last event it saw, while several processes
-// store, sees every event. Ids that were given out before the lock would come in another order than
+// TestNothingMissed: a reader that continues after the last event it saw, while several processes
+// store, sees every event. If ids were given out before the lock, they would not be in the order of
 // commits.
 func TestNothingMissed(t *testing.T) {
 	url := newDatabase(t)
@@ -193,8 +193,8 @@ func TestNothingMissed(t *testing.T) {
 	}
 }
 
-// TestDurable: a database that does not wait for its disk does so for what Apply stores, and
-// time-outs of a transaction do not stay with its session.
+// TestDurable: a database that does not wait for its disk still waits for what Apply stores, and
+// the time-outs of a transaction do not stay in its session.
 func TestDurable(t *testing.T) {
 	url := newDatabase(t)
 	outsider := connect(t, url)
@@ -233,7 +233,7 @@ func TestDurable(t *testing.T) {
 	}
 }
 
-// TestReadOnly: a database that takes no writes is reachable, and that is not enough.
+// TestReadOnly: Ping fails for a database that can be reached but takes no writes.
 func TestReadOnly(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -252,8 +252,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestLookAfterConflict: a batch that holds something stored is sorted out all the same, and the
-// batches after it are looked up before they are written, for a while.
+// TestLookAfterConflict: a batch with a stored event is still stored correctly, and the next
+// batches look up events before they write.
 func TestLookAfterConflict(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()
@@ -294,8 +294,8 @@ func TestLookAfterConflict(t *testing.T) {
 	}
 }
 
-// TestPruneInTurn: of two processes one removes, and the other is told that it need not. It takes
-// over when the first has let its time pass.
+// TestPruneInTurn: one of two processes removes, and Prune returns Busy in the other. The other
+// takes over when the first has not removed for holdTime.
 func TestPruneInTurn(t *testing.T) {
 	url := newDatabase(t)
 	first, _ := openStore(t, url)
@@ -335,8 +335,8 @@ func TestPruneInTurn(t *testing.T) {
 	}
 }
 
-// TestBodiesCompressed: large bodies are compressed by lz4 if the server has it, and else as the
-// server does by itself.
+// TestBodiesCompressed: large bodies are compressed with lz4 if the server supports it, and
+// otherwise with the server's default.
 func TestBodiesCompressed(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)

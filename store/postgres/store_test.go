@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(pgtest.Run(m))
 }
 
-// newDatabase returns the URL of an empty database, which other tests use after this one.
+// newDatabase returns the URL of an empty database. Later tests reuse the database.
 func newDatabase(t storetest.TB) string {
 	t.Helper()
 	c, err := pgtest.Shared()
@@ -51,14 +51,14 @@ func newDatabase(t storetest.TB) string {
 	return c.URL(name)
 }
 
-// openStore opens the store at url with commits that can be made to fail.
+// openStore opens the store at url. The returned function makes commits fail.
 func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
 	t.Helper()
 	s, err := Open(context.Background(), Config{URL: url, MaxConns: 6})
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	s.holdTime = 0 // the next one may go on at once
+	s.holdTime = 0 // the next process may remove at once
 	var when atomic.Pointer[bool]
 	s.failCommit = func(done bool) error {
 		if w := when.Load(); w != nil && *w == done {
@@ -77,7 +77,7 @@ func instance(t storetest.TB, url string) storetest.Instance {
 		FailWrites: failWrites, Verify: func() error { return verified(url) }}
 }
 
-// verified returns an error if the audit chains of the store do not hold.
+// verified returns an error if the audit finds a break.
 func verified(url string) error {
 	audit, err := Verify(context.Background(), url, "", nil)
 	if err == nil && audit.Break != nil {
@@ -86,8 +86,7 @@ func verified(url string) error {
 	return err
 }
 
-// TestConformance runs the suite of the port against databases whose own collation is that of a
-// language.
+// TestConformance runs the suite against databases whose default collation is that of a language.
 func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Backend{
 		FailsWrites: true,
@@ -106,8 +105,8 @@ func TestConformance(t *testing.T) {
 			}
 		},
 		Rejected: func() hookgate.Record {
-			// No index takes so long a text, also when it is compressed: of events one has the type, and of
-			// dead letters the message id.
+			// No index accepts such a long text, even compressed. The index on events contains the
+			// type, and that on dead letters the message id.
 			digits := rand.New(rand.NewPCG(1, 2))
 			long := make([]byte, 20_000)
 			for i := range long {
@@ -122,15 +121,15 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestSearchesLeaveRoom: searches that take long leave connections for everything else.
+// TestSearchesLeaveRoom: long searches leave connections for everything else.
 func TestSearchesLeaveRoom(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()
 	storetest.SearchesLeaveRoom(t, s)
 }
 
-// TestColumns: the migrations and the list of columns agree. What a COPY writes to webhook_events
-// must have the very type.
+// TestColumns: the migrations and the list of columns agree. For webhook_events the types must be
+// exact, because COPY converts nothing.
 func TestColumns(t *testing.T) {
 	s, _ := openStore(t, newDatabase(t))
 	defer s.Close()

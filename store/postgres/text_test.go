@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestText: what PostgreSQL cannot hold as text fails nothing that is not an identity, and is in
-// the audit chain as it is stored.
+// TestText: text that PostgreSQL cannot store makes nothing fail except an identity. The audit
+// chain covers the text as it is stored.
 func TestText(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -62,8 +62,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestPrefixes: any bytes select what begins with them, also those that end in the middle of a
-// character, and those that no text has select nothing.
+// TestPrefixes: a prefix of any bytes selects the texts that begin with it, even if it ends in the
+// middle of a character. A prefix that no text can have selects nothing.
 func TestPrefixes(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestURLErrors: no part of a password is shown when a character in it makes the URL of the
-// database unreadable, or makes the password look like a host.
+// TestURLErrors: errors show no part of a password, even if a character in it makes the URL invalid
+// or makes the password look like a host.
 func TestURLErrors(t *testing.T) {
 	for _, url := range []string{
 		"postgres://u:secret%@h/d", "postgres://u:%zzsecret@h/d", "postgres://u:secret/x@h/d",

@@ -16,7 +16,7 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// connect opens a session of an outsider, with all rights.
+// connect opens a superuser's session that is not the gate's.
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), pgtest.InSchema(url, DefaultSchema))
@@ -33,7 +33,7 @@ func execute(conn *pgx.Conn, script string) error {
 	return err
 }
 
-// filled returns the URL of a store that storetest.Fill has filled.
+// filled returns the URL of a store filled by storetest.Fill.
 func filled(t *testing.T) string {
 	t.Helper()
 	return filledBy(t, func(s *Store) { storetest.Fill(t, s) })
@@ -49,7 +49,7 @@ func filledBy(t *testing.T, fill func(*Store)) string {
 	return url
 }
 
-// sound returns the audit of a store that must be sound.
+// sound returns the audit of a store and fails the test if it has a break.
 func sound(t *testing.T, url string) Audit {
 	t.Helper()
 	found, err := Verify(t.Context(), url, "", nil)
@@ -59,8 +59,8 @@ func sound(t *testing.T, url string) Audit {
 	return found
 }
 
-// TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is
-// named. Each case changes one thing in a sound store, in a transaction that the audit is a part of
+// TestVerifyFindsChanges: the audit finds every change that the gate did not make, and names the
+// first one. Each case changes one thing in a sound store, in a transaction that the audit shares
 // and that is rolled back. The store is of an earlier release, with a chain for each partition.
 func TestVerifyFindsChanges(t *testing.T) {
 	url := released(t, "filled")
@@ -80,8 +80,8 @@ func TestVerifyFindsChanges(t *testing.T) {
 	}
 }
 
-// TestVerifyFindsChangesInTheLog: the same of a store of this version, in which all is an entry of
-// the log.
+// TestVerifyFindsChangesInTheLog: the same for a store of this version, where everything is an
+// entry of the log.
 func TestVerifyFindsChangesInTheLog(t *testing.T) {
 	url := filled(t)
 	if a := sound(t, url); a.Links != 0 || a.Entries != storetest.FilledEntries ||
@@ -94,7 +94,7 @@ func TestVerifyFindsChangesInTheLog(t *testing.T) {
 	findsChanges(t, connect(t, url), storetest.LogTamperings(literal))
 }
 
-// TestVerifyFindsChangesInGaps: the same of a store of this version from which retention has
+// TestVerifyFindsChangesInGaps: the same for a store of this version from which retention has
 // removed entries and bodies.
 func TestVerifyFindsChangesInGaps(t *testing.T) {
 	url := filledBy(t, func(s *Store) { storetest.FillPruned(t, s) })
@@ -106,8 +106,8 @@ func TestVerifyFindsChangesInGaps(t *testing.T) {
 	findsChanges(t, connect(t, url), storetest.GapTamperings(literal))
 }
 
-// TestVerifyFindsChangesAfterRetention: the same of a store from which retention has removed links
-// and bodies. What it has removed is counted, and no more than that may be missing.
+// TestVerifyFindsChangesAfterRetention: the same for a store from which retention has removed links
+// and bodies. The audit counts what retention removed, and accepts no other missing rows.
 func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	url := released(t, "pruned")
 	if a := sound(t, url); a.Links != 5 || a.Events != 15 || a.Bodies != 9 || a.DeadLetters != 1 ||
@@ -118,8 +118,8 @@ func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	findsChanges(t, connect(t, url), storetest.PrunedTamperings(literal))
 }
 
-// TestVerifyFindsChangesAmongTests: the same of a store from which test traffic was removed. Its
-// rows may stand among the removed ones from anywhere, and those of no other source.
+// TestVerifyFindsChangesAmongTests: the same for a store from which test traffic was removed. Only
+// its rows may be among the removed ones out of order.
 func TestVerifyFindsChangesAmongTests(t *testing.T) {
 	url := released(t, "tests")
 	if a := sound(t, url); a.Events != 9 || a.Tests != 4 || a.Bodies != 0 {
@@ -133,7 +133,7 @@ func literal(hex string) string { return "decode('" + hex + "', 'hex')" }
 func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {
 	for _, c := range changes {
 		t.Run(c.Name, func(t *testing.T) {
-			// Who is replica fires no triggers.
+			// With the role replica triggers do not fire.
 			if err := execute(conn, "BEGIN; SET LOCAL session_replication_role = replica; "+
 				c.Script); err != nil {
 				t.Fatal(err)
@@ -152,8 +152,8 @@ func findsChanges(t *testing.T, conn *pgx.Conn, changes []storetest.Tampering) {
 	}
 }
 
-// TestVerifyLarge: an audit of more than a page of everything, and of bodies that each fill one,
-// reads it all.
+// TestVerifyLarge: an audit reads all rows of tables longer than a page, including bodies that each
+// fill a page.
 func TestVerifyLarge(t *testing.T) {
 	url := newDatabase(t)
 	s, _ := openStore(t, url)
@@ -204,7 +204,7 @@ func TestVerifyLarge(t *testing.T) {
 	}
 }
 
-// TestVerifyUnreachable: what cannot be read is an error and no break.
+// TestVerifyUnreachable: a store that cannot be read is an error, not a break.
 func TestVerifyUnreachable(t *testing.T) {
 	for name, url := range map[string]string{"no such database": strings.Replace(newDatabase(t),
 		"/test", "/missing", 1), "no store": newDatabase(t), "no URL": "postgres://:x:x"} {

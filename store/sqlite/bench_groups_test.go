@@ -15,8 +15,9 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// BenchmarkGroups measures what an event costs in transactions of a size, in a store of 100,000
-// events with random message ids and 100 ordering keys: CPU, and pages in the write-ahead log.
+// BenchmarkGroups measures the CPU time and the pages of write-ahead log for each event, for
+// transactions of several sizes. The store has 100,000 events with random message ids and 100
+// ordering keys.
 func BenchmarkGroups(b *testing.B) {
 	for _, size := range []int{1, 25, 256} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
@@ -67,7 +68,7 @@ func BenchmarkGroups(b *testing.B) {
 	}
 }
 
-// cpuTime is what the process has used.
+// cpuTime returns the CPU time of the process so far.
 func cpuTime(b *testing.B) time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {

@@ -16,12 +16,12 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// batchSize is that of a worker under load.
+// batchSize is the size of a batch under load.
 const batchSize = 500
 
-// BenchmarkApply measures what lineage and audit chain cost: "lineage" is the store as it is,
-// "events" inserts the same events with the same indexes and durability but without trail, batches,
-// chain, position and fence. The metric to compare is events/s.
+// BenchmarkApply measures the cost of lineage and audit chain. "lineage" is the store. "events"
+// inserts the same events with the same indexes and durability, but without trail, batches, chain,
+// position and fence. Compare events/s.
 func BenchmarkApply(b *testing.B) {
 	b.Run("events", func(b *testing.B) {
 		conn, err := sqlitedb.OpenWriter(b.Context(), filepath.Join(b.TempDir(), "plain.db"),
@@ -79,7 +79,7 @@ func insertPlain(s *sqlite.Stmt, d *hookgate.Request) error {
 	return sqlitedb.Run(s)
 }
 
-// BenchmarkPruning measures what a running retention costs those who store.
+// BenchmarkPruning measures how retention slows down Apply.
 func BenchmarkPruning(b *testing.B) {
 	s, err := Open(b.Context(), filepath.Join(b.TempDir(), "store.db"))
 	if err != nil {
@@ -93,7 +93,7 @@ func BenchmarkPruning(b *testing.B) {
 	removed.Report(b)
 }
 
-// BenchmarkReading measures what reads of the API and the audit cost.
+// BenchmarkReading measures reads of the API and the audit.
 func BenchmarkReading(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "store.db")
 	s, err := Open(b.Context(), path)

@@ -14,8 +14,9 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestVerifyFindsChangesInLateIndexes: each row of an event up to webhook_log.indexed must be
-// there, as it was, and no other. The store has 6 events that are indexed and 3 that are not.
+// TestVerifyFindsChangesInLateIndexes: the audit finds index rows that are missing or changed for
+// events up to webhook_log.indexed, and rows that belong to no event. The store has 6 indexed
+// events and 3 that are not.
 func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s := openLate(t, path, byHand)
@@ -63,7 +64,7 @@ func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
 		changes = append(changes, storetest.Tampering{Name: c[0], Script: c[1], Want: c[2]})
 	}
 	findsChanges(t, path, changes)
-	// As a crash between two slices leaves it.
+	// This is the state after a crash between two slices.
 	for _, script := range []string{
 		"INSERT INTO webhook_identities SELECT identity, id FROM webhook_events WHERE id = 8",
 		"UPDATE webhook_log SET indexed = 2",
@@ -79,7 +80,7 @@ func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
 	}
 }
 
-// TestLateByItself: a store indexes what it takes without being called, and what little is left
+// TestLateByItself: a store indexes its events in the background, and indexes the few that are left
 // when it closes.
 func TestLateByItself(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
@@ -119,8 +120,8 @@ func TestLateByItself(t *testing.T) {
 	mustKnow(t, "after a close", s, 32)
 }
 
-// TestLateKilled: of a process that appends and indexes all the time and is killed, each event that
-// it has acknowledged is there once and found. The child is this test.
+// TestLateKilled: a process that appends and indexes is killed. Each acknowledged event is stored
+// once and can be found. The test runs itself as the child process.
 func TestLateKilled(t *testing.T) {
 	if path := os.Getenv("HOOKGATE_TEST_LATE"); path != "" {
 		s, err := open(t.Context(), path, lateBounds{set: 4, slice: 2, small: 1, most: 16,

@@ -13,11 +13,11 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// byHand are bounds of a store that indexes only when a test calls indexStep.
+// byHand are the bounds of a store that indexes only when a test calls indexStep.
 var byHand = lateBounds{set: 4, slice: 2, small: 1, most: 1 << 20}
 
-// openLate opens a store with bounds. It does not index when it closes, as after a crash, unless
-// the bounds of the store are set again.
+// openLate opens a store with bounds. As after a crash, it does not index when it closes, unless
+// the test resets its bounds.
 func openLate(t testing.TB, path string, late lateBounds) *Store {
 	t.Helper()
 	s, err := open(context.Background(), path, late)
@@ -29,7 +29,7 @@ func openLate(t testing.TB, path string, late lateBounds) *Store {
 	return s
 }
 
-// lateRecord is a new request of event n.
+// lateRecord returns a new request of event n.
 func lateRecord(n int) hookgate.Record {
 	r := storetest.Sample(0, n)
 	r.RequestID, r.OrderingKey = hookgate.NewRequestID(r.ReceivedAt), fmt.Sprint("k", n%3)
@@ -41,8 +41,8 @@ func applyLate(s *Store, records ...hookgate.Record) (hookgate.Outcome, error) {
 	return s.Apply(context.Background(), &hookgate.Batch{Records: records, Worker: "w", Attempts: 1})
 }
 
-// mustKnow checks that the store finds events 0 to n-1 in every way, takes none of them again, and
-// that its audit holds.
+// mustKnow checks that the store finds events 0 to n-1 in every way, stores none of them again, and
+// passes its audit.
 func mustKnow(t *testing.T, when string, s *Store, n int) {
 	t.Helper()
 	ctx := t.Context()
@@ -82,9 +82,9 @@ func mustKnow(t *testing.T, when string, s *Store, n int) {
 	}
 }
 
-// TestLateStates: an event is found, and its repetitions are duplicates, whether it is fresh, in a
-// set of which none, some or all slices are indexed, or behind that. The state of a dead letter
-// that was stored after all follows from it.
+// TestLateStates: an event is found, and its repetitions are duplicates, in every state: fresh, in
+// a set of which none, some or all slices are indexed, and indexed. The state of a dead letter that
+// was stored later follows from the event.
 func TestLateStates(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
 	dead := lateRecord(0)
@@ -139,8 +139,9 @@ func TestLateStates(t *testing.T) {
 	}
 }
 
-// TestLateFailures: a step or an append whose commit fails, done or not, loses nothing and indexes
-// nothing twice; nor does a process that starts in the middle, with the file as it is then.
+// TestLateFailures: if the commit of a step or of an append fails, before or after it takes effect,
+// nothing is lost and nothing is indexed twice. The same holds for a process that opens the file at
+// that moment.
 func TestLateFailures(t *testing.T) {
 	for _, done := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "store.db")
@@ -178,7 +179,7 @@ func TestLateFailures(t *testing.T) {
 			mustKnow(t, fmt.Sprint("in a new process after step ", k), other, 7)
 			other.Close()
 		}
-		fail(step) // and nothing in between makes the store look anew
+		fail(step) // without anything in between that makes the store reload
 		for more := true; more; {
 			var err error
 			if more, _, err = s.indexStep(2); err != nil {
@@ -192,8 +193,8 @@ func TestLateFailures(t *testing.T) {
 	}
 }
 
-// TestLateInTurn: two processes that write one file in turn, index it, and remove from it, do not
-// take each other's events again, and take those again that are gone.
+// TestLateInTurn: two processes write one file in turn, index it and remove from it. Neither stores
+// an event of the other again, and both store events again that were removed.
 func TestLateInTurn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	stores := []*Store{openLate(t, path, byHand), openLate(t, path, byHand)}
@@ -229,7 +230,7 @@ func TestLateInTurn(t *testing.T) {
 	mustKnow(t, "stored again", stores[0], n)
 }
 
-// TestLateBound: events that nobody indexes do not grow without bound: appends index them.
+// TestLateBound: the number of events without an index row is bounded, because appends index them.
 func TestLateBound(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), lateBounds{set: 4, slice: 2, small: 1,
 		most: 6})
@@ -244,8 +245,8 @@ func TestLateBound(t *testing.T) {
 	mustKnow(t, "at the end", s, 40)
 }
 
-// TestLateUndone: events of a call that was undone beside others are not remembered, and those of
-// the others are.
+// TestLateUndone: the store forgets the events of a call that was undone, and remembers those of
+// the other calls in the transaction.
 func TestLateUndone(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
 	part := lateRecord(1)
@@ -263,7 +264,8 @@ func TestLateUndone(t *testing.T) {
 			outcome: entry.NewOutcome(b)}
 		return &write{run: a.run, append: true}
 	}
-	// The second fails with all of its records: not even a dead letter can keep its request.
+	// The second call fails with all of its records, because not even a dead letter can store its
+	// request.
 	group := []*write{call(lateRecord(0)), call(lateRecord(2), part), call(lateRecord(1))}
 	s.commit(group)
 	if group[0].err != nil || !errors.Is(group[1].err, hookgate.ErrRejected) || group[2].err != nil {
@@ -279,7 +281,8 @@ func TestLateUndone(t *testing.T) {
 	mustKnow(t, "at the end", s, 3)
 }
 
-// TestLateClash: an index that has another event in the place of one stops the store loudly.
+// TestLateClash: a late index with another event in the place of one makes the store fail with a
+// clear error.
 func TestLateClash(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
 	if _, err := applyLate(s, lateRecord(0), lateRecord(1)); err != nil {

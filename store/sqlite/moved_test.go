@@ -11,9 +11,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestFileMoved: what would go to a file that is gone, or that another one has replaced, is not
-// reported as stored, so that the worker does not release it. When the file is back the batch is
-// stored.
+// TestFileMoved: if the file is gone or was replaced, Apply returns an error, so that the worker
+// keeps the batch. When the file is back, the batch is stored.
 func TestFileMoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, _ := openStore(t, path)
@@ -49,7 +48,7 @@ func TestFileMoved(t *testing.T) {
 			t.Errorf("apply got %v", err)
 		}
 		move(path+".away", path)
-		// The file goes away between the check and the end of the commit.
+		// The file disappears between the check and the end of the commit.
 		s.failCommit = func(done bool) error {
 			if done {
 				move(path, path+".away")
@@ -73,8 +72,8 @@ func TestFileMoved(t *testing.T) {
 	}
 }
 
-// TestReadMoved: reads that come while the store's files are away fail and leave nothing behind:
-// when the files are back every connection reads them, also those that had not been used before.
+// TestReadMoved: reads fail while the store's files are away and leave nothing behind. When the
+// files are back, every connection reads them, including those not used before.
 func TestReadMoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, _ := openStore(t, path)

@@ -15,8 +15,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestPlans: no query of the read API sorts events or reads more than it must. SQLite's own plan is
-// the witness.
+// TestPlans: no query of the read API sorts events or reads more than it must, according to
+// SQLite's own plan.
 func TestPlans(t *testing.T) {
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -141,7 +141,7 @@ func explain(t *testing.T, s *Store, query string) string {
 	return strings.Join(steps, "\n")
 }
 
-// TestSearchPlans: each read of a search goes along the index of its order, and sorts nothing.
+// TestSearchPlans: each read of a search follows the index of its order and sorts nothing.
 func TestSearchPlans(t *testing.T) {
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -157,7 +157,7 @@ func TestSearchPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[storetest.SearchIndex][]string{
-		storetest.ByID: {"USING INTEGER PRIMARY KEY", "SCAN webhook_events"}, // from one end of it
+		storetest.ByID: {"USING INTEGER PRIMARY KEY", "SCAN webhook_events"}, // from one end
 		storetest.ByRequest: {"INDEX webhook_events_request", "INDEX webhook_events_replays",
 			"USING INTEGER PRIMARY KEY"},
 		storetest.ByType:     {"INDEX webhook_events_type (event_type=?"},
@@ -171,7 +171,7 @@ func TestSearchPlans(t *testing.T) {
 				part)
 		})
 		if index == storetest.ByIdentity {
-			// Events that are not indexed yet, of which there are few, are read and sorted.
+			// The few events that are not indexed yet are read and sorted.
 			if !served || !strings.Contains(plan, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)") ||
 				strings.Contains(plan, "SCAN i") || strings.Contains(plan, "SCAN e") {
 				t.Errorf("%s: the plan is\n%s", query.SQL, plan)

@@ -9,7 +9,7 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// Goal: a probe fails while the file cannot grow, works when it can, and leaves nothing behind.
+// Goal: a probe fails while the file cannot grow, succeeds when it can, and leaves nothing behind.
 // Method: a limit on the pages of the database.
 func TestProbe(t *testing.T) {
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
@@ -24,7 +24,7 @@ func TestProbe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pages(1) // no more than there are
+	pages(1) // the current number of pages
 	if err := s.Probe(t.Context(), 1<<20); sqlite.ErrCode(errors.Unwrap(err)).
 		ToPrimary() != sqlite.ResultFull {
 		t.Errorf("the probe of a full store: %v", err)

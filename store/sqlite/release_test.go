@@ -13,8 +13,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// released returns the path of a store of an earlier release, which storetest of that release has
-// filled, as this version migrates it.
+// released returns the path of a migrated store that the storetest of an earlier release has
+// filled.
 func released(t *testing.T, name string) string {
 	t.Helper()
 	path := releasedAsItWas(t, name)
@@ -50,9 +50,9 @@ func releasedAsItWas(t *testing.T, name string) string {
 	return path
 }
 
-// TestRelease: stores of an earlier release keep the head of their audit through the migration,
-// take entries, purges and removals behind their chains, and hold afterwards. What such a store has
-// shows as before.
+// TestRelease: migrated stores of an earlier release keep the head of their audit. They accept
+// entries, purges and removals after their chains, and the audit succeeds afterwards. Their data
+// reads as before.
 func TestRelease(t *testing.T) {
 	for _, name := range []string{"filled", "pruned", "tests"} {
 		t.Run(name, func(t *testing.T) {
@@ -122,8 +122,8 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// TestNoRoom: a store is not migrated on a disk that is too full for it, and the error says how
-// much it takes.
+// TestNoRoom: a store on a disk that is too full is not migrated, and the error says how much space
+// it needs.
 func TestNoRoom(t *testing.T) {
 	path := releasedAsItWas(t, "filled")
 	if err := checkRoom(path, func(string) (int64, bool) { return 1 << 10, true }); err == nil ||

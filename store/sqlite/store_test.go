@@ -24,11 +24,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// maxBlob is the longest body that a store of the suite takes, in bytes. SQLite's own limit is a
-// thousand times that.
+// maxBlob is the longest body, in bytes, that a store of the suite takes. SQLite's own limit is a
+// thousand times as high.
 const maxBlob = 2 << 20
 
-// openStore opens the store at path with commits that can be made to fail.
+// openStore opens the store at path. The returned function makes commits fail.
 func openStore(t storetest.TB, path string) (*Store, func(done *bool)) {
 	t.Helper()
 	return openBounded(t, path, defaultLate)
@@ -53,10 +53,9 @@ func openBounded(t storetest.TB, path string, late lateBounds) (*Store, func(don
 	return s, when.Store
 }
 
-// TestConformance runs the suite of the port against stores in temporary folders. They index a few
-// events at a time, all the time, and in appends if they cannot keep up. The long form of the tests
-// adds stores with the bounds that a gate has, which the suites of the queue and of the failover
-// use anyway.
+// TestConformance runs the suite against stores in temporary folders. They index a few events at a
+// time, in the background and, if that falls behind, in appends. The long form also tests stores
+// with the bounds of a gate, which the suites of the queue and of the spool use anyway.
 func TestConformance(t *testing.T) {
 	conformance(t, lateBounds{set: 4, slice: 2, small: 1, most: 5, every: time.Millisecond})
 	if modeltest.Soak() {
@@ -102,7 +101,7 @@ func conformance(t *testing.T, late lateBounds) {
 	})
 }
 
-// TestSearchesLeaveRoom: searches that take long leave connections for everything else.
+// TestSearchesLeaveRoom: long searches leave connections for everything else.
 func TestSearchesLeaveRoom(t *testing.T) {
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {

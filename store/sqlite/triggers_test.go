@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestApprovalTriggers: not even whoever writes the tables approves their own, changes what was
-// asked for, decides or uses twice, or removes a row.
+// TestApprovalTriggers: even a user who can write to the tables cannot approve their own request,
+// change a request, decide or use it twice, or remove a row.
 func TestApprovalTriggers(t *testing.T) {
 	path := filled(t)
 	insert := func(id int, state, decided, used string) string {
@@ -49,7 +49,7 @@ func TestApprovalTriggers(t *testing.T) {
 	}
 }
 
-// TestTriggers: rows are not changed, and are removed by retention alone.
+// TestTriggers: rows cannot be changed, and only retention can remove them.
 func TestTriggers(t *testing.T) {
 	path := released(t, "filled")
 	for script, want := range map[string]string{
@@ -88,8 +88,8 @@ func TestTriggers(t *testing.T) {
 	}
 }
 
-// TestTriggersOfRetention: what retention has written down is written by nothing else, and a step
-// of it that was rolled back leaves the latch closed.
+// TestTriggersOfRetention: only retention can write its own records, and a step that was rolled
+// back does not leave the tables open for removal.
 func TestTriggersOfRetention(t *testing.T) {
 	path := filledBy(t, func(s *Store) {
 		storetest.FillPruned(t, s)

@@ -13,7 +13,7 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// filled returns the path of a store that fill has filled, closed.
+// filled returns the path of a closed store filled by storetest.Fill.
 func filled(t *testing.T) string {
 	return filledBy(t, func(s *Store) { storetest.Fill(t, s) })
 }
@@ -33,7 +33,7 @@ func filledBy(t *testing.T, fill func(*Store)) string {
 	return path
 }
 
-// execute runs statements on the file as an outsider would.
+// execute runs statements on the file with a connection that is not the gate's.
 func execute(path, script string) error {
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 	if err != nil {
@@ -43,7 +43,7 @@ func execute(path, script string) error {
 	return sqlitex.ExecuteScript(conn, script, nil)
 }
 
-// withoutTriggers is what someone does first who wants to change what is stored.
+// withoutTriggers drops the triggers, which is the first thing an attacker would do.
 const withoutTriggers = `
 	DROP TRIGGER webhook_events_no_update; DROP TRIGGER webhook_events_no_delete;
 	DROP TRIGGER webhook_requests_no_update; DROP TRIGGER webhook_requests_no_delete;
@@ -61,8 +61,8 @@ const withoutTriggers = `
 	DROP TRIGGER webhook_gaps_no_insert; DROP TRIGGER webhook_gaps_no_update; DROP TRIGGER webhook_gaps_no_delete;
 	DROP TRIGGER webhook_admin_actions_no_update; DROP TRIGGER webhook_admin_actions_no_delete;`
 
-// TestVerifyFindsChangesInTheLog: the same of a store of this version, in which all is an entry of
-// the log.
+// TestVerifyFindsChangesInTheLog: the same for a store of this version, where everything is an
+// entry of the log.
 func TestVerifyFindsChangesInTheLog(t *testing.T) {
 	template := filled(t)
 	audit, err := Verify(t.Context(), template, nil)
@@ -78,7 +78,7 @@ func TestVerifyFindsChangesInTheLog(t *testing.T) {
 	findsChanges(t, template, storetest.LogTamperings(literal))
 }
 
-// TestVerifyFindsChangesInGaps: the same of a store of this version from which retention has
+// TestVerifyFindsChangesInGaps: the same for a store of this version from which retention has
 // removed entries and bodies.
 func TestVerifyFindsChangesInGaps(t *testing.T) {
 	template := filledBy(t, func(s *Store) { storetest.FillPruned(t, s) })
@@ -94,8 +94,8 @@ func TestVerifyFindsChangesInGaps(t *testing.T) {
 	findsChanges(t, template, storetest.GapTamperings(literal))
 }
 
-// TestVerifyFindsChanges: whatever is changed behind the gate's back shows, and the first break is
-// named. Each case changes one thing in a sound store.
+// TestVerifyFindsChanges: the audit finds every change that the gate did not make, and names the
+// first one. Each case changes one thing in a sound store.
 func TestVerifyFindsChanges(t *testing.T) {
 	template := released(t, "filled")
 	audit, err := Verify(t.Context(), template, nil)
@@ -111,8 +111,8 @@ func TestVerifyFindsChanges(t *testing.T) {
 	findsChanges(t, template, storetest.Tamperings(literal))
 }
 
-// TestVerifyFindsChangesAfterRetention: the same of a store from which retention has removed links
-// and bodies. What it has removed is counted, and no more than that may be missing.
+// TestVerifyFindsChangesAfterRetention: the same for a store from which retention has removed links
+// and bodies. The audit counts what retention removed, and accepts no other missing rows.
 func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	template := released(t, "pruned")
 	audit, err := Verify(t.Context(), template, nil)
@@ -127,8 +127,8 @@ func TestVerifyFindsChangesAfterRetention(t *testing.T) {
 	findsChanges(t, template, storetest.PrunedTamperings(literal))
 }
 
-// TestVerifyFindsChangesAmongTests: the same of a store from which test traffic was removed. Its
-// rows may stand among the removed ones from anywhere, and those of no other source.
+// TestVerifyFindsChangesAmongTests: the same for a store from which test traffic was removed. Only
+// its rows may be among the removed ones out of order.
 func TestVerifyFindsChangesAmongTests(t *testing.T) {
 	template := released(t, "tests")
 	audit, err := Verify(t.Context(), template, nil)
@@ -158,7 +158,7 @@ func findsChanges(t *testing.T, template string, changes []storetest.Tampering) 
 	}
 }
 
-// copyStore returns the path of a copy of a closed store, which has no write-ahead log.
+// copyStore copies a closed store, which has no write-ahead log, and returns the path of the copy.
 func copyStore(t *testing.T, path string) string {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), "copy.db")
@@ -172,8 +172,7 @@ func copyStore(t *testing.T, path string) string {
 	return copied
 }
 
-// TestVerifyWhileWriting: a check in the middle of the work sees one moment of it, and holds
-// nothing up.
+// TestVerifyWhileWriting: an audit during writes sees one moment of the store and delays nothing.
 func TestVerifyWhileWriting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path)
@@ -216,7 +215,7 @@ func TestVerifyWhileWriting(t *testing.T) {
 	}
 }
 
-// TestVerifyUnreadable: what is no store is an error and no break.
+// TestVerifyUnreadable: a file that is not a store is an error, not a break.
 func TestVerifyUnreadable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "missing.db")
 	if audit, err := Verify(t.Context(), path, nil); err == nil {

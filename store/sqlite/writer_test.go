@@ -12,9 +12,10 @@ import (
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
-// TestWaitingCallsShareATransaction holds the writer up until calls wait for it: appends, one of a
-// replaced owner, and two that are no appends. The appends share the next commit with one of the
-// two, the failure of one undoes nothing of the others, and the chain holds.
+// TestWaitingCallsShareATransaction: the test holds up the writer until several calls wait:
+// appends, one of them from a replaced owner, and two calls that are no appends. The appends share
+// the next commit with one of the two, the failure of one undoes nothing of the others, and the
+// audit succeeds.
 func TestWaitingCallsShareATransaction(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path)
@@ -82,7 +83,7 @@ func TestWaitingCallsShareATransaction(t *testing.T) {
 	}
 }
 
-// TestSwapSetting: a setting changes only from what the caller has seen.
+// TestSwapSetting: SwapSetting changes a setting only if it has the value that the caller expects.
 func TestSwapSetting(t *testing.T) {
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -106,7 +107,8 @@ func TestSwapSetting(t *testing.T) {
 	}
 }
 
-// TestClockBehind: ids go on without a clock that is behind them, and the store says by how much.
+// TestClockBehind: ids keep growing while the clock is behind them, and the store reports how far
+// it is behind.
 func TestClockBehind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path)

@@ -115,7 +115,7 @@ func testUnprovenType(t *testing.T, s Instance) {
 	batch := []hookgate.Record{unproven(1, "c"), unproven(2, "other"), unproven(3, "a"),
 		record("k", 3)}
 	batch[3].EventType = "A proven type" // sorts before "a"
-	for range 2 { // the second round assumes that the outcome of the first was unknown
+	for range 2 {                        // the second round assumes that the outcome of the first was unknown
 		if outcome := o.mustApply(t, batch...); !slices.Equal(Duplicates(outcome), []int{0, 1}) {
 			t.Errorf("outcome is %+v, want numbers 0 and 1 to be duplicates", outcome)
 		}
