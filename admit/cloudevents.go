@@ -23,7 +23,8 @@ func identifyCloudEvent(_ *source, r *Request) (Message, error) {
 	case mediaType == "application/cloudevents+json":
 		return structuredEvent(r)
 	case strings.HasPrefix(mediaType, "application/cloudevents"):
-		return Message{}, fmt.Errorf("%w: Content-Type is %.100q; a CloudEvent in the body must be JSON", ErrUnsupportedMediaType, mediaType)
+		return Message{}, fmt.Errorf("%w: Content-Type is %.100q; a CloudEvent in the body must be JSON",
+			ErrUnsupportedMediaType, mediaType)
 	}
 	return binaryEvent(r)
 }
@@ -106,7 +107,8 @@ func cloudEvent(values [len(cloudEventAttributes)]string, prefix string) (Messag
 		return Message{}, &MalformedError{prefix + "specversion", "is not 1.0"}
 	}
 	if strings.Contains(source, " ") {
-		return Message{}, &MalformedError{prefix + "source", "has a space, which a URI reference cannot have"}
+		return Message{}, &MalformedError{prefix + "source",
+			"has a space, which a URI reference cannot have"}
 	}
 	m := Message{MessageID: source + " " + id, EventType: eventType, OrderingKey: source,
 		Sequence: hookgate.NoSequence, Keyed: true}

@@ -487,7 +487,7 @@ func TestEnvelopeMessageIsCopied(t *testing.T) {
 	wantMessage(t, got, err, Message{"m", "e", "o", 3, true})
 }
 
-// Goal: no compression and gzip are told apart, and everything else is refused. Method: a table of
+// Goal: no compression and gzip are accepted, and everything else is rejected. Method: a table of
 // header values.
 func TestGzipped(t *testing.T) {
 	for _, c := range []struct {

@@ -153,7 +153,8 @@ func zoomReply(s *source, r *Request) (*Answer, error) {
 func discordReply(_ *source, r *Request) (*Answer, error) {
 	m := members(r.content(), "type", "id", "event.type")
 	switch {
-	case m[0] == "1" && m[1] != "" && m[2] == "": // a webhook event has type 1 too, but "event" and no id
+	// a webhook event has type 1 too, but "event" and no id
+	case m[0] == "1" && m[1] != "" && m[2] == "":
 		return jsonAnswer([]byte(`{"type":1}`)), nil
 	case m[0] == "0":
 		return &Answer{Status: http.StatusNoContent}, nil

@@ -168,7 +168,7 @@ func (c handshakeCase) check(t *testing.T, a *Answer, err error) {
 	}
 }
 
-// Goal: handshakes that come like events are told from them, and only after the signature. Method:
+// Goal: handshakes that are sent like events are recognised, and only after the signature. Method:
 // bodies of both sorts, signed by Sign and not.
 func TestHandshakesLikeEvents(t *testing.T) {
 	for _, c := range []handshakeCase{

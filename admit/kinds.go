@@ -297,7 +297,8 @@ func genericKinds() []kind {
 	places := Places{EventType: list("const:event")}
 	bearer := func(o Options) (proof, error) { return newToken("Authorization", "Bearer ", o) }
 	return []kind{
-		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as the setting signature says", Places: places},
+		{Kind: Kind{Name: "hmac", Sender: "any that signs", Proof: "as the setting signature says",
+			Places: places},
 			uses: uses{signature: true}, proof: func(o Options) (proof,
 				error) {
 				return newSigned(o.Signature, o, "")

@@ -354,7 +354,7 @@ func TestCloudEvents(t *testing.T) {
 	}
 }
 
-// Goal: one header holds several signatures, up to a bound, and other elements are passed over.
+// Goal: one header holds several signatures, up to a bound, and other elements are ignored.
 // Method: the vector of Stripe with others around its signature.
 func TestSignatureLists(t *testing.T) {
 	var v vector

@@ -48,7 +48,8 @@ const (
 	placeConst
 )
 
-const placeForms = "header:NAME, json:PATH, form:FIELD, sha256:body, sha256:body-without:PATH, request:id and const:VALUE"
+const placeForms = "header:NAME, json:PATH, form:FIELD, sha256:body, sha256:body-without:PATH, " +
+	"request:id and const:VALUE"
 
 // parsePlace parses a configured place. A text without a kind is a path in JSON.
 func parsePlace(text string) (place, error) {

@@ -106,7 +106,8 @@ func newIdentity(p Places, body bodyKind, expected string) (identity, error) {
 	}
 	id.longest = longestOf(id.paths)
 	if len(id.messageID.list) == 0 {
-		return id, fmt.Errorf("message_id is missing: set it to the place of the message id (%s)", placeForms)
+		return id, fmt.Errorf("message_id is missing: set it to the place of the message id (%s)",
+			placeForms)
 	}
 	return id, nil
 }

@@ -307,7 +307,7 @@ func TestUnsignedHeaders(t *testing.T) {
 	for _, k := range presets() {
 		switch k.Name {
 		case "cloudevents", "sns", "mailgun": // have their own places, or sign no whole body
-		case "twilio": // whose Content-Type decides what is signed; see TestTwilioForms
+		case "twilio": // Content-Type decides what is signed; see TestTwilioForms
 		// show the secret itself, which needs no body to be of use
 		case "okta", "telegram", "microsoft_graph":
 		default:
@@ -318,7 +318,7 @@ func TestUnsignedHeaders(t *testing.T) {
 		"\x1f\x8b\x08gzip", "<xml/>", ""}
 	for name, s := range schemes {
 		if name == "gitlab" || name == "standard_webhooks" || name == "svix" {
-			continue // whose ids are signed; and GitLab's token signs nothing
+			continue // their ids are signed; GitLab's token signs nothing
 		}
 		for _, body := range bodies {
 			seen := map[string]bool{}
@@ -379,8 +379,8 @@ func TestTypeUnproven(t *testing.T) {
 	}
 }
 
-// Goal: what a sender repeats with its first time is taken for as long as it repeats, where it is
-// certain to be a duplicate; a time from the future is not. Method: each preset that repeats, with
+// Goal: a repetition with the time of the first attempt is accepted while the sender repeats,
+// if it is certain to be a duplicate; a time in the future is not. Method: each preset that repeats, with
 // its own message id, with one that is not signed, and with a tolerance of its own.
 func TestRepeats(t *testing.T) {
 	for _, k := range presets() {

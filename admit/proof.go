@@ -51,7 +51,8 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	}
 	s.tolerance = newWindow(o)
 	if !strings.Contains(s.rule.Signed, "{body}") {
-		return nil, fmt.Errorf("signed text %q has no {body}: a signature would be valid for any body", s.rule.Signed)
+		return nil, fmt.Errorf("signed text %q has no {body}: a signature would be valid for any body",
+			s.rule.Signed)
 	}
 	if s.template.url && o.PublicURL == "" {
 		return nil, errNoURL
@@ -60,7 +61,8 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	return signed{s, hint}, nil
 }
 
-var errNoURL = errors.New("the sender signs the URL that it calls: set public_url to exactly the URL configured there")
+var errNoURL = errors.New("the sender signs the URL that it calls: set public_url to exactly the URL " +
+	"configured there")
 
 // token is a proof by a header that has one of the secrets. It stores digests, which all have the
 // same size, so that the time of a comparison reveals nothing about a secret, not even its length.

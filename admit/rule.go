@@ -103,7 +103,8 @@ func (r Rule) withDefaults() (Rule, error) {
 	}
 	if _, known := hashes[r.Algorithm]; !known && r.Algorithm != ed25519Algorithm &&
 		r.Algorithm != ecdsaAlgorithm {
-		return r, fmt.Errorf("signature algorithm %q is not one of hmac-sha256, hmac-sha1, hmac-sha512, %s, %s", r.Algorithm, ed25519Algorithm, ecdsaAlgorithm)
+		return r, fmt.Errorf("signature algorithm %q is not one of hmac-sha256, hmac-sha1, hmac-sha512, %s, %s",
+			r.Algorithm, ed25519Algorithm, ecdsaAlgorithm)
 	}
 	for _, c := range []struct {
 		what, value string
@@ -118,7 +119,8 @@ func (r Rule) withDefaults() (Rule, error) {
 		}
 	}
 	if r.Header == "" {
-		return r, errors.New("signature.header is missing: set it to the name of the header with the signature")
+		return r, errors.New("signature.header is missing: set it to the name of the header with the " +
+			"signature")
 	}
 	r.Header = http.CanonicalHeaderKey(r.Header)
 	return r, nil

@@ -57,7 +57,8 @@ var secretForms = map[string]secretForm{
 	"okta": {wrong: []wrongSecret{wrong(`(?i)^authorization\s*:`,
 		"begins with the name of the header: remove it")}},
 	"telegram": {wrong: []wrongSecret{wrong(`[^0-9A-Za-z_-]`,
-		"has a character that a secret_token of Telegram cannot have (only 0-9, A-Z, a-z, _ and -); do not use the token of the bot")}},
+		"has a character that a secret_token of Telegram cannot have (only 0-9, A-Z, a-z, _ and -); "+
+			"do not use the token of the bot")}},
 	"bearer":      {wrong: []wrongSecret{withScheme}},
 	"cloudevents": {wrong: []wrongSecret{withScheme}},
 	"basic": {wrong: []wrongSecret{wrong(`(?i)^basic\s`,
@@ -69,7 +70,8 @@ func (f secretForm) check(what string, secrets []string) error {
 	var errs error
 	for i, secret := range secrets {
 		if f.begins != "" && secret != "" && !strings.HasPrefix(secret, f.begins) {
-			errs = errors.Join(errs, fmt.Errorf("%s %d does not begin with %s; every secret of this sender does", what, i+1, f.begins))
+			errs = errors.Join(errs, fmt.Errorf("%s %d does not begin with %s; every secret of this sender "+
+				"does", what, i+1, f.begins))
 		}
 		for _, w := range f.wrong {
 			if w.pattern.MatchString(secret) {

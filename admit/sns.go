@@ -44,7 +44,8 @@ type sns struct {
 func newSNS(o Options) (proof, error) {
 	switch {
 	case len(o.Topics) == 0:
-		return nil, errors.New("topics is missing: list the ARNs of the topics that may send, because Amazon signs the messages of every topic")
+		return nil, errors.New("topics is missing: list the ARNs of the topics that may send, because " +
+			"Amazon signs the messages of every topic")
 	case o.Amazon == nil:
 		return nil, errors.New("the option Amazon is missing: nothing can fetch certificates")
 	}
@@ -73,7 +74,8 @@ var topicARN = regexp.MustCompile(`\Aarn:([a-z-]+):sns:([a-z]{2,4}(?:-[a-z]+){1,
 func snsHost(topic string) (string, error) {
 	m := topicARN.FindStringSubmatch(topic)
 	if m == nil || amazonDomains[m[1]] == "" {
-		return "", fmt.Errorf("topic %q is not the ARN of a topic; write it like arn:aws:sns:us-east-1:123456789012:NAME", topic)
+		return "", fmt.Errorf("topic %q is not the ARN of a topic; write it like "+
+			"arn:aws:sns:us-east-1:123456789012:NAME", topic)
 	}
 	return "sns." + m[2] + "." + amazonDomains[m[1]], nil
 }

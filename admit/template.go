@@ -68,7 +68,8 @@ func parseTemplate(text string, hasTimestamp bool) (t template, err error) {
 		case isHeader && header != "":
 			*to = append(*to, piece{value: pieceHeader, header: http.CanonicalHeaderKey(header)})
 		default:
-			return t, fmt.Errorf("signed text %q has {%s}; use {body}, {timestamp}, {method}, {url} and {header:NAME}", text, name)
+			return t, fmt.Errorf("signed text %q has {%s}; use {body}, {timestamp}, {method}, {url} and "+
+				"{header:NAME}", text, name)
 		}
 		rest = behind
 	}

@@ -80,8 +80,10 @@ func (t twilio) authenticate(r *Request) error {
 	}
 	if which == 0 {
 		return unauthenticated(twilioHeader,
-			"does not match the body and the URL "+shownURL(t.url)+" with its query, with any of the configured "+
-				"secrets; compare the URL with Twilio's console, and the secret with the account's auth token, not an API key")
+			"does not match the body and the URL "+shownURL(t.url)+
+				" with its query, with any of the configured "+
+				"secrets; compare the URL with Twilio's console, and the secret with the account's auth "+
+				"token, not an API key")
 	}
 	r.Credential = Credential{Secrets, which}
 	return nil

@@ -13,9 +13,9 @@ func calledURL(url, query string) string {
 	return url + "?" + query
 }
 
-// calledURLs returns the URLs that the sender may have called: the configured one and, if only one
-// of it and the received path ends with a slash, the other form too. A proxy may have changed the
-// path.
+// calledURLs returns the URLs that the sender may have called. That is the configured URL. If only
+// one of it and the received path ends with a slash, it is also the URL that ends like the path. A
+// proxy may have changed the path.
 func calledURLs(url string, r *Request) (urls [2]string, n int) {
 	urls, n = slashForms(url, r.Slash)
 	for i := range n {

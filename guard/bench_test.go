@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// BenchmarkGuard is everything that a webhook asks of the guard.
+// BenchmarkGuard measures everything that one webhook costs the guard.
 func BenchmarkGuard(b *testing.B) {
 	g := New(Config{InFlight: InFlight{Min: 100, Max: 5000, Latency: time.Second},
 		BodyMemory: 1 << 20})
@@ -22,7 +22,7 @@ func BenchmarkGuard(b *testing.B) {
 	})
 }
 
-// BenchmarkInFlight is the bound of webhooks in flight alone.
+// BenchmarkInFlight measures the limit on webhooks in flight alone.
 func BenchmarkInFlight(b *testing.B) {
 	g := New(Config{InFlight: InFlight{Min: 100, Max: 5000, Latency: time.Second}})
 	b.ReportAllocs()

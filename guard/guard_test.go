@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scene is a guard in fake time over a queue that a test describes.
+// scene is a guard in fake time, over a queue that the test describes.
 type scene struct {
 	*Guard
 	t   *testing.T
@@ -60,7 +60,7 @@ func (s *scene) depth(n int64) {
 	s.stats.Depth = n
 }
 
-// is checks the breaker's state after d has passed.
+// is waits for d and checks the state of the breaker.
 func (s *scene) is(d time.Duration, want State) {
 	s.t.Helper()
 	time.Sleep(d) // in fake time
@@ -74,7 +74,7 @@ func (s *scene) is(d time.Duration, want State) {
 	}
 }
 
-// share is how many of 10,000 webhooks are let in.
+// share returns how many of 10,000 webhooks are admitted.
 func (s *scene) share() (n int) {
 	for range 10_000 {
 		if s.Admit() {
@@ -86,8 +86,9 @@ func (s *scene) share() (n int) {
 
 var depthRule = Rule{Limit: 90, Sustain: 5 * time.Second, Clear: 70, ClearFor: 3 * time.Second}
 
-// TestBreakerCycle takes the breaker all the way round: a peak that is too short, one that lasts, a
-// value between the marks, one that is low too shortly, recovery by a growing share, and closed.
+// TestBreakerCycle takes the breaker through all its states. A peak that is too short changes
+// nothing, a longer one opens the breaker. A value between the marks, or low for too short a time,
+// does not close it. A recovery admits a growing part of the webhooks, then the breaker closes.
 func TestBreakerCycle(t *testing.T) {
 	play(t, Config{Depth: depthRule, Recovery: 20 * time.Second}, func(s *scene) {
 		s.is(3*time.Second+time.Millisecond, Closed)
@@ -103,7 +104,7 @@ func TestBreakerCycle(t *testing.T) {
 		s.depth(700)
 		s.is(3*time.Second, Open)
 		s.depth(701)
-		s.is(time.Second, Open) // its time starts anew
+		s.is(time.Second, Open) // the time restarts
 		s.depth(0)
 		s.is(3*time.Second, Open)
 		s.is(time.Second, Recovering)
@@ -129,8 +130,8 @@ func TestBreakerCycle(t *testing.T) {
 	})
 }
 
-// TestRelapse: while it recovers a value at its limit opens the breaker at once, and then it takes
-// its time again.
+// TestRelapse checks that a value at its limit opens a recovering breaker at once. After that the
+// breaker needs the usual time again.
 func TestRelapse(t *testing.T) {
 	play(t, Config{Depth: depthRule, Recovery: 20 * time.Second}, func(s *scene) {
 		s.depth(1000)
@@ -147,8 +148,9 @@ func TestRelapse(t *testing.T) {
 	})
 }
 
-// TestUnreadable: a queue that fails, or knows its depth only from before, neither opens nor closes
-// the breaker, however long; the time it was unreadable does not count.
+// TestUnreadable checks that a queue that fails, or only has an old depth, neither opens nor
+// closes the breaker, however long that lasts. The time in which the queue was unreadable does not
+// count.
 func TestUnreadable(t *testing.T) {
 	for name, blind := range map[string]func(*scene){
 		"Stats fails":        func(s *scene) { s.err = errors.New("no answer") },
@@ -173,7 +175,7 @@ func TestUnreadable(t *testing.T) {
 					t.Errorf("the signals are shown as %+v", signals)
 				}
 				change(func(s *scene) { see(s); s.lag = 0 })
-				// two seconds before, one between two readings since: the gap does not count
+				// two seconds before and one since; the gap does not count
 				s.is(2*time.Second, Closed)
 				s.is(3*time.Second, Open)
 				change(func(s *scene) { blind(s); s.stats.Depth = 0 })
@@ -185,7 +187,8 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// TestFullQueueIsReadable: ErrFull is an answer, not a failure to answer.
+// TestFullQueueIsReadable checks that ErrFull is an answer of the queue and not a failure to
+// answer.
 func TestFullQueueIsReadable(t *testing.T) {
 	play(t, Config{Depth: depthRule}, func(s *scene) {
 		s.mu.Lock()
@@ -195,8 +198,8 @@ func TestFullQueueIsReadable(t *testing.T) {
 	})
 }
 
-// TestLag: the age of the oldest record opens it where it is asked to; while deliveries are spooled
-// it is not known.
+// TestLag checks that the age of the oldest record opens the breaker if the rule says so. While
+// webhooks are spooled the age is unknown.
 func TestLag(t *testing.T) {
 	play(t, Config{Lag: Rule{Limit: 60, Sustain: 2 * time.Second, Clear: 10,
 		ClearFor: time.Second}}, func(s *scene) {
@@ -211,12 +214,12 @@ func TestLag(t *testing.T) {
 		s.mu.Lock()
 		s.lag = -1
 		s.mu.Unlock()
-		s.is(4*time.Second, Closed) // without Recovery at once
+		s.is(4*time.Second, Closed) // at once, without Recovery
 	})
 }
 
-// TestLatency: slow webhooks open it; once none is let in, there is nothing slow, and it tries
-// again.
+// TestLatency checks that slow webhooks open the breaker. While it admits none, none is slow, and
+// it tries again.
 func TestLatency(t *testing.T) {
 	play(t, Config{P95: Rule{Limit: 1000, Sustain: 3 * time.Second, Clear: 200,
 		ClearFor: 2 * time.Second}, Recovery: 10 * time.Second}, func(s *scene) {
@@ -227,7 +230,7 @@ func TestLatency(t *testing.T) {
 				}
 			}
 		}
-		for range 20 { // one slow one in thirty is not the P95, and a few alone say nothing
+		for range 20 { // one slow webhook in thirty is not the P95, and a few webhooks are not judged
 			send(29, time.Millisecond)
 			send(1, time.Minute)
 			s.is(time.Second, Closed)
@@ -244,14 +247,15 @@ func TestLatency(t *testing.T) {
 		send(200, 1100*time.Millisecond)
 		s.is(2*time.Second, Open)
 		s.is(15*time.Second, Recovering) // the window of ten seconds, then two
-		send(300, 2*time.Second)         // of which about a tenth is let in
+		send(300, 2*time.Second)         // the breaker admits about a tenth
 		s.is(1100*time.Millisecond, Open)
 		s.is(15*time.Second, Recovering)
 		s.is(10*time.Second, Closed)
 	})
 }
 
-// TestDefaultsAreOff: a guard without limits takes everything, whatever the queue says.
+// TestDefaultsAreOff checks that a guard without limits admits everything, in any state of the
+// queue.
 func TestDefaultsAreOff(t *testing.T) {
 	play(t, Config{}, func(s *scene) {
 		s.depth(5000)

@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestInFlightIsBounded lets many goroutines in and out: never are there more than the bound, every
-// place is given back, and nobody is refused while there is room for all.
+// TestInFlightIsBounded lets many goroutines enter and leave. There are never more than the limit,
+// every place becomes free again, and none is rejected while there is room.
 func TestInFlightIsBounded(t *testing.T) {
 	const bound, goroutines = 7, 32
 	g := New(Config{InFlight: InFlight{Min: 1, Max: bound, Latency: time.Hour}})
@@ -52,8 +52,8 @@ func TestInFlightIsBounded(t *testing.T) {
 	}
 }
 
-// TestAdapts: slow webhooks take the bound down to what the machine manages in time, and no further
-// than Min; quick ones, or none at all, bring it back.
+// TestAdapts checks that slow webhooks lower the limit to what the machine can do in time, but not
+// below Min, and that quick webhooks or none raise it again.
 func TestAdapts(t *testing.T) {
 	var l limiter
 	l.InFlight = InFlight{Min: 10, Max: 1000, Latency: 100 * time.Millisecond}
@@ -81,9 +81,9 @@ func TestAdapts(t *testing.T) {
 	}
 }
 
-// TestConverges models a machine that does 2000 webhooks a second, however many are in flight, and
-// 5000 senders: within ten seconds those let in take less than twice the latency asked for, and the
-// machine is not left idle.
+// TestConverges models 5000 senders and a machine that handles 2000 webhooks a second, with any
+// number in flight. Within ten seconds the admitted ones take less than twice the target latency,
+// and the machine is not idle.
 func TestConverges(t *testing.T) {
 	const capacity = 2000.0
 	var l limiter
@@ -106,8 +106,8 @@ func TestConverges(t *testing.T) {
 	}
 }
 
-// TestQuantile compares the window with sorted times: the answer is never below the true quantile
-// and at most an eighth above.
+// TestQuantile compares the window with sorted times. The result is never below the true quantile
+// and at most an eighth above it.
 func TestQuantile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var w window
@@ -133,7 +133,7 @@ func TestQuantile(t *testing.T) {
 	})
 }
 
-// TestWindowForgets: what is older than the window is gone, and what is not is there.
+// TestWindowForgets checks that times older than the window are gone and younger ones are not.
 func TestWindowForgets(t *testing.T) {
 	var w window
 	w.observe(time.Second)
@@ -157,8 +157,8 @@ func TestWindowForgets(t *testing.T) {
 	}
 }
 
-// TestBudget: large reservations leave a quarter to small ones, and what is released is there
-// again.
+// TestBudget checks that large reservations leave a quarter to small ones, and that released
+// memory can be reserved again.
 func TestBudget(t *testing.T) {
 	b := Budget{limit: 1000}
 	if !b.Reserve(750, true) || b.Reserve(1, true) || !b.Reserve(250, false) || b.Reserve(1, false) {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestMinute: the minute forgets, and its quantile lies where the times do.
+// TestMinute checks that the minute forgets old webhooks, and that its quantile is close to the
+// true one.
 func TestMinute(t *testing.T) {
 	var m minute
 	slot := func(took time.Duration, n uint32, failed uint64) {

@@ -153,7 +153,8 @@ func (m *Monitor) rolledBack(alarm Alarm, err error) {
 }
 
 // attempt calls do. It retries with growing pauses, except for a roll-back.
-func (m *Monitor) attempt(ctx context.Context, action Action, do func(context.Context) error) error {
+func (m *Monitor) attempt(ctx context.Context, action Action,
+	do func(context.Context) error) error {
 	policy := backoff.Policy{
 		Min: actRetryMin, Max: actRetryMax,
 		Stop: func(error) bool { return action == ActionRollBack },
@@ -170,7 +171,8 @@ func (m *Monitor) attempt(ctx context.Context, action Action, do func(context.Co
 		return err
 	})
 	if err != nil && ctx.Err() != nil {
-		return errors.Join(errors.New("the trigger cleared or the gate stopped before an attempt succeeded"), last)
+		return errors.Join(errors.New("the trigger cleared or the gate stopped before an attempt "+
+			"succeeded"), last)
 	}
 	if err != nil {
 		return last

@@ -114,7 +114,7 @@ func (a *alarms) status() *WebhookStatus {
 func (a *alarms) run(ctx context.Context) {
 	client := &http.Client{Transport: a.to.Transport, Timeout: a.to.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // whoever configured the URL should correct it
+			return http.ErrUseLastResponse // the URL in the configuration must be corrected
 		}}
 	if client.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()

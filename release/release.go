@@ -1,14 +1,15 @@
 // Package release watches whether the running release should be rolled back.
 //
 //	guard: an observation each second ─► triggers: states ─► alarms: log, metrics, webhook
-//	                                               └───────► actions: read_only, canary back, roll-back command
+//	                                                 └─────► actions: read_only, canary back,
+//	                                                         roll-back command
 //
 // A release trigger is a value with a limit. It fires when the value stays above the limit for
 // minutes. Then the monitor raises an alarm and, if the settings say so, takes an action. Unlike
 // the breaker of package guard, a trigger never rejects a webhook by itself.
 //
-// The other half of a release is in the subpackages: canary moves the webhooks from the previous
-// service to the gate step by step, and rollback walks through the playbook of a roll-back.
+// The subpackage canary moves the webhooks from the previous service to the gate step by step. The
+// subpackage rollback rolls a gate back to the previous release.
 package release
 
 import (
@@ -146,9 +147,9 @@ func (m *Monitor) handle(ctx context.Context, c change, controls Controls,
 }
 
 // Verdict says whether a canary may take its next step. fired names the release triggers that have
-// fired, and "breaker" unless the breaker is closed: the canary goes back. unknown says which
-// values cannot be read or are above their limits but not yet for long enough: the canary stays at
-// its step.
+// fired, and "breaker" unless the breaker is closed. If it is not empty, the canary goes back.
+// unknown names the values that cannot be read, and those that are above their limits but not yet
+// for long enough. If it is not nil, the canary stays at its step.
 func Verdict(g *guard.Guard, m *Monitor) (fired []string, unknown error) {
 	load, release := g.Status(), m.Status()
 	fired = release.Fired

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// staging is what a test plays with.
+// staging is the configuration of a test.
 type staging struct {
 	Config
 	guard    guard.Config
@@ -31,7 +31,7 @@ type staging struct {
 	mode     func() control.Mode
 }
 
-// scene is a monitor in fake time, behind a guard that observes a queue which the test describes.
+// scene is a monitor in fake time. Its guard observes a queue that the test describes.
 type scene struct {
 	guard   *guard.Guard
 	monitor *Monitor
@@ -79,7 +79,7 @@ func (s *scene) depth(n int64) {
 	s.stats.Depth = n
 }
 
-// trigger returns the state of a release trigger after d has passed.
+// trigger waits for d and returns the state of a release trigger.
 func (s *scene) trigger(d time.Duration, name string) TriggerStatus {
 	s.t.Helper()
 	time.Sleep(d) // in fake time
@@ -93,7 +93,7 @@ func (s *scene) trigger(d time.Duration, name string) TriggerStatus {
 	return TriggerStatus{}
 }
 
-// turns checks the state of a release trigger after d has passed.
+// turns waits for d and checks the state of a release trigger.
 func (s *scene) turns(d time.Duration, name string, want TriggerState) TriggerStatus {
 	s.t.Helper()
 	got := s.trigger(d, name)
@@ -106,8 +106,8 @@ func (s *scene) turns(d time.Duration, name string, want TriggerState) TriggerSt
 	return got
 }
 
-// webhooks has n webhooks a second made durable in took, and failed others fail, until d has
-// passed.
+// webhooks sends n accepted webhooks a second, which took the given time, and some that fail,
+// until d has passed.
 func (s *scene) webhooks(d time.Duration, n int, took time.Duration, failed int) {
 	for range int(d / time.Second) {
 		for range n {
@@ -128,14 +128,14 @@ func triggersWith(change func(*Config)) *staging {
 	return c
 }
 
-// sustained takes a trigger through a peak that is too short, to firing after a time above its
-// limit and not before, and back: bad and well set its value for a time. lag is how long the value
-// takes to follow.
+// sustained takes a trigger through a peak that is too short, then to firing after its time above
+// the limit and not before, and back. bad and well set its value for a time. lag is how long the
+// value takes to follow.
 func (s *scene) sustained(name string, lag time.Duration, bad, well func(d time.Duration)) {
 	s.t.Helper()
 	well(lag + 2*time.Second)
 	s.turns(0, name, TriggerQuiet)
-	bad(sustain - lag - 10*time.Second) // a window makes a peak that much longer
+	bad(sustain - lag - 10*time.Second) // the window makes a peak longer
 	s.turns(0, name, TriggerPending)
 	well(lag + 2*time.Second)
 	s.turns(0, name, TriggerQuiet)
@@ -224,7 +224,7 @@ func TestTriggers(t *testing.T) {
 	})
 }
 
-// TestTriggerLimits: each value is judged as it is documented at and beside its limit.
+// TestTriggerLimits checks that each value is judged as documented at its limit and next to it.
 func TestTriggerLimits(t *testing.T) {
 	c := Config{Triggers: Triggers{P95: Trigger{Limit: 120}, ErrorRate: Trigger{Limit: 0.1},
 		QueueDepth: Trigger{Limit: 100}, StorePool: Trigger{Limit: 95}, Redis: Trigger{Limit: 50},
@@ -240,14 +240,18 @@ func TestTriggerLimits(t *testing.T) {
 		seen guard.Observation
 		want reading
 	}{
-		{TriggerP95, guard.Observation{Minute: guard.Minute{Accepted: 20, P95: time.Second}}, reading{value: 1000}},
+		{TriggerP95, guard.Observation{Minute: guard.Minute{Accepted: 20, P95: time.Second}},
+			reading{value: 1000}},
 		{TriggerP95, guard.Observation{Minute: guard.Minute{Accepted: 19, Failed: 100, P95: time.Second}},
 			reading{state: TriggerIdle}},
-		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Accepted: 19, Failed: 1}}, reading{value: 5}},
+		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Accepted: 19, Failed: 1}},
+			reading{value: 5}},
 		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Failed: 20}}, reading{value: 100}},
-		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Failed: 19}}, reading{state: TriggerIdle}},
+		{TriggerErrorRate, guard.Observation{Minute: guard.Minute{Failed: 19}},
+			reading{state: TriggerIdle}},
 		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 7}}, reading{value: 7}},
-		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 7, Err: full}}, reading{value: 7}},
+		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 7, Err: full}},
+			reading{value: 7}},
 		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 7, Err: away}},
 			reading{state: TriggerUnknown}},
 		{TriggerQueueDepth, guard.Observation{QueueErr: away}, reading{state: TriggerUnknown}},
@@ -256,9 +260,11 @@ func TestTriggerLimits(t *testing.T) {
 		{TriggerQueueDepth, guard.Observation{Queue: hookgate.QueueStats{Depth: 101, Degraded: away}},
 			reading{value: 101}},
 		{TriggerRedis, guard.Observation{QueueErr: away}, reading{value: 100}},
-		{TriggerRedis, guard.Observation{}, reading{value: 50}}, // the mean with the observation before
-		{TriggerRedis, guard.Observation{Queue: hookgate.QueueStats{Err: full}}, reading{value: 100. / 3}},
-		{TriggerRedis, guard.Observation{Queue: hookgate.QueueStats{Err: full, Degraded: away}}, reading{value: 50}},
+		{TriggerRedis, guard.Observation{}, reading{value: 50}}, // the mean of two observations
+		{TriggerRedis, guard.Observation{Queue: hookgate.QueueStats{Err: full}},
+			reading{value: 100. / 3}},
+		{TriggerRedis, guard.Observation{Queue: hookgate.QueueStats{Err: full, Degraded: away}},
+			reading{value: 50}},
 	} {
 		if got := all[test.name].read(test.seen); got != test.want {
 			t.Errorf("%s reads %+v of %+v, want %+v", test.name, got, test.seen, test.want)
@@ -277,15 +283,15 @@ func TestTriggerLimits(t *testing.T) {
 	}
 }
 
-// TestTriggerUnknown: a queue that cannot be read makes a trigger unknown, not quiet; what it was
-// about to do waits, and what has fired stays fired.
+// TestTriggerUnknown checks that an unreadable queue makes a trigger unknown and not quiet. A
+// pending trigger waits, and a fired one stays fired.
 func TestTriggerUnknown(t *testing.T) {
 	play(t, triggersWith(func(c *Config) {
 		c.QueueDepth = Trigger{Limit: 100,
 			Sustain: time.Minute}
 	}), func(s *scene) {
 		fail := func(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.err = err }
-		s.turns(0, TriggerQueueDepth, TriggerUnknown) // not yet looked at
+		s.turns(0, TriggerQueueDepth, TriggerUnknown) // before the first observation
 		s.turns(2*time.Second, TriggerQueueDepth, TriggerQuiet)
 		s.depth(101)
 		s.turns(40*time.Second, TriggerQueueDepth, TriggerPending)
@@ -305,10 +311,11 @@ func TestTriggerUnknown(t *testing.T) {
 	})
 }
 
-// TestStopped: the time in which a process was stopped is no time in which its value was too high,
-// whatever it was before and is after.
+// TestStopped checks that the time in which a process was stopped does not count as time above the
+// limit.
 func TestStopped(t *testing.T) {
-	triggers := newTriggers(Config{Triggers: Triggers{QueueDepth: Trigger{Limit: 10, Sustain: sustain}}})
+	triggers := newTriggers(Config{Triggers: Triggers{QueueDepth: Trigger{Limit: 10,
+		Sustain: sustain}}})
 	depth := triggers[slices.IndexFunc(triggers,
 		func(t *trigger) bool { return t.name == TriggerQueueDepth })]
 	o := guard.Observation{At: time.Now(), Queue: hookgate.QueueStats{Depth: 11}}
@@ -326,14 +333,14 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestTriggerIdle: with too few webhooks P95 and error rate say nothing: bursts of a slow webhook
-// or two never add up, and a trigger that has fired is not taken for well because read_only lets
-// nothing in.
+// TestTriggerIdle checks that P95 and error rate are not judged with too few webhooks: short
+// bursts of slow webhooks never add up. A fired trigger stays fired while read_only admits
+// nothing.
 func TestTriggerIdle(t *testing.T) {
 	play(t, triggersWith(func(c *Config) { c.P95 = Trigger{Limit: 120, Sustain: sustain} }),
 		func(s *scene) {
 			s.turns(2*time.Second, TriggerP95, TriggerIdle)
-			for range 6 { // a minute of slow ones, and two of nothing
+			for range 6 { // a minute of slow webhooks, then two without any
 				s.webhooks(time.Minute, 1, time.Second, 0)
 				s.turns(0, TriggerP95, TriggerPending)
 				s.turns(2*time.Minute, TriggerP95, TriggerIdle)
@@ -346,18 +353,18 @@ func TestTriggerIdle(t *testing.T) {
 		})
 }
 
-// hands are what a guard acts with in a test.
+// hands are the controls of a monitor in a test.
 type hands struct {
 	mu    sync.Mutex // guards all below
 	mode  control.Mode
-	fails int // how many of the next attempts fail
+	fails int // this many attempts fail first
 	tried int
 	did   []string
 	rows  []control.AdminAction
 	ends  error // of the roll-back command
-	// slow is how long a row of the trail takes, whatever the context says.
+	// slow is how long a row of the trail takes; it ignores the context.
 	slow time.Duration
-	away int // how many of the next rows cannot be written
+	away int // this many rows fail first
 }
 
 func (h *hands) Mode() control.Mode { return h.mode }
@@ -410,9 +417,9 @@ func (h *hands) attempts() int {
 	return h.tried
 }
 
-// TestActionDoesNotWaitForTheTrail: where the database is what is broken, and a row of the trail
-// takes its time, the action is done at once; both rows are written all the same, in their order,
-// if need be after the trigger has cleared.
+// TestActionDoesNotWaitForTheTrail checks that the monitor acts at once although the database is
+// broken and a row of the trail takes long. Both rows are written later, in order, even after the
+// trigger has cleared.
 func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 	h := &hands{slow: 10 * time.Second, away: 4}
 	c := triggersWith(func(c *Config) {
@@ -424,7 +431,8 @@ func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 		s.depth(101)
 		s.turns(62*time.Second, TriggerQueueDepth, TriggerFired)
 		synctest.Wait()
-		if did, alarms := h.done(), s.monitor.Status().Alarms; len(did) != 1 || alarms[0].Kind != AlarmActed {
+		if did, alarms := h.done(), s.monitor.Status().Alarms; len(did) != 1 ||
+			alarms[0].Kind != AlarmActed {
 			t.Errorf("when the trigger fires the guard did %v, and told of %+v", did, alarms)
 		}
 		s.depth(0)
@@ -436,12 +444,13 @@ func TestActionDoesNotWaitForTheTrail(t *testing.T) {
 	})
 }
 
-// TestActions: each action is done once for each firing, however long the trigger stays fired; two
-// rows of the admin trail and an alarm tell of it.
+// TestActions checks that each action happens once for each firing, however long the trigger stays
+// fired. Two rows of the admin trail and an alarm report it.
 func TestActions(t *testing.T) {
 	reason := "release trigger queue_depth: 101 records, above 100 for 1m0s"
-	for action, want := range map[Action]string{ActionReadOnly: "read_only", ActionCanaryBack: "back: " +
-		reason, ActionRollBack: "rollback: " + reason, ActionNone: ""} {
+	for action, want := range map[Action]string{ActionReadOnly: "read_only",
+		ActionCanaryBack: "back: " +
+			reason, ActionRollBack: "rollback: " + reason, ActionNone: ""} {
 		t.Run(string(action), func(t *testing.T) {
 			h := &hands{}
 			c := triggersWith(func(c *Config) {
@@ -488,8 +497,8 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// TestBuffer: in the mode buffer the queue grows because someone wants it to. Its age opens no
-// breaker, and its depth fires no trigger; that it fills up opens the breaker all the same.
+// TestBuffer checks the mode buffer, in which a person wants the queue to grow. Its age does not
+// open the breaker and its depth fires no trigger. A full queue still opens the breaker.
 func TestBuffer(t *testing.T) {
 	var mode atomic.Value
 	mode.Store(control.ModeBuffer)
@@ -518,8 +527,8 @@ func TestBuffer(t *testing.T) {
 	})
 }
 
-// TestActionFails: a mode that cannot be set is tried again, ever less often, until it is or the
-// trigger has cleared; a roll-back that cannot be started is not.
+// TestActionFails checks that the monitor retries to set a mode, with growing pauses, until that
+// succeeds or the trigger clears. It does not retry a roll-back that cannot start.
 func TestActionFails(t *testing.T) {
 	fire := func(action Action, fails int, f func(*scene, *hands)) {
 		h := &hands{fails: fails}
@@ -554,7 +563,7 @@ func TestActionFails(t *testing.T) {
 			t.Errorf("the trail says %q", last)
 		}
 	})
-	// In buffer a person works on the database: the guard must not let workers write to it.
+	// In buffer a person works on the database, so workers must not write to it.
 	fire(ActionReadOnly, 0, func(s *scene, h *hands) {
 		if h.attempts() != 1 {
 			t.Errorf("in normal: %d attempts", h.attempts())
@@ -578,7 +587,8 @@ func TestActionFails(t *testing.T) {
 	})
 }
 
-// TestRollBackCommandFails: that the command was started is not the end of it.
+// TestRollBackCommandFails checks that an alarm reports a roll-back command that fails after its
+// start.
 func TestRollBackCommandFails(t *testing.T) {
 	h := &hands{ends: errors.New("exit status 1")}
 	c := triggersWith(func(c *Config) { c.QueueDepth = Trigger{Limit: 100, Action: ActionRollBack} })
@@ -597,7 +607,7 @@ func TestRollBackCommandFails(t *testing.T) {
 	})
 }
 
-// receiver takes alarms in fake time.
+// receiver receives alarms in fake time.
 type receiver struct {
 	mu     sync.Mutex
 	status int // 0: no answer
@@ -628,9 +638,9 @@ func (r *receiver) requests() []string {
 	return slices.Clone(r.got)
 }
 
-// TestAlarmWebhook: an alarm is sent until it is taken, with the same id and pauses that grow;
-// after a time it is given up, and when too many wait the rest is dropped. None of it holds up the
-// guard.
+// TestAlarmWebhook checks that an alarm is sent until the receiver accepts it, with the same id
+// and growing pauses. After a time the monitor gives up, and if too many alarms wait it drops new
+// ones. None of that delays the monitor.
 func TestAlarmWebhook(t *testing.T) {
 	r := &receiver{}
 	c := triggersWith(func(c *Config) { c.QueueDepth, c.ClearFor = Trigger{Limit: 100}, 0 })
@@ -660,7 +670,8 @@ func TestAlarmWebhook(t *testing.T) {
 				t.Fatalf("sent %s", text)
 			}
 		}
-		if w := s.monitor.Status().Webhook; len(got) != len(refused)+1 || *w != (WebhookStatus{Delivered: 1}) {
+		if w := s.monitor.Status().Webhook; len(got) != len(refused)+1 ||
+			*w != (WebhookStatus{Delivered: 1}) {
 			t.Errorf("%d attempts, %+v", len(got), w)
 		}
 

@@ -1,8 +1,11 @@
 // Package canary moves the webhooks of a service, the upstream, to the gate step by step.
 //
-//	                   authenticated, identified, and the hash of its ordering key is below the percentage
-//	webhook ─► ingest ─┬──────────────────────────────────────────────────────────────────────────────────► the gate
-//	                   └─ anything else ──► Proxy, unchanged ──► the upstream, which answers
+//	                      authenticated, identified, and
+//	                      its ordering key is in the canary
+//	webhook ─► ingest ─┬───────────────────────────────────► the gate
+//	                   └─ anything else ─► Proxy, unchanged ► the upstream, which answers
+//
+// The hash of an ordering key decides whether a percentage includes it.
 //
 // A person sets the percentage, or it follows a plan:
 //
@@ -15,8 +18,8 @@
 // process changes it by storing the next version; only one process can store a given version. It
 // also applies the versions that other processes stored.
 //
-// Going back to 0 is different. The process applies it at once and then stores it, whatever other
-// processes store meanwhile.
+// Going back to 0 is different. The process applies it at once and then stores it, even if other
+// processes store something else meanwhile.
 package canary
 
 import (
@@ -80,7 +83,8 @@ type Refusal string
 func (r Refusal) Error() string { return string(r) }
 
 // ErrEvidence is returned for a change that leaves 0 percent without the required evidence.
-const ErrEvidence Refusal = "the canary leaves 0 percent only with evidence (canary.require_evidence): hookgate canary start --evidence FOLDER"
+const ErrEvidence Refusal = "the canary leaves 0 percent only with evidence " +
+	"(canary.require_evidence): hookgate canary start --evidence FOLDER"
 
 // The actors, in the admin trail, of changes that no person made.
 const (
@@ -156,7 +160,8 @@ func (c *Canary) apply(s control.Canary, localOnly bool) {
 	c.acceptedBefore = c.accepted.Load()
 	c.percent.Store(int64(s.Percent))
 	if s.Version > 0 && (before.Percent != s.Percent || before.Step != s.Step) {
-		c.config.Logger.Warn("canary changed", "percent", s.Percent, "before", before.Percent, "step", s.Step,
+		c.config.Logger.Warn("canary changed", "percent", s.Percent, "before", before.Percent, "step",
+			s.Step,
 			"by", s.By, "reason", s.Reason)
 	}
 }
@@ -298,7 +303,8 @@ func (c *Canary) storeBack(ctx context.Context) error {
 			return nil
 		}
 		if !errors.Is(err, control.ErrCanaryChanged) {
-			return fmt.Errorf("the canary is at 0 percent in this process and not yet in others; retrying: %w", err)
+			return fmt.Errorf("the canary is at 0 percent in this process and not yet in others; retrying: %w",
+				err)
 		}
 	}
 }

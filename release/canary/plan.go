@@ -198,7 +198,8 @@ func (c *Canary) advance(ctx context.Context, now control.Canary) {
 		next = c.at(now.Step)
 		target = fmt.Sprintf("%d percent (step %d of %d)", next.Percent, now.Step+1, steps)
 	}
-	why := Change{By: ActorPlan, Reason: fmt.Sprintf("step %d of %d had its time, and no release trigger fired",
+	why := Change{By: ActorPlan, Reason: fmt.Sprintf(
+		"step %d of %d had its time, and no release trigger fired",
 		now.Step, steps)}
 	id := hookgate.NewRequestID(time.Now())
 	if err := c.record(ctx, id, why.By, target, why.Reason, control.ResultBegun); err != nil {

@@ -20,11 +20,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errAway = errors.New("away")
 
-// place is what several processes share: a keeper whose state is theirs all, and a trail.
+// place is what several processes share: the settings and the admin trail.
 type place struct {
 	mu         sync.Mutex
 	kept       control.Canary
-	away, late error // of SetCanary: before it took effect, and after
+	away, late error // of SetCanary: before it took effect, and after it did
 	trailErr   error
 	rows       []control.AdminAction
 	fired      []string
@@ -81,7 +81,7 @@ func (p *place) set(change func(*place)) {
 	change(p)
 }
 
-// trail is what the trail has, a line for each row.
+// trail returns the rows of the trail as lines.
 func (p *place) trail() (lines []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +93,7 @@ func (p *place) trail() (lines []string) {
 
 var testPlan = []Step{{10, 30 * time.Minute}, {50, time.Hour}, {100, 0}}
 
-// process is a process of the gate at a place, which runs until end or the end of the test.
+// process starts a process of the gate at a place. It runs until end is called or the test ends.
 func (p *place) process(t *testing.T, change func(*Config)) (c *Canary, end func()) {
 	t.Helper()
 	u, _ := url.Parse("http://127.0.0.1:1")
@@ -126,7 +126,7 @@ func (p *place) process(t *testing.T, change func(*Config)) (c *Canary, end func
 	return c, end
 }
 
-// want fails unless the canary stands so.
+// want checks percentage and step of the canary.
 func want(t *testing.T, c *Canary, percent, step int) {
 	t.Helper()
 	if s := c.State(); s.Percent != percent || s.Step != step || c.Percent() != percent {
@@ -142,11 +142,11 @@ func mustStart(t *testing.T, c *Canary) {
 	}
 }
 
-// slack is more than a process may be late with a step.
+// slack is the longest delay of a step.
 const slack = stepDelay + 2*checkEvery
 
-// TestPlan: the steps follow each other when they have had their time, not before; the last one
-// stays; and all of it is in the trail.
+// TestPlan checks that each step follows when the one before had its time and not earlier, that
+// the last one stays, and that the trail has all of them.
 func TestPlan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -155,7 +155,8 @@ func TestPlan(t *testing.T) {
 		want(t, c, 0, 0)
 		mustStart(t, c)
 		want(t, c, 10, 1)
-		if _, err := c.Start(t.Context(), Change{}); !strings.Contains(err.Error(), "the plan is running") {
+		if _, err := c.Start(t.Context(), Change{}); !strings.Contains(err.Error(),
+			"the plan is running") {
 			t.Errorf("a second start got %v", err)
 		}
 		time.Sleep(30*time.Minute - checkEvery)
@@ -180,7 +181,8 @@ func TestPlan(t *testing.T) {
 	})
 }
 
-// TestLastStepIsWatched: a last step with a time is watched for it, and ends the plan then.
+// TestLastStepIsWatched checks that a last step with a time is watched for that time and then ends
+// the plan.
 func TestLastStepIsWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -205,8 +207,8 @@ func TestLastStepIsWatched(t *testing.T) {
 	})
 }
 
-// TestGuardFires: a plan goes back by itself when the guard fires, within two looks, and stays
-// back; the trail says why.
+// TestGuardFires checks that a plan goes back by itself within two checks when a release trigger
+// fires, and stays there. The trail says why.
 func TestGuardFires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -214,7 +216,7 @@ func TestGuardFires(t *testing.T) {
 		mustStart(t, c)
 		time.Sleep(45 * time.Minute)
 		want(t, c, 50, 2)
-		// what cannot be recorded is done all the same
+		// it goes back although it cannot be recorded
 		p.set(func(p *place) { p.fired, p.trailErr = []string{"error_rate", "p95"}, errAway })
 		time.Sleep(2 * checkEvery)
 		want(t, c, 0, 0)
@@ -235,7 +237,7 @@ func TestGuardFires(t *testing.T) {
 			p.rows[0].Reason != "release triggers fired: p95" {
 			t.Errorf("the trail has %q", got)
 		}
-		// What a person has set is the person's: no plan, no way back by itself.
+		// A percentage that a person set has no plan: the canary does not go back by itself.
 		if _, err := c.Set(t.Context(), 20, Change{By: "alice"}); err != nil {
 			t.Fatal(err)
 		}
@@ -244,8 +246,8 @@ func TestGuardFires(t *testing.T) {
 	})
 }
 
-// TestHolds: a step is not taken while the guard cannot tell, and that time does not count; nor
-// while the trail cannot be written, or the step not be kept.
+// TestHolds checks that the plan stays at its step while the verdict is unknown, the trail cannot
+// be written or the step cannot be stored. The time with an unknown verdict does not count.
 func TestHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -279,9 +281,9 @@ func TestHolds(t *testing.T) {
 	})
 }
 
-// TestBackWithoutSettings: while the state cannot be kept, the way back is in effect in this
-// process at once, and in the others and for a later start as soon as it can be kept, whatever has
-// been set meanwhile.
+// TestBackWithoutSettings checks a way back that cannot be stored. It applies in this process at
+// once. As soon as it can be stored, it applies in the other processes and after a restart,
+// even if they have set another percentage.
 func TestBackWithoutSettings(t *testing.T) {
 	for name, after := range map[string]bool{"not done": false, "done, but reported failed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -315,14 +317,14 @@ func TestBackWithoutSettings(t *testing.T) {
 					end()
 					c, _ = p.process(t, func(c *Config) { c.Remembered = remembered }) // a restart meanwhile
 					want(t, c, 0, 0)
-					// another process, which can still keep
+					// another process, which can still store
 					p.set(func(p *place) { p.kept.Version++; p.kept.Percent = 60 })
 				}
 				p.set(func(p *place) { p.away, p.late = nil, nil })
 				time.Sleep(2 * storeEvery)
 				want(t, c, 0, 0)
 				want(t, other, 0, 0)
-				// after a restart, too
+				// also after a restart
 				if s := p.Canary(); s.Percent != 0 || s.Reason != "alarm" || !c.Status().Stored {
 					t.Errorf("what is kept is %v", s)
 				}
@@ -331,13 +333,13 @@ func TestBackWithoutSettings(t *testing.T) {
 	}
 }
 
-// TestIdle: a step in which the gate has taken nothing is not followed by the next, whatever the
-// guard says; the first webhook lets it go on.
+// TestIdle checks that the plan stays at a step in which the gate accepted no webhook, even with a
+// good verdict. The first webhook lets it continue.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{idle: true}
 		c, _ := p.process(t, nil)
-		c.Accepted() // before it began
+		c.Accepted() // before the step started
 		mustStart(t, c)
 		time.Sleep(time.Hour)
 		want(t, c, 10, 1)
@@ -353,15 +355,15 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// TestBackIsNeverLost: to go back in a process that has not seen yet what another has set is no
-// idle call; and a queue that has lost the way back does not make a process rise again by what was
-// set in its place.
+// TestBackIsNeverLost checks that a way back counts even in a process that has not seen another
+// process's change. If the settings lose it and another process sets a percentage, this process
+// does not rise.
 func TestBackIsNeverLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
 		one, _ := p.process(t, nil)
 		other, _ := p.process(t, nil)
-		time.Sleep(checkEvery / 2) // so that the other does not look between the two
+		time.Sleep(checkEvery / 2) // so that the other process does not check between the two
 		if _, err := one.Set(t.Context(), 40, Change{}); err != nil {
 			t.Fatal(err)
 		}
@@ -384,8 +386,8 @@ func TestBackIsNeverLost(t *testing.T) {
 	})
 }
 
-// TestBackPrevails: what others set while this process could not tell them of its way back does not
-// count.
+// TestBackPrevails checks that a way back prevails over changes that others made while this
+// process could not store it.
 func TestBackPrevails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -407,17 +409,17 @@ func TestBackPrevails(t *testing.T) {
 	})
 }
 
-// TestProcesses: several processes follow one state; each step is taken once, however many look at
-// the plan; a fired guard in one of them takes all back; and a follower takes no step.
+// TestProcesses checks that several processes follow one state. Only one takes each step, a fired
+// trigger in one takes all back, and a follower takes no step.
 func TestProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
 		var all []*Canary
 		for range 5 {
-			time.Sleep(time.Millisecond) // else they look, and write, at one and the same moment
+			time.Sleep(time.Millisecond) // otherwise they check and write at the same moment
 			c, _ := p.process(t, nil)
 			all = append(all, c)
-			// no two look at exactly the same time, when what they keep would be the same
+			// no two check at exactly the same time, because they would store the same value
 			time.Sleep(time.Millisecond)
 		}
 		mustStart(t, all[0])
@@ -456,8 +458,8 @@ func TestProcesses(t *testing.T) {
 	})
 }
 
-// TestRestart: a process that starts takes up what was kept, and the time of the step begins anew:
-// nobody has watched meanwhile.
+// TestRestart checks that a process that starts applies the stored canary. The time of the step
+// restarts, because nobody watched meanwhile.
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -475,8 +477,8 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestSettingsLoseWrites: a queue that has lost its last writes, or everything, gets what this
-// process has seen.
+// TestSettingsLoseWrites checks that settings that lost their last writes, or everything, get the
+// state that this process has seen.
 func TestSettingsLoseWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -499,8 +501,9 @@ func TestSettingsLoseWrites(t *testing.T) {
 	})
 }
 
-// TestByHand: a percentage set by hand ends the plan, which goes on from there when it is started
-// again; what is out of range or changed by another process meanwhile is refused.
+// TestByHand checks that a percentage set by hand ends the plan, and that a new start continues
+// from there. A percentage out of range is rejected, and so is a change that another process has
+// overtaken.
 func TestByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -524,7 +527,7 @@ func TestByHand(t *testing.T) {
 		if _, err := c.Set(t.Context(), 60, Change{}); !errors.Is(err, control.ErrCanaryChanged) {
 			t.Errorf("a change of what another process has changed got %v", err)
 		}
-		want(t, c, 30, 0) // and has been taken up
+		want(t, c, 30, 0) // and has been applied
 		none, _ := p.process(t, func(c *Config) { c.Plan = nil })
 		if _, err := none.Start(t.Context(), Change{}); !errors.As(err, &refused) {
 			t.Errorf("a start without a plan got %v", err)
@@ -532,8 +535,8 @@ func TestByHand(t *testing.T) {
 	})
 }
 
-// TestEvidence: where evidence is required, the canary leaves 0 percent with it alone, goes on
-// without, and needs some again after it was back.
+// TestEvidence checks that with required evidence the canary leaves 0 percent only with evidence.
+// Further steps need none. After a way back it needs evidence again.
 func TestEvidence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{}
@@ -561,7 +564,7 @@ func TestEvidence(t *testing.T) {
 	})
 }
 
-// TestCheckPlan: plans that make no sense are found.
+// TestCheckPlan checks that invalid plans are rejected.
 func TestCheckPlan(t *testing.T) {
 	for _, plan := range [][]Step{nil, testPlan, {{100, 0}}, {{1, time.Second}, {2, time.Second}}} {
 		if err := CheckPlan(plan); err != nil {

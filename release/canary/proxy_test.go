@@ -21,7 +21,7 @@ import (
 // within bounds the wait for something that must happen.
 const within = 20 * time.Second
 
-// passing is a server that passes everything on to an upstream, and tells what became of each
+// passing is a server that forwards everything to an upstream and records the outcome of each
 // request.
 type passing struct {
 	*httptest.Server
@@ -29,7 +29,7 @@ type passing struct {
 	outcomes chan Outcome
 }
 
-// pass starts a server that passes everything on to the URL.
+// pass starts a server that forwards everything to the URL.
 func pass(t *testing.T, to string, change func(*Upstream)) *passing {
 	t.Helper()
 	u, err := url.Parse(to)
@@ -64,7 +64,7 @@ func pass(t *testing.T, to string, change func(*Upstream)) *passing {
 	return p
 }
 
-// outcome is what became of the next request.
+// outcome returns the outcome of the next request.
 func (p *passing) outcome(t *testing.T) Outcome {
 	t.Helper()
 	select {
@@ -84,8 +84,8 @@ func serve(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// TestUnchanged: method, path, query, host, header and body reach the upstream as the sender sent
-// them, framed as they were, and the answer comes back with its status, header and bytes.
+// TestUnchanged checks that method, path, query, host, header, framing and body reach the upstream
+// as the sender sent them, and that status, header and body of the response come back unchanged.
 func TestUnchanged(t *testing.T) {
 	type seen struct {
 		method, uri, host string
@@ -131,7 +131,7 @@ func TestUnchanged(t *testing.T) {
 	} {
 		body := io.Reader(bytes.NewReader(test.body))
 		if test.chunked {
-			body = io.MultiReader(body) // the client cannot tell its length
+			body = io.MultiReader(body) // the client does not know its length
 		}
 		r, err := http.NewRequest(test.method, p.URL+test.uri, body)
 		if err != nil {
@@ -188,7 +188,7 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
-// TestBasePath: the upstream may have a path of its own.
+// TestBasePath checks an upstream with a path of its own.
 func TestBasePath(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w,
@@ -205,8 +205,8 @@ func TestBasePath(t *testing.T) {
 	}
 }
 
-// TestStreams: the body goes on while it comes in, and the answer comes back while the upstream
-// writes it.
+// TestStreams checks that the body is forwarded while it arrives, and the response while the
+// upstream writes it.
 func TestStreams(t *testing.T) {
 	first, more := make(chan string, 1), make(chan struct{})
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -244,8 +244,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestExpect: a sender that waits for 100 Continue sends its body when the upstream wants it, and
-// not when the upstream refuses before.
+// TestExpect checks that a sender that waits for 100 Continue sends its body if the upstream wants
+// it, and does not if the upstream rejects the request first.
 func TestExpect(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/refused" {
@@ -285,8 +285,9 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// TestAway: an upstream that is not there, does not answer, hangs up before or in the middle, or
-// speaks no HTTP makes a failure of its own kind, never a 2xx, and nothing is sent twice.
+// TestAway checks upstreams that are unreachable, do not respond, close the connection before or
+// in the middle of the response, or do not speak HTTP. Each is a failure of its own kind and never
+// a 2xx, and no request is sent twice.
 func TestAway(t *testing.T) {
 	hangs := make(chan struct{})
 	requests := make(chan string, 100)
@@ -374,8 +375,8 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// TestSenderGone: a sender that hangs up, in its body or before it has the answer, is no failure of
-// the upstream.
+// TestSenderGone checks that the upstream is not at fault if the sender closes the connection, in
+// its body or before it has the response.
 func TestSenderGone(t *testing.T) {
 	reached := make(chan struct{}, 1)
 	upstream := serve(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -398,7 +399,8 @@ func TestSenderGone(t *testing.T) {
 	}
 }
 
-// TestSlowSender: what the sender takes for its body is not held against the upstream.
+// TestSlowSender checks that the time that the sender takes for its body does not count against
+// the upstream.
 func TestSlowSender(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
 	p := pass(t, upstream.URL, func(u *Upstream) { u.Timeout = 400 * time.Millisecond })
@@ -420,7 +422,8 @@ func TestSlowSender(t *testing.T) {
 	}
 }
 
-// TestBusy: beyond the bound a request is refused at once, and taken again when there is room.
+// TestBusy checks that requests beyond the limit are rejected at once, and accepted again when
+// there is room.
 func TestBusy(t *testing.T) {
 	reached, release := make(chan struct{}, 10), make(chan struct{})
 	upstream := serve(t, func(http.ResponseWriter, *http.Request) {
@@ -459,8 +462,8 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestRefusedEarly: an answer of the upstream that comes before it has read the body reaches the
-// sender, over HTTP/2 too, and is no failure.
+// TestRefusedEarly checks that a response that the upstream sends before it has read the body
+// reaches the sender, over HTTP/2 too, and is no failure.
 func TestRefusedEarly(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")
@@ -504,8 +507,8 @@ func TestRefusedEarly(t *testing.T) {
 	}
 }
 
-// TestInterimAnswers: an answer of 1xx before the real one goes on to the sender, and takes nothing
-// of what is told with the real one.
+// TestInterimAnswers checks that a 1xx response reaches the sender and does not change the final
+// response.
 func TestInterimAnswers(t *testing.T) {
 	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</x>")
@@ -523,8 +526,8 @@ func TestInterimAnswers(t *testing.T) {
 	}
 }
 
-// TestAnswerStalls: an upstream that says nothing more in the middle of its answer holds its place
-// for no longer than one that does not begin.
+// TestAnswerStalls checks that an upstream that stops in the middle of its response is given up
+// after the same time as one that does not respond.
 func TestAnswerStalls(t *testing.T) {
 	end := make(chan struct{})
 	upstream := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -548,8 +551,8 @@ func TestAnswerStalls(t *testing.T) {
 	}
 }
 
-// TestGateCookies: the upstream, which may be another port of the gate's host, neither gets nor
-// sets the cookies of the gate's dashboard; all others go both ways as they are.
+// TestGateCookies checks that the upstream, which may be another port of the gate's host, neither
+// gets nor sets the cookies of the gate's dashboard. All other cookies pass unchanged.
 func TestGateCookies(t *testing.T) {
 	got := make(chan []string, 1)
 	upstream := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -17,7 +17,7 @@ import (
 // The command must not run twice, and its result must be known even if this process is killed. So a
 // shell runs the command. The shell
 //
-//   - waits until its process id is in the journal; if the id never gets there, the command never runs;
+//   - waits until its process id is in the journal, and runs nothing if it never gets there;
 //   - writes the exit code to a file, which Resume reads.
 //
 // $0 is that file.
@@ -66,7 +66,8 @@ func (w *Playbook) command(ctx context.Context) (state, note string, err error) 
 	case p == nil:
 		return w.run(bounded)
 	case w.choices.Rerun && p.runs():
-		return "", "", fmt.Errorf("it still runs as process %d; it must end before it can run again", p.PID)
+		return "", "", fmt.Errorf("it still runs as process %d; it must end before it can run again",
+			p.PID)
 	case w.choices.Rerun:
 		w.choices.Rerun = false // once
 		return w.run(bounded)
@@ -99,7 +100,8 @@ func (p *process) judge() (state, note string, err error) {
 func (w *Playbook) outcome(ctx context.Context, p *process) (state, note string, err error) {
 	for p.runs() {
 		if wait(ctx, poll) != nil {
-			return "", "", fmt.Errorf("it still runs as process %d, which an earlier roll-back process started", p.PID)
+			return "", "", fmt.Errorf("it still runs as process %d, which an earlier process started",
+				p.PID)
 		}
 	}
 	if _, err := p.exitCode(); err == nil {

@@ -100,7 +100,8 @@ func belongs(info os.FileInfo, err error) error {
 		return err
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to user %d, who could choose the command that this user runs: roll back as that user, or use another --journal", info.Name(), s.Uid)
+		return fmt.Errorf("%s belongs to user %d, who could choose the command that this user runs: "+
+			"roll back as that user, or use another --journal", info.Name(), s.Uid)
 	}
 	return nil
 }
@@ -122,7 +123,8 @@ func (j *Journal) load() error {
 		n++
 		var e entry
 		if err := json.Unmarshal(line, &e); err != nil || e.ID == "" {
-			return fmt.Errorf("line %d cannot be parsed: move the file away, and check the state of the gate by hand", n)
+			return fmt.Errorf("line %d cannot be parsed: move the file away, and check the state of the "+
+				"gate by hand", n)
 		}
 		j.apply(e)
 	}

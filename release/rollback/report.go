@@ -122,7 +122,8 @@ func (w *Playbook) advice(step Step, err error) string {
 	readOnly := " Until then the gate is in read_only: senders get 503, and most retry."
 	switch step {
 	case Announce, ReadOnly:
-		return "Only what the table shows has changed. If the gate is down, continue without it: " + resume +
+		return "Only what the table shows has changed. If the gate is down, continue without it: " +
+			resume +
 			" --gate-down. Otherwise fix the cause of the error, then: " + resume + "."
 	case Drain:
 		return "Find out why events are not stored (/api/health, the log of the gate), then: " + resume +

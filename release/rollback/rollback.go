@@ -4,7 +4,7 @@
 //	announce ─► read_only ─► drain ─► command ─► health ─► normal ─► record
 //	   │            senders get 503      │  the release   │ senders      │
 //	   ▼            from here            ▼  is replaced   ▼ get 202      ▼
-//	 admin trail                      journal: a line before and after each step, on disk before the next one
+//	 admin trail        journal: a line before and after each step, on disk before the next one
 //
 // If a step fails, the gate stays as it is. From read_only to normal senders get 503: nothing
 // acknowledged is lost, and most senders retry.
@@ -128,7 +128,8 @@ type Playbook struct {
 }
 
 // newPlaybook returns a Playbook.
-func newPlaybook(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) *Playbook {
+func newPlaybook(j *Journal, g Gate, id string, p Plan, c Choices,
+	show func(StepReport)) *Playbook {
 	w := &Playbook{gate: g, journal: j, id: id, plan: p, choices: c, show: show, retryFor: retryFor}
 	if c.GateDown {
 		w.retryFor = retryShort
@@ -138,11 +139,13 @@ func newPlaybook(j *Journal, g Gate, id string, p Plan, c Choices, show func(Ste
 
 // Start writes the plan of a new roll-back to the journal. It fails if the last roll-back has not
 // ended. The Playbook calls show when a step starts, with an empty State, and when it ends.
-func Start(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) (*Playbook, error) {
+func Start(j *Journal, g Gate, id string, p Plan, c Choices, show func(StepReport)) (*Playbook,
+	error) {
 	if last := j.last(); last != nil && !last.ended {
 		return nil, &Advised{fmt.Errorf("roll-back %s, started at %s, has not ended", last.id,
 			last.started.Format(time.RFC3339)),
-			"To continue it: hookgate rollback --resume. To end it where it is: hookgate rollback --abandon."}
+			"To continue it: hookgate rollback --resume. To end it where it is: hookgate rollback " +
+				"--abandon."}
 	}
 	if j.find(id) != nil {
 		return nil, fmt.Errorf("the journal has a roll-back %s already", id)
@@ -245,7 +248,8 @@ func (w *Playbook) perform(ctx context.Context, step Step) (state, note string, 
 			s, err := w.gate.State(ctx)
 			if err == nil && s.Mode == control.ModeBuffer {
 				return &Advised{errBuffering,
-					"When the database may be written again: hookgate maintenance normal. Then: hookgate rollback --resume."}
+					"When the database may be written again: hookgate maintenance normal. Then: hookgate " +
+						"rollback --resume."}
 			}
 			return w.gate.SetMode(ctx, control.ModeReadOnly, w.reason(step))
 		}))

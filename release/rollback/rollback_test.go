@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// machine is a gate whose release is a file, which the roll-back command changes.
+// machine is a gate whose release is a file. The roll-back command changes the file.
 type machine struct {
 	t        *testing.T
 	dir      string
@@ -32,8 +32,8 @@ type machine struct {
 	queued int64
 	mode   control.Mode
 	calls  []string
-	fails  map[string]error // by the beginning of a call
-	// breaks is how many of the next calls break before they take effect, and how many after it.
+	fails  map[string]error // by the prefix of a call
+	// breaks counts the next calls that break before they take effect, and after.
 	breaks struct{ before, after int }
 }
 
@@ -58,7 +58,7 @@ func (m *machine) read(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// call takes a call, which has the effect, unless it fails.
+// call handles a call: it takes effect unless it fails.
 func (m *machine) call(what string, effect func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,7 +106,7 @@ func (m *machine) Record(_ context.Context, id, result, summary string) error {
 	return m.call("record "+id+" "+result+" "+summary, nothing)
 }
 
-// plan is one whose command counts how often it is run and puts v1 in place.
+// plan returns a plan whose command counts its runs and installs v1.
 func (m *machine) plan(more string) Plan {
 	return Plan{
 		ExpectedVersion: "v1", FromVersion: "v2", Drain: 300 * time.Millisecond, Run: 20 * time.Second,
@@ -131,7 +131,7 @@ func (m *machine) open(name string) *Journal {
 
 func ignore(StepReport) {}
 
-// begin begins roll-back "a" and runs it.
+// begin starts roll-back "a" and runs it.
 func (m *machine) begin(p Plan, c Choices) (Report, error) {
 	m.t.Helper()
 	j := m.open("journal.ndjson")
@@ -144,7 +144,7 @@ func (m *machine) begin(p Plan, c Choices) (Report, error) {
 	return w.Run(m.t.Context())
 }
 
-// resume goes on with the last roll-back of a journal.
+// resume continues the last roll-back of a journal.
 func (m *machine) resume(name string, c Choices) (Report, error) {
 	m.t.Helper()
 	j := m.open(name)
@@ -164,7 +164,7 @@ func states(r Report) (all []string) {
 	return all
 }
 
-// succeeded checks a roll-back that has come to its end.
+// succeeded checks a completed roll-back.
 func (m *machine) succeeded(r Report, err error, runs int) {
 	m.t.Helper()
 	if err != nil || r.State != "done" || !r.WithinGoal || len(r.Steps) != len(Steps) ||
@@ -174,7 +174,7 @@ func (m *machine) succeeded(r Report, err error, runs int) {
 	}
 }
 
-// stopped checks a roll-back that stopped at a step and says what to do.
+// stopped checks a roll-back that stopped at a step, and its advice.
 func (m *machine) stopped(r Report, err error, at Step, told, next string) {
 	m.t.Helper()
 	last := r.Steps[len(r.Steps)-1]
@@ -184,7 +184,8 @@ func (m *machine) stopped(r Report, err error, at Step, told, next string) {
 	}
 }
 
-// TestPlaybook: the steps are made in their order, the gate is told who, why and with what result.
+// TestPlaybook checks that the steps run in order, and that the gate gets who rolls back, why, and
+// the result.
 func TestPlaybook(t *testing.T) {
 	m := newMachine(t)
 	r, err := m.begin(m.plan(":"), Choices{})
@@ -224,9 +225,9 @@ func TestPlaybook(t *testing.T) {
 	}
 }
 
-// TestBrokenConnections: a call whose connection breaks, before it takes effect or after it, is
-// made again, in each step; one EOF does not end a roll-back. What the gate refuses is not
-// repeated.
+// TestBrokenConnections breaks the connection of a call in each step, before it takes effect or
+// after it. The call is repeated: one EOF does not end a roll-back. A call that the gate rejects
+// is not repeated.
 func TestBrokenConnections(t *testing.T) {
 	for _, step := range []Step{Announce, ReadOnly, Normal, Record} {
 		for name, breaks := range map[string]struct{ before, after int }{"before": {2, 0},
@@ -267,9 +268,9 @@ func TestBrokenConnections(t *testing.T) {
 	}
 }
 
-// TestEveryCut resumes from every beginning of the journal of a whole roll-back, as it stands on
-// disk when whoever walks is killed there, within lines too: it comes to its end, and the command,
-// which has run, is not run again once the journal knows of it.
+// TestEveryCut kills the process at every position of the journal, within lines too, and resumes.
+// Each roll-back completes. Once the journal has the run of the command, the command does not run
+// again.
 func TestEveryCut(t *testing.T) {
 	m := newMachine(t)
 	r, err := m.begin(m.plan(":"), Choices{})
@@ -282,7 +283,7 @@ func TestEveryCut(t *testing.T) {
 	cuts := 0
 	for cut := first; cut < len(text); cut += 61 {
 		if cut+61 >= len(text) {
-			cut = last + 1 // the end, torn
+			cut = last + 1 // torn at the end
 		}
 		cuts++
 		name := fmt.Sprintf("cut-%d.ndjson", cut)
@@ -309,8 +310,8 @@ func TestEveryCut(t *testing.T) {
 	}
 }
 
-// TestSteps: each step that fails stops everything behind it, says what to do, leaves the gate in
-// read_only once it is there, and can be resumed.
+// TestSteps checks that each step that fails stops the roll-back, says what to do, leaves the gate
+// in read_only once it is there, and can be resumed.
 func TestSteps(t *testing.T) {
 	broken := errors.New("no such luck")
 	t.Run("announce", func(t *testing.T) {
@@ -347,7 +348,7 @@ func TestSteps(t *testing.T) {
 			t.Errorf("steps %v", got)
 		}
 	})
-	t.Run("buffer", func(t *testing.T) { // someone works on the database: workers must not store
+	t.Run("buffer", func(t *testing.T) { // a person works on the database, so workers must not store
 		m := newMachine(t)
 		m.mode = control.ModeBuffer
 		r, err := m.begin(m.plan(":"), Choices{})
@@ -367,7 +368,7 @@ func TestSteps(t *testing.T) {
 		if m.mode != control.ModeReadOnly || m.runs() != 0 {
 			t.Errorf("mode %s, %d runs", m.mode, m.runs())
 		}
-		m.mode = control.ModeNormal // somebody gave up, and then did not
+		m.mode = control.ModeNormal // somebody gave up and then continued
 		r, err = m.resume("journal.ndjson", Choices{Undrained: true})
 		m.succeeded(r, err, 1)
 		if r.Steps[2].State != "skipped" ||
@@ -417,11 +418,11 @@ func TestSteps(t *testing.T) {
 		m.stopped(r, err, Command, "its result is unknown", "--rerun-command")
 	})
 	t.Run("outcome of the command unknown", func(t *testing.T) {
-		// As when the machine went down: the shell that ran the command has left nothing.
+		// Like after a crash of the machine: the shell that ran the command has left nothing.
 		for _, test := range []struct {
 			release    string
 			idempotent bool
-			runs       int // in all; 0: it must stop
+			runs       int // of the command in all; 0: the roll-back must stop
 		}{{"v1", false, 1}, {"v2", false, 0}, {"v2", true, 2}} {
 			m := newMachine(t)
 			p := m.plan(`[ -e "$0/mended" ] || { kill -9 $PPID; exit; }`)
@@ -487,8 +488,8 @@ func TestSteps(t *testing.T) {
 	})
 }
 
-// TestOneAtATime: while somebody walks, nobody else does; and a roll-back that has stopped must be
-// resumed or abandoned first.
+// TestOneAtATime checks that only one process at a time can roll back, and that a stopped
+// roll-back must be resumed or abandoned before another one starts.
 func TestOneAtATime(t *testing.T) {
 	m := newMachine(t)
 	m.queued = 1
@@ -517,7 +518,7 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// TestDamagedJournal: a journal that cannot be understood is not guessed at.
+// TestDamagedJournal checks that a damaged journal is rejected.
 func TestDamagedJournal(t *testing.T) {
 	m := newMachine(t)
 	m.write("journal.ndjson", "{\"id\":\"a\",\"step\":\"plan\"}\nnot json\n{\"id\":")
@@ -527,7 +528,7 @@ func TestDamagedJournal(t *testing.T) {
 	}
 }
 
-// TestDiskFull: a line that fits only in part is not the beginning of the next one.
+// TestDiskFull checks that a partly written line is not the start of the next one.
 func TestDiskFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
 	j, err := Open(path)
@@ -537,7 +538,7 @@ func TestDiskFull(t *testing.T) {
 	if err := j.write(entry{ID: "a", Step: stepPlan, State: stateStarted}); err != nil {
 		t.Fatal(err)
 	}
-	// A limit on the size of files is a disk that is full, for this process.
+	// For this process a limit on the size of files is a full disk.
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)
 	var limit syscall.Rlimit
@@ -568,8 +569,8 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestCommandEnds: when the time of the command is over, what it has started is at its end too
-// before anybody is told so, as it would go on beside the one that is run again.
+// TestCommandEnds checks that the processes of a command have ended before its time-out is
+// reported. Otherwise they would run beside the next run of the command.
 func TestCommandEnds(t *testing.T) {
 	m := newMachine(t)
 	j := m.open("journal")
@@ -591,7 +592,8 @@ func TestCommandEnds(t *testing.T) {
 	}
 }
 
-// TestForeignJournal: whoever can write the journal says what is run, and so it must be one's own.
+// TestForeignJournal checks that a journal of another user is rejected, because its owner chooses
+// the command.
 func TestForeignJournal(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
@@ -605,7 +607,7 @@ func TestForeignJournal(t *testing.T) {
 	if text, err := os.ReadFile(target); err != nil || string(text) != "not a line" {
 		t.Errorf("behind the link there is %q, %v", text, err)
 	}
-	// The first process is of root; of whom a test is not, or of whom it can make a file another's.
+	// /proc/1 belongs to root. A test that runs as root gives a file to another user instead.
 	foreign := "/proc/1"
 	if os.Geteuid() == 0 {
 		foreign = target
