@@ -14,15 +14,15 @@ import (
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 )
 
-// settings are what the embedded queue of an earlier release kept in its file.
+// settings are those that the embedded queue of an earlier release kept in its file.
 type settings struct {
 	mode   control.Mode
 	canary control.Canary
 	kept   bool
 }
 
-// EarlierSettings returns the mode and the canary that the embedded queue of an earlier release kept in
-// the file; false if it kept neither. A spool never changes them.
+// EarlierSettings returns the mode and the canary that the embedded queue of an earlier release kept
+// in the file; false if there are none. A File never changes them.
 func (q *File) EarlierSettings() (control.Mode, control.Canary, bool) {
 	return q.settings.mode, q.settings.canary, q.settings.kept
 }
@@ -44,9 +44,8 @@ func readSettings(conn *sqlite.Conn) (s settings, err error) {
 	return s, err
 }
 
-// Unreleased returns how many records the file at path holds. A file that does not exist, or that
-// nobody has opened as a spool or queue yet, holds none. Nothing is changed, and a spool may have
-// the file open.
+// Unreleased returns the number of records in the file at path: 0 if the file does not exist or was
+// never opened as a spool or queue. It changes nothing. A File may have the file open meanwhile.
 func Unreleased(ctx context.Context, path string) (records int64, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return 0, nil

@@ -1,16 +1,16 @@
-// Package spool is a durable first-in, first-out file: one SQLite database, one goroutine that
-// writes to it, one reader.
+// Package spoolfile is a durable first-in, first-out file: one SQLite database with one goroutine
+// that writes and one reader.
 //
-// Appends and releases that wait at the same time share one transaction and one fsync. Nothing but
-// counters is kept in memory: the reader reads the file in the order of the ids.
+// Appends and releases that wait at the same time share one transaction and one fsync. Only counters
+// are in memory; the reader reads the file in the order of the ids.
 //
 //	Append ─┐                               ┌─► Next
 //	Append ─┼─► group commit ─► records ────┤
 //	Append ─┘        ▲                      └─► Commit ─┐
-//	                 └───── released records go ◄───────┘
+//	                 └──── remove released records ◄────┘
 //
-// A spool keeps every request: it finds no duplicates. It also opens the file of the embedded
-// queue of an earlier release, whose claims it ignores, to empty it.
+// The file keeps every request: it recognises no duplicates. It can also be the file of the embedded
+// queue of an earlier release, which is opened to be emptied; its claims are ignored.
 package spoolfile
 
 import (
@@ -38,15 +38,16 @@ var migrationFiles embed.FS
 // readConnections is the number of connections that read: one for the reader and one for Stats.
 const readConnections = 2
 
-// Options of a spool. Zero fields take their defaults.
+// Options of a file. Zero fields take their defaults.
 type Options struct {
-	// HighWater is the number of records at which Append answers ErrFull; default 100,000.
+	// HighWater is the number of records at which Append returns ErrFull; default 100,000.
 	HighWater int64
-	// MinFree is the free space in bytes below which Append answers ErrFull; 0: no bound. Free reports
-	// the free space and is called once a second. What is spooled must fit into the store later.
+	// MinFree is the free space in bytes below which Append returns ErrFull; 0: no bound. The store
+	// needs room for the spooled events later. Free returns the free space and is called once per
+	// second.
 	MinFree int64
 	Free    func() (int64, error)
-	// Logger is told when the spool stops and resumes taking requests; default none.
+	// Logger logs when the file stops and starts to accept requests; default none.
 	Logger *slog.Logger
 }
 
@@ -66,9 +67,9 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// File is a hookgate.BufferedQueue in a SQLite file. All its records are of partition 0, in the
-// order in which they were acknowledged. One process at a time may have the file open; the caller
-// sees to that.
+// File is a hookgate.BufferedQueue in a SQLite file. It has one partition, 0, whose records are in
+// the order in which they were acknowledged. The caller must make sure that only one process has the
+// file open.
 type File struct {
 	opts        Options
 	path        string
@@ -78,9 +79,9 @@ type File struct {
 	calls       chan *call
 
 	depth atomic.Int64 // records in the file
-	full  atomic.Bool  // free space was below MinFree when that was last asked
+	full  atomic.Bool  // free space was below MinFree when the writer last asked
 
-	closing   chan struct{} // closed when no more calls are taken
+	closing   chan struct{} // closed when the file accepts no more calls
 	closeOnce sync.Once
 	done      chan struct{} // closed when the writer has ended
 	closeErr  error         // valid when done is closed
@@ -88,12 +89,12 @@ type File struct {
 	mu     sync.Mutex // guards all below; never held over I/O
 	last   int64      // the highest id that is committed
 	reader *reader    // nil if there is none
-	leases uint64     // given out so far
+	leases uint64     // number of readers so far
 	closed bool
-	err    error // why the last transaction failed; nil after one that did not
+	err    error // why the last transaction failed; nil after a success
 
-	// hook, if set by a test, is called at these moments of each transaction of the writer; its error
-	// fails it.
+	// hook, if a test sets it, is called at these moments of each transaction of the writer. If it
+	// returns an error, the transaction fails.
 	hook func(at moment, conn *sqlite.Conn) error
 }
 
@@ -107,8 +108,8 @@ const (
 
 var _ hookgate.BufferedQueue = (*File)(nil)
 
-// Open opens the spool in the file at path, which it creates if there is none. The file may be that
-// of an earlier release, also its embedded queue.
+// Open opens the file at path, and creates it if it does not exist. The file may be the spool or the
+// embedded queue of an earlier release.
 func Open(ctx context.Context, path string, o Options) (*File, error) {
 	return open(ctx, path, o, nil)
 }
@@ -159,18 +160,17 @@ func open(ctx context.Context, path string, o Options,
 // call is an append or a release on its way through the writer.
 type call struct {
 	record   []byte     // of an append, encoded
-	released int64      // of a release: the id up to which records go
+	released int64      // of a release: the last id to remove
 	id       int64      // of an append that succeeded
 	answer   chan error // has room for the one answer
 }
 
-// Append implements hookgate.Queue. It never refers to d after it has returned.
+// Append implements hookgate.Queue.
 func (q *File) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	return q.AppendDuplicate(ctx, d, hookgate.RequestID{})
 }
 
-// AppendDuplicate appends d, which another queue has found to be a duplicate of a request and whose
-// body that queue has dropped. If of is zero it is Append.
+// AppendDuplicate implements spool.Appender.
 func (q *File) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
 	if q.depth.Load() >= q.opts.HighWater || q.full.Load() {
@@ -187,7 +187,7 @@ func encode(d *hookgate.Request, of hookgate.RequestID) []byte {
 	return wire.Append(make([]byte, 0, wire.Size(d)), d, of, time.Now())
 }
 
-// do has the writer do c.
+// do gives c to the writer and waits for the answer.
 func (q *File) do(ctx context.Context, c *call) error {
 	select {
 	case q.calls <- c:
@@ -202,7 +202,8 @@ func (q *File) do(ctx context.Context, c *call) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-q.done:
-		// The writer answers everything it takes before it ends, but this may have come too late.
+		// The writer answers every call that it has received before it ends. This one may have come too
+		// late.
 		select {
 		case err := <-c.answer:
 			return err
@@ -237,8 +238,7 @@ func (q *File) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	return s, ctx.Err()
 }
 
-// Close ends the writer after it has answered the calls that it had taken. Later calls, and the
-// reader, get ErrClosed.
+// Close implements hookgate.Queue. The reader gets ErrClosed too.
 func (q *File) Close() error {
 	q.closeOnce.Do(func() {
 		close(q.closing)

@@ -1,19 +1,15 @@
 package spoolfile
 
-// health is what the writer knows of its file. It belongs to the writer's goroutine.
+// health says whether the writer can write. It belongs to the writer's goroutine.
 //
-//	                    a transaction fails
-//	     ┌─────────────────────────────────────────────────┐
-//	     │                                                 ▼
-//	healthWorks ──── the file is not in its place ──► healthDoubtful ◄──┐
-//	     ▲                                             │        │       │
-//	     │   a transaction commits that is             │        │       │ the records are counted
-//	     └── as large as the largest that failed ──────┘        │       │
-//	                                      a transaction fails   ▼       │
-//	                                                       healthUnknown┘
+//	phase           event                                               next phase
+//	any             a transaction fails                                 healthUnknown
+//	healthUnknown   the records were counted, and nothing has failed    healthWorks
+//	healthUnknown   the records were counted after a failure            healthDoubtful
+//	healthWorks     the file is not in its place                        healthDoubtful
+//	healthDoubtful  a transaction of at least failedBytes commits       healthWorks
 //
-// A transaction that fails always leads to healthUnknown, and from there the count leads on. Only
-// the methods of health change it.
+// The first phase is healthUnknown. Only the methods of health change it.
 type health struct {
 	phase healthPhase
 	// failedBytes is the size of the largest group that has failed since healthWorks; at least 1 in

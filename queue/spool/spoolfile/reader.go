@@ -18,14 +18,14 @@ import (
 type reader struct {
 	q     *File
 	lease uint64
-	// woken has an item when there may be something new.
+	// woken has an item when there may be a new record.
 	woken chan struct{}
 	// handed is the id of the last record that Next returned. It belongs to the reader's goroutine.
 	handed int64
-	closed bool // guarded by Queue.mu
+	closed bool // guarded by File.mu
 }
 
-// OpenReader implements hookgate.BufferedQueue. A spool has one reader at a time.
+// OpenReader implements hookgate.BufferedQueue. A file has one reader at a time.
 func (q *File) OpenReader(context.Context) (hookgate.PartitionReader, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -33,7 +33,7 @@ func (q *File) OpenReader(context.Context) (hookgate.PartitionReader, error) {
 		return nil, hookgate.ErrClosed
 	}
 	if q.reader != nil {
-		return nil, errors.New("the spool has a reader already")
+		return nil, errors.New("the spool has a reader; close that first")
 	}
 	q.leases++
 	q.reader = &reader{q: q, lease: q.leases, woken: make(chan struct{}, 1)}
@@ -47,7 +47,7 @@ func (c *reader) wake() {
 	}
 }
 
-// state reports whether there is more than what was handed out.
+// state reports whether there are records that Next has not returned.
 func (c *reader) state() (more bool, err error) {
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
@@ -65,8 +65,8 @@ func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record
 			return nil, err
 		}
 		if more {
-			// The end of ctx does not cut the reading off: it is bounded, and a caller that waits
-			// only briefly would never get anything from a slow disk.
+			// The end of ctx does not cut the read off. The read is bounded, and a caller with a short
+			// time limit would never get a record from a slow disk.
 			records, err := c.q.read(context.WithoutCancel(ctx), c.handed, max, maxBytes)
 			if err != nil {
 				return nil, err
@@ -87,12 +87,12 @@ func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record
 	}
 }
 
-// read returns the records behind the id after: at most max of them, and no more than maxBytes of
-// body unless a single record is larger.
+// read returns the records after an id: at most max records, and at most maxBytes of bodies unless a
+// single record is larger.
 func (q *File) read(ctx context.Context, after int64, max, maxBytes int) ([]hookgate.Record,
 	error) {
-	// A connection opens the write-ahead log at its first read and keeps it. It must not be that of
-	// another file.
+	// At its first read a connection opens the write-ahead log and keeps it open. That must be the log
+	// of this file.
 	if err := q.place.Check(); err != nil {
 		return nil, err
 	}
@@ -135,8 +135,8 @@ func record(s *sqlite.Stmt) (r hookgate.Record) {
 	return r
 }
 
-// corruptRecord hands on an entry that cannot be decoded. Its request id comes from its place and
-// its bytes, so that it is the same each time the entry comes.
+// corruptRecord returns the record of an entry that cannot be decoded. Its request id comes from the
+// id and the bytes of the entry, so that it is the same at each read.
 func corruptRecord(id int64, data []byte, why error) hookgate.Record {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64(slices.Clone(data), uint64(id)))
 	return hookgate.Record{
@@ -149,8 +149,8 @@ func corruptRecord(id int64, data []byte, why error) hookgate.Record {
 	}
 }
 
-// Commit implements hookgate.PartitionReader. nil: the records are out of the file. After an error they
-// may come again after the next start, and the same call again is harmless.
+// Commit implements hookgate.PartitionReader. nil: the records are removed from the file. After an
+// error they may come again after the next start.
 func (c *reader) Commit(ctx context.Context, last []hookgate.Offset) error {
 	if _, err := c.state(); err != nil {
 		return err

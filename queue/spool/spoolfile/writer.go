@@ -16,26 +16,26 @@ const (
 	// maxGroup and maxGroupBytes bound what one transaction appends.
 	maxGroup      = 512
 	maxGroupBytes = 16 << 20
-	// probeEvery is how often the writer looks whether the file is still in its place, and tries to
-	// write while writing fails.
+	// probeEvery is how often the writer checks that the file is in its place and, while writes fail,
+	// tests whether they work again.
 	probeEvery = time.Second
-	// roomy is how many unused pages an empty file may have: 8 MiB.
-	roomy = 1024
-	// leastProbe is the least that such an attempt writes, in bytes.
+	// sparePages is the largest number of unused pages of an empty file: 8 MiB.
+	sparePages = 1024
+	// leastProbe is the smallest number of bytes that such a test writes.
 	leastProbe = 64 << 10
 )
 
-// writer owns the connection that writes. All of it belongs to the goroutine of run.
+// writer owns the connection that writes. It belongs to the goroutine of run.
 type writer struct {
 	q                                              *File
 	conn                                           *sqlite.Conn
 	insert, count, remove, keepLast, probe, unused *sqlite.Stmt
 
-	// last is the highest id that was ever given out.
+	// last is the highest id that was ever committed.
 	last   int64
 	health health
 
-	calls []*call // the group at hand, kept for its memory
+	calls []*call // the current group; its memory is used again
 }
 
 func newWriter(q *File, conn *sqlite.Conn) (*writer, error) {
@@ -59,7 +59,7 @@ func newWriter(q *File, conn *sqlite.Conn) (*writer, error) {
 	return w, w.reload()
 }
 
-// run is the writer's goroutine. Only one statement of it waits: the select.
+// run is the writer's goroutine. It waits only in the select.
 func (w *writer) run() {
 	defer close(w.q.done)
 	ticker := time.NewTicker(probeEvery)
@@ -69,7 +69,7 @@ func (w *writer) run() {
 		case c := <-w.q.calls:
 			w.group(c)
 		case <-ticker.C:
-			w.look()
+			w.checkUp()
 		case <-w.q.closing:
 			for len(w.q.calls) > 0 {
 				w.group(<-w.q.calls)
@@ -82,7 +82,7 @@ func (w *writer) run() {
 	}
 }
 
-// group commits c and the calls that wait behind it, and answers them.
+// group commits c and the calls that wait after it, and answers them.
 func (w *writer) group(c *call) {
 	w.calls = append(w.calls[:0], c)
 	size := len(c.record)
@@ -108,7 +108,7 @@ func (w *writer) group(c *call) {
 	}
 }
 
-// write writes the group in one transaction. It answers the appends that find the spool full.
+// write writes the group in one transaction. It answers the appends that find the file full.
 func (w *writer) write(size int) error {
 	last, depth := w.last, w.q.depth.Load()
 	err := w.tx(size, func() error {
@@ -146,7 +146,7 @@ func (w *writer) write(size int) error {
 	return err
 }
 
-// committed makes what the file holds known.
+// committed publishes the last id and the number of records in the file.
 func (w *writer) committed(last, depth int64) {
 	w.last = last
 	w.q.depth.Store(depth)
@@ -158,7 +158,7 @@ func (w *writer) committed(last, depth int64) {
 	}
 }
 
-// tx runs f in a transaction that appends size bytes, and keeps the health of the spool.
+// tx runs f in a transaction that appends size bytes, and updates the health.
 func (w *writer) tx(size int, f func() error) error {
 	hook := func(at moment) error {
 		if w.q.hook == nil {
@@ -179,7 +179,7 @@ func (w *writer) tx(size int, f func() error) error {
 		err = hook(committed)
 	}
 	if err == nil {
-		err = w.q.place.Check() // else what is acknowledged would be gone after a restart
+		err = w.q.place.Check() // otherwise a restart would lose the acknowledged requests
 	}
 	if err != nil {
 		w.health.transactionFailed(size)
@@ -190,7 +190,7 @@ func (w *writer) tx(size int, f func() error) error {
 	return err
 }
 
-// report logs when writing begins to fail and when it works again.
+// report logs when writes begin to fail and when they work again.
 func (w *writer) report(err error) {
 	w.q.mu.Lock()
 	before := w.q.err
@@ -198,14 +198,14 @@ func (w *writer) report(err error) {
 	w.q.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		w.q.opts.Logger.Error("spool cannot write; requests are refused until it can", "file", w.q.path,
+		w.q.opts.Logger.Error("cannot write the spool; requests are rejected until it works", "file", w.q.path,
 			"error", err)
 	case err == nil && before != nil:
-		w.q.opts.Logger.Info("spool writes again", "file", w.q.path)
+		w.q.opts.Logger.Info("the spool can be written again", "file", w.q.path)
 	}
 }
 
-// reload counts what the file holds, at the start and after a transaction of unknown outcome.
+// reload counts the records in the file, at the start and after a transaction of unknown outcome.
 func (w *writer) reload() error {
 	if w.health.phase != healthUnknown {
 		return nil
@@ -217,8 +217,7 @@ func (w *writer) reload() error {
 		w.report(err)
 		return err
 	}
-	// An id that was given out in a transaction that failed may be given out again: its record is
-	// not in the file.
+	// The ids of a failed transaction are used again if their records are not in the file.
 	w.health.counted()
 	w.committed(max(w.last, w.count.ColumnInt64(1)), w.count.ColumnInt64(0))
 	return nil
@@ -231,24 +230,24 @@ func (w *writer) askFree() {
 		return
 	}
 	free, err := q.opts.Free()
-	full := err == nil && free < q.opts.MinFree // if it cannot be known, a write will tell
+	full := err == nil && free < q.opts.MinFree // if Free fails, a write will tell
 	switch before := q.full.Swap(full); {
 	case full && !before:
-		q.opts.Logger.Error("too little free space to spool; requests are refused until there is more",
+		q.opts.Logger.Error("too little free space to spool; requests are rejected until there is more",
 			"free_bytes", free, "min_free_bytes", q.opts.MinFree)
 	case before && !full:
 		q.opts.Logger.Info("there is enough free space to spool again", "free_bytes", free)
 	}
 }
 
-// shrink gives the space of a large file back when it is empty: the store may need it.
+// shrink shrinks an empty file, because the store may need the space.
 func (w *writer) shrink() error {
 	if w.q.depth.Load() > 0 {
 		return nil
 	}
 	_, err := w.unused.Step()
 	unused := w.unused.ColumnInt64(0)
-	if err = errors.Join(err, w.unused.Reset()); err != nil || unused <= roomy {
+	if err = errors.Join(err, w.unused.Reset()); err != nil || unused <= sparePages {
 		return err
 	}
 	for _, s := range []string{"VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
@@ -259,9 +258,9 @@ func (w *writer) shrink() error {
 	return nil
 }
 
-// look asks for the free space and checks that the file is in its place. While writing fails it
-// writes as much as what has failed and takes that away again.
-func (w *writer) look() {
+// checkUp asks for the free space and checks that the file is in its place. While writes fail, it
+// writes as many bytes as the largest failed group and removes them again.
+func (w *writer) checkUp() {
 	w.askFree()
 	if err := w.q.place.Check(); err != nil {
 		w.health.accessFailed()
@@ -269,8 +268,8 @@ func (w *writer) look() {
 		return
 	}
 	if w.health.phase == healthWorks {
-		if err := w.shrink(); err != nil { // the next look tries again
-			w.q.opts.Logger.Warn("the empty spool keeps its size", "file", w.q.path, "error", err)
+		if err := w.shrink(); err != nil { // the next checkUp retries
+			w.q.opts.Logger.Warn("cannot shrink the empty spool", "file", w.q.path, "error", err)
 		}
 		return
 	}
@@ -283,7 +282,7 @@ func (w *writer) look() {
 			return sqlitedb.Run(w.probe)
 		})
 	}
-	// A failure is in the stats and in the log.
+	// A failure shows in Stats and in the log.
 	if write(max(w.health.failedBytes, leastProbe)) == nil {
 		_ = write(0)
 	}
