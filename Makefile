@@ -147,7 +147,7 @@ ROUNDS := 6
 bench-compare: ## Compare this tree with another revision by benchstat: make bench-compare BASE=main
 	bench/compare.sh "$${BASE:?is the revision to compare with}" $(ROUNDS) $(RESULTS)
 
-GOBENCH := ./admit:. ./adminapi:Ingest|Shared|Bare \
+GOBENCH := ./admit:. ./ingest:. \
   ./queue/redis:Append|Consume|Read ./queue/spool/spoolfile:Append|Consume|Read \
   ./store/postgres:Apply/lineage ./store/sqlite:Apply/lineage
 
@@ -158,4 +158,4 @@ bench-compare-go: ## Compare the Go benchmarks of two revisions: make bench-comp
 
 .PHONY: bench-go
 bench-go: ## Run the Go benchmarks of the hot path
-	go test -run '^$$' -bench . -benchmem ./admit ./adminapi ./queue/... ./store/... ./load
+	go test -run '^$$' -bench . -benchmem ./admit ./ingest ./queue/... ./store/... ./load

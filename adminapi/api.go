@@ -90,7 +90,9 @@ type Parts struct {
 type API struct {
 	config              Config
 	queue               hookgate.Queue
-	reader              hookgate.Reader
+	stored              hookgate.Events
+	trails              hookgate.Lineage
+	letters             hookgate.DeadLetters
 	purger              hookgate.Purger
 	settings            control.Settings
 	access              Access
@@ -125,7 +127,8 @@ const refusedPerSecond, refusedBurst = 10, 50
 // New returns the API of one gate.
 func New(c Config, p Parts) *API {
 	a := &API{
-		config: c, queue: p.Queue, reader: p.Reader, purger: p.Purger, settings: p.Settings,
+		config: c, queue: p.Queue, stored: p.Reader, trails: p.Reader,
+		letters: p.Reader, purger: p.Purger, settings: p.Settings,
 		access: p.Access, verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard,
 		release: p.Release,
 		canary:  p.Canary, attention: p.Attention, webhooks: p.Webhooks, pages: p.Pages,

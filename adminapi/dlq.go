@@ -70,7 +70,7 @@ func (s *API) deadLetters(c *call) {
 		name: "deadLetters", one: "a dead letter", limit: f.Limit,
 		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.StoredDeadLetter, error] {
 			f.Limit = limit
-			return s.reader.DeadLetters(ctx, f)
+			return s.letters.DeadLetters(ctx, f)
 		},
 		row: deadLetterOf,
 		id:  func(d *hookgate.StoredDeadLetter) string { return d.ID },
@@ -82,7 +82,7 @@ func (s *API) deadLetters(c *call) {
 
 // findDeadLetter returns the dead letter of the path. If ok is false the call is answered.
 func (s *API) findDeadLetter(c *call) (d hookgate.StoredDeadLetter, ok bool) {
-	d, err := s.reader.DeadLetter(c.request.Context(), c.parameter("id"))
+	d, err := s.letters.DeadLetter(c.request.Context(), c.parameter("id"))
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
 		c.fail(http.StatusNotFound, "no such dead letter")
@@ -103,7 +103,7 @@ func (s *API) deadLetter(c *call) {
 	if !d.Undecoded() {
 		history = nil
 		f := hookgate.DeadLetterFilter{Source: d.Source, EventType: d.EventType, MessageID: d.MessageID}
-		for other, err := range s.reader.DeadLetters(c.request.Context(), f) {
+		for other, err := range s.letters.DeadLetters(c.request.Context(), f) {
 			if err != nil {
 				c.broken("reading the dead letter's history", err)
 				return
@@ -111,7 +111,7 @@ func (s *API) deadLetter(c *call) {
 			history = append(history, other)
 		}
 	}
-	trails, err := s.reader.Trace(c.request.Context(), d.MessageID, hookgate.RequestID{}, defaultPage+
+	trails, err := s.trails.Trace(c.request.Context(), d.MessageID, hookgate.RequestID{}, defaultPage+
 		1)
 	more := len(trails) > defaultPage
 	if more {
@@ -120,7 +120,7 @@ func (s *API) deadLetter(c *call) {
 	if err == nil && more && !slices.ContainsFunc(trails,
 		func(t hookgate.RequestTrail) bool { return t.RequestID == d.RequestID }) {
 		var own hookgate.RequestTrail
-		own, err = s.reader.Request(c.request.Context(), d.RequestID)
+		own, err = s.trails.Request(c.request.Context(), d.RequestID)
 		trails = append(trails, own)
 	}
 	if err != nil {
@@ -144,7 +144,7 @@ func (s *API) deadLetterBody(c *call) {
 	if !ok {
 		return
 	}
-	body, err := s.reader.DeadLetterBody(c.request.Context(), d.ID)
+	body, err := s.letters.DeadLetterBody(c.request.Context(), d.ID)
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
 		c.fail(http.StatusGone, "the body was purged")

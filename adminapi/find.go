@@ -91,7 +91,7 @@ func (s *API) findRequest(ctx context.Context, wanted string, f *finder) error {
 		return nil
 	}
 	if _, _, ok := id.Parts(); ok {
-		parts, err := s.reader.Parts(ctx, id, maxFound+1)
+		parts, err := s.trails.Parts(ctx, id, maxFound+1)
 		if err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (s *API) findRequest(ctx context.Context, wanted string, f *finder) error {
 			f.request(api.MatchedRequestID, &trail)
 		}
 	}
-	trail, err := s.reader.Request(ctx, id)
+	trail, err := s.trails.Request(ctx, id)
 	if err == nil {
 		f.request(api.MatchedRequestID, &trail)
 	} else if !errors.Is(err, hookgate.ErrNotFound) || len(f.answer.Requests) == 0 {
@@ -108,7 +108,7 @@ func (s *API) findRequest(ctx context.Context, wanted string, f *finder) error {
 	if err := s.findEvents(ctx, api.MatchedRequestID, hookgate.EventFilter{RequestID: id}, f); err != nil {
 		return err
 	}
-	d, err := s.reader.DeadLetter(ctx, wanted)
+	d, err := s.letters.DeadLetter(ctx, wanted)
 	if err == nil {
 		f.letter(api.MatchedRequestID, &d)
 	}
@@ -125,7 +125,7 @@ func (s *API) findMessage(ctx context.Context, wanted string, f *finder) error {
 		f); err != nil {
 		return err
 	}
-	trails, err := s.reader.Trace(ctx, wanted, hookgate.RequestID{}, maxFound+1)
+	trails, err := s.trails.Trace(ctx, wanted, hookgate.RequestID{}, maxFound+1)
 	for _, trail := range trails {
 		f.request(api.MatchedMessageID, &trail)
 	}
@@ -134,13 +134,13 @@ func (s *API) findMessage(ctx context.Context, wanted string, f *finder) error {
 
 // findIDs looks for what has the id in the store.
 func (s *API) findIDs(ctx context.Context, wanted string, f *finder) error {
-	e, err := s.reader.Event(ctx, wanted)
+	e, err := s.stored.Event(ctx, wanted)
 	if err == nil {
 		f.event(api.MatchedID, &e)
 	} else if !errors.Is(err, hookgate.ErrNotFound) {
 		return err
 	}
-	d, err := s.reader.DeadLetter(ctx, wanted)
+	d, err := s.letters.DeadLetter(ctx, wanted)
 	if err == nil {
 		f.letter(api.MatchedID, &d)
 	}
@@ -149,7 +149,7 @@ func (s *API) findIDs(ctx context.Context, wanted string, f *finder) error {
 
 // findPrefix looks for message ids that begin so.
 func (s *API) findPrefix(ctx context.Context, wanted string, f *finder) error {
-	page, err := s.reader.Search(ctx, hookgate.EventSearch{
+	page, err := s.stored.Search(ctx, hookgate.EventSearch{
 		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound},
 		MaxTime:     s.config.SearchTime,
 	})
@@ -166,7 +166,7 @@ func (s *API) findPrefix(ctx context.Context, wanted string, f *finder) error {
 func (s *API) findEvents(ctx context.Context, matched string, filter hookgate.EventFilter,
 	f *finder) error {
 	filter.Limit = maxFound + 1
-	for e, err := range s.reader.Events(ctx, filter) {
+	for e, err := range s.stored.Events(ctx, filter) {
 		if err != nil {
 			return err
 		}
@@ -178,7 +178,7 @@ func (s *API) findEvents(ctx context.Context, matched string, filter hookgate.Ev
 func (s *API) findLetters(ctx context.Context, matched string, filter hookgate.DeadLetterFilter,
 	f *finder) error {
 	filter.Limit = maxFound + 1
-	for d, err := range s.reader.DeadLetters(ctx, filter) {
+	for d, err := range s.letters.DeadLetters(ctx, filter) {
 		if err != nil {
 			return err
 		}

@@ -1,13 +1,10 @@
 package adminapi
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
 	"math"
-	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -202,69 +199,6 @@ func TestSmallBodiesCount(t *testing.T) {
 		}
 	}
 	g.post(t, body).want(t, 202)
-}
-
-// TestStrangersLeaveRoom: however much strangers hold, a sender that its header proves has room;
-// and a stranger whose body stalls loses its memory to one whose body arrives.
-func TestStrangersLeaveRoom(t *testing.T) {
-	g := newGate(t, func(s *setup) {
-		s.queue = &fakeQueue{}
-		s.guard = guard.New(guard.Config{BodyMemory: 32 * firstRead})
-	})
-	const event = `{"id":"1"}`
-	forged := "POST /webhooks/github HTTP/1.1\r\nHost: gate\r\nX-Hub-Signature-256: " +
-		hmacHex("another", "") + "\r\nContent-Length: 100000\r\n\r\n"
-	await := func(what string, done func() bool) {
-		t.Helper()
-		for end := time.Now().Add(within); !done(); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%s: strangers and others hold %d bytes", what, g.guard.Status().BodyMemory)
-			}
-		}
-	}
-	// Bodies that stall behind their first buffer take two of it each.
-	var stalled []net.Conn
-	for i := range 12 {
-		stalled = append(stalled, g.raw(t, forged+strings.Repeat("x", firstRead+1)))
-		await("a body arrives", func() bool {
-			return g.guard.Status().BodyMemory == int64(i+
-				1)*2*firstRead
-		})
-	}
-	signed := func() *answer {
-		return g.do(t, "POST", "/webhooks/github", strings.NewReader(event), "X-Hub-Signature-256",
-			hmacHex(githubSecret, event),
-			"X-GitHub-Delivery", "d", "X-GitHub-Event", "push")
-	}
-	signed().want(t, 503)
-	g.post(t, envelope("proven", "t", "")).want(t, 202)
-
-	g.webhooks.AgeBodies(2 * time.Second)
-	signed() // makes room, by which it may come too late itself
-	await("the slowest makes room",
-		func() bool { return g.guard.Status().BodyMemory <= 11*2*firstRead })
-	signed().want(t, 202)
-	answers := make(chan *http.Response, len(stalled))
-	for _, conn := range stalled {
-		go func() {
-			if answer, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
-				answers <- answer
-			}
-		}()
-	}
-	if answer := <-answers; answer.StatusCode != 503 || answer.Header.Get("Retry-After") == "" {
-		t.Errorf("a body that was cut off is answered %s", answer.Status)
-	}
-	if left := g.guard.Status().BodyMemory; left < 8*2*firstRead {
-		t.Errorf("of 12 bodies that stall %d bytes are left", left)
-	}
-	for _, conn := range stalled {
-		conn.Close()
-	}
-	await("all memory is given back", func() bool { return g.guard.Status().BodyMemory == 0 })
-	if !g.guard.Bodies().ReserveForStranger(24*firstRead, false) {
-		t.Error("strangers are still counted")
-	}
 }
 
 // TestErrorsAreCounted: 5xx of authentic webhooks make the error rate, a panic too; errors of the

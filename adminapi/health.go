@@ -120,8 +120,8 @@ func degraded(err error, mode control.Mode) string {
 func (s *API) storeHealth(ctx context.Context) (h api.StoreHealth) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	counts, err := s.reader.Counts(ctx)
-	err = errors.Join(err, s.reader.Ping(ctx)) // which may know the reason
+	counts, err := s.stored.Counts(ctx)
+	err = errors.Join(err, s.stored.Ping(ctx)) // which may know the reason
 	h.Events, h.Duplicates, h.DeadLetters = counts.Events, counts.Duplicates, counts.DeadLetters
 	if err != nil {
 		h.Error = told(err, "store cannot be read or written; the log has the reason")

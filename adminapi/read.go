@@ -105,7 +105,7 @@ func (s *API) events(c *call) {
 		name: "events", one: "an event", limit: f.Limit,
 		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.Event, error] {
 			f.Limit = limit
-			return s.reader.Events(ctx, f)
+			return s.stored.Events(ctx, f)
 		},
 		pageTime: s.config.SearchTime,
 		row:      eventOf,
@@ -118,7 +118,7 @@ func (s *API) events(c *call) {
 
 // event answers one event without its body.
 func (s *API) event(c *call) {
-	e, err := s.reader.Event(c.request.Context(), c.parameter("id"))
+	e, err := s.stored.Event(c.request.Context(), c.parameter("id"))
 	if c.found(err, "reading the event") {
 		c.json(eventOf(&e))
 	}
@@ -126,7 +126,7 @@ func (s *API) event(c *call) {
 
 // eventBody answers the body of an event.
 func (s *API) eventBody(c *call) {
-	body, err := s.reader.Body(c.request.Context(), c.parameter("id"))
+	body, err := s.stored.Body(c.request.Context(), c.parameter("id"))
 	if !c.found(err, "reading the body") {
 		return
 	}
@@ -137,13 +137,13 @@ func (s *API) eventBody(c *call) {
 // request carried several.
 func (s *API) requestBody(c *call) {
 	ctx, id := c.request.Context(), c.parameter("id")
-	e, err := s.reader.Event(ctx, id)
+	e, err := s.stored.Event(ctx, id)
 	if !c.found(err, "reading the event") {
 		return
 	}
-	read := func() ([]byte, error) { return s.reader.Body(ctx, id) }
+	read := func() ([]byte, error) { return s.stored.Body(ctx, id) }
 	if origin, ok := hookgate.OriginOf(e.Headers); ok {
-		read = func() ([]byte, error) { return s.reader.RequestBody(ctx, origin.RequestID) }
+		read = func() ([]byte, error) { return s.trails.RequestBody(ctx, origin.RequestID) }
 	}
 	body, err := read()
 	if c.found(err, "reading the request's body") {
@@ -191,7 +191,7 @@ func (s *API) trace(c *call) {
 	if !ok {
 		return
 	}
-	trails, err := s.reader.Trace(c.request.Context(), messageID, after, limit+1)
+	trails, err := s.trails.Trace(c.request.Context(), messageID, after, limit+1)
 	if err != nil {
 		c.broken("reading the trace", err)
 		return

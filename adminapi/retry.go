@@ -232,7 +232,7 @@ func (s *API) retryLetter(ctx context.Context,
 	// An append that has begun is seen through.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryTimeout)
 	defer cancel()
-	body, err := s.reader.DeadLetterBody(ctx, d.ID)
+	body, err := s.letters.DeadLetterBody(ctx, d.ID)
 	if errors.Is(err, hookgate.ErrNotFound) {
 		return retried, "it has just been purged", nil
 	}

@@ -32,7 +32,7 @@ func (s *API) searchEvents(c *call, q eventQuery) {
 	}
 	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(s.config.SearchTime +
 		s.config.WriteTimeout))
-	page, err := s.reader.Search(c.request.Context(), search)
+	page, err := s.stored.Search(c.request.Context(), search)
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
 		name := "after"

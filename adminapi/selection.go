@@ -124,7 +124,7 @@ func (s *API) selected(c *call, f hookgate.DeadLetterFilter,
 	limit := f.Limit
 	f.Limit = 0
 	last := f.After
-	for d, err := range s.reader.DeadLetters(c.request.Context(), f) {
+	for d, err := range s.letters.DeadLetters(c.request.Context(), f) {
 		switch {
 		case errors.Is(err, hookgate.ErrNotFound):
 			c.fail(http.StatusBadRequest, "member after is not the id of a dead letter")

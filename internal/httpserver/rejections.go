@@ -63,12 +63,6 @@ func (l *RejectionLog) Log(r *http.Request, requestID string, why Rejection, mor
 	l.logger.Log(r.Context(), level, l.message, args...)
 }
 
-// SetRate sets the rate and returns how many lines are missing. It is for tests.
-func (l *RejectionLog) SetRate(r rate.Limit) (missing int64) {
-	l.limiter.SetLimit(r)
-	return l.suppressed.Load()
-}
-
 // Info writes a line of its own at level info, within the same rate.
 func (l *RejectionLog) Info(message string, args ...any) {
 	if l.limiter.Allow() {

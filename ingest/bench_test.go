@@ -1,8 +1,7 @@
-package adminapi
+package ingest
 
 import (
 	"bytes"
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,25 +12,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
-	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/release/canary"
 )
-
-// nullQueue accepts everything and does nothing.
-type nullQueue struct{ hookgate.Queue }
-
-func (nullQueue) Append(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
-	return hookgate.Receipt{}, nil
-}
-
-func (nullQueue) Stats(context.Context) (hookgate.QueueStats, error) {
-	return hookgate.QueueStats{}, nil
-}
 
 // nullWriter is an answer that is thrown away.
 type nullWriter struct {
@@ -46,13 +37,16 @@ func (w *nullWriter) WriteHeader(status int)      { w.status = status }
 // benchmark hands one signed request of 500 bytes to a handler again and again.
 func benchmark(b *testing.B, handler http.Handler) {
 	b.Helper()
-	body := envelopeOf("message-0001", 500)
+	body := `{"messageId":"message-0001","eventType":"sized","pad":"`
+	body += strings.Repeat("p", 500-len(body)-2) + `"}`
 	reader := bytes.NewReader([]byte(body))
 	closer := io.NopCloser(reader)
 	r := httptest.NewRequest(http.MethodPost, "/webhooks", closer)
 	r.ContentLength = int64(len(body))
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Webhook-Signature", hmacHex(hmacSecret, body))
+	signature := hmac.New(sha256.New, []byte(benchSecret))
+	signature.Write([]byte(body))
+	r.Header.Set("X-Webhook-Signature", "sha256="+hex.EncodeToString(signature.Sum(nil)))
 	w := &nullWriter{header: http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -74,24 +68,35 @@ func BenchmarkIngest(b *testing.B) { benchmark(b, benchServer(b, nil)) }
 func BenchmarkShared(b *testing.B) {
 	for _, percent := range []int{100, 99} {
 		b.Run(fmt.Sprint(percent), func(b *testing.B) {
-			upstream := canary.Upstream{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Timeout: within,
+			upstream := canary.Upstream{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"},
+				Timeout:        time.Second,
 				MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}
-			benchmark(b, benchServer(b, canary.New(canary.Config{Settings: &memory{}, Percent: percent,
+			benchmark(b, benchServer(b, canary.New(canary.Config{Settings: neverSet{}, Percent: percent,
 				Upstream: upstream, Logger: upstream.Logger})))
 		})
 	}
 }
 
-func benchServer(b *testing.B, share *canary.Canary) *httpserver.Server {
+// neverSet is a canary that nobody has set.
+type neverSet struct{ control.Settings }
+
+func (neverSet) Canary() control.Canary { return control.Canary{} }
+
+const benchSecret = "benchmark-secret"
+
+func benchServer(b *testing.B, c *canary.Canary) http.Handler {
 	b.Helper()
-	c := testConfig(io.Discard)
-	c.Logger = slog.New(slog.DiscardHandler)
-	reader := &fakeReader{}
-	s, _ := c.open(b, testSources(b), Parts{Queue: nullQueue{}, Reader: reader, Settings: &fakeMode{},
-		Guard:   guard.New(guard.Config{BodyMemory: 64 << 20}),
-		Metrics: metrics.New(metrics.Config{Queue: nullQueue{}.Stats, Store: reader.Counts}),
-		Canary:  share})
-	return s
+	scheme, err := admit.New("envelope", admit.Options{Secrets: []string{benchSecret}})
+	must(b, err)
+	log, counted := slog.New(slog.DiscardHandler), metrics.New(metrics.Config{})
+	h, err := New(Config{
+		MaxBodyBytes: 1 << 20, Queue: nullQueue{}, Metrics: counted, Canary: c, Logger: log,
+		Mode:  func() control.Mode { return control.ModeNormal },
+		Guard: guard.New(guard.Config{BodyMemory: 64 << 20}),
+	}, []Source{{Name: DefaultSource, Scheme: scheme}})
+	must(b, err)
+	return httpserver.New(httpserver.Config{MaxHeaderBytes: 64 << 10, MaxHeaderMemory: 64 << 20,
+		Metrics: counted, Logger: log}, httpserver.Handlers{Webhooks: h})
 }
 
 // BenchmarkBare is the least that a handler could do, written plainly: read, check, parse, answer.
@@ -102,7 +107,7 @@ func BenchmarkBare(b *testing.B) {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		h := hmac.New(sha256.New, []byte(hmacSecret))
+		h := hmac.New(sha256.New, []byte(benchSecret))
 		h.Write(body)
 		if want := "sha256=" + hex.EncodeToString(h.Sum(nil)); !hmac.Equal([]byte(want),
 			[]byte(r.Header.Get("X-Webhook-Signature"))) {
