@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// account is what was sent and answered, in a compact form: about 200 bytes a request and 100 an
-// event, whatever the size of bodies.
+// account has the requests and their answers in a compact form: about 200 bytes per request and 100
+// per event, whatever the size of the bodies.
 type account struct {
 	source   string
 	requests []request
@@ -22,19 +22,19 @@ type account struct {
 	keys     map[string]int32
 }
 
-// request is one attempt, times in microseconds since the epoch of the account.
+// request is one attempt. Times are in microseconds since the epoch of the account.
 type request struct {
 	id, firstID [16]byte
 	sha         [32]byte
 	sent, end   int64
 	line        int32
 	event       int32
-	before      int32 // the one before of the same event, or -1
+	before      int32 // the previous one of the same event, or -1
 	kind        uint8
 	accepted    bool
 	duplicate   bool
-	// unsure says that it may have been taken although it was not accepted: there was no answer, or
-	// one of the kind 5xx.
+	// unsure is true if the target may have stored the request although it was not accepted: there
+	// was no answer, or a 5xx.
 	unsure bool
 	cutOff bool // by the client
 	traced bool
@@ -49,7 +49,7 @@ type event struct {
 	accepted  bool
 	stored    bool
 	storedID  [16]byte
-	storedAt  int32 // place in the listing
+	storedAt  int32 // its place in the listing
 	messageID string
 	eventType string
 }
@@ -72,7 +72,7 @@ func (a *account) identity(eventType, messageID string) [16]byte {
 	return hookgate.Identity{Source: a.source, EventType: eventType, MessageID: messageID}.Hash()
 }
 
-// add takes an attempt of the ledger.
+// add adds an attempt of the ledger.
 func (a *account) add(at *load.Attempt) error {
 	hash := a.identity(at.EventType, at.MessageID)
 	i, ok := a.byEvent[hash]
@@ -118,7 +118,7 @@ func end(a *load.Attempt) time.Time {
 	return a.Due.Add(time.Duration(a.LatencyUS) * time.Microsecond)
 }
 
-// of yields the requests of an event, the last of the ledger first.
+// of yields the requests of an event, the last one of the ledger first.
 func (a *account) of(e *event) func(func(*request) bool) {
 	return func(yield func(*request) bool) {
 		for i := e.last; i >= 0; i = a.requests[i].before {
@@ -129,7 +129,7 @@ func (a *account) of(e *event) func(func(*request) bool) {
 	}
 }
 
-// acknowledged is when the event was acknowledged first; ok is false if it never was.
+// acknowledged is when the event was first acknowledged; ok is false if it never was.
 func (a *account) acknowledged(e *event) (at int64, ok bool) {
 	for r := range a.of(e) {
 		if r.accepted && (!ok || r.end < at) {
@@ -139,8 +139,7 @@ func (a *account) acknowledged(e *event) (at int64, ok bool) {
 	return at, ok
 }
 
-// begun is when the request that was stored was sent: that of the id, or the earliest that may be
-// it.
+// begun is when the stored request was sent: the one with the id, or the earliest that may be it.
 func (a *account) begun(e *event) int64 {
 	if i, ok := a.byID[e.storedID]; ok {
 		return a.requests[i].sent
@@ -154,7 +153,7 @@ func (a *account) begun(e *event) int64 {
 	return earliest
 }
 
-// mayBe reports whether the request could have been stored under the id.
+// mayBe reports whether the request may have been stored under the id.
 func (r *request) mayBe(id [16]byte) bool {
 	if r.named {
 		return r.id == id && (r.accepted || r.unsure)

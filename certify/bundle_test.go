@@ -17,7 +17,7 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// smallBundle certifies an honest gate with few events.
+// smallBundle certifies a correct gate with few events.
 func smallBundle(t *testing.T, f faults) (Verdict, string) {
 	t.Helper()
 	p := testProfile()
@@ -43,9 +43,9 @@ func bundleFiles(t *testing.T, dir string) (paths []string) {
 	return paths
 }
 
-// Goal: one byte changed in any one file of a bundle is found, and the file is named. Method: every
-// file of a real bundle in turn: its first, its middle and its last byte; then the file is missing;
-// then there is one more.
+// Goal: one changed byte in any file of a bundle is found, and the file is named. Method: in every
+// file of a real bundle change the first, a middle and the last byte; then remove the file; then
+// add one.
 func TestTampering(t *testing.T) {
 	v, dir := smallBundle(t, faults{})
 	if v.Status != Pass {
@@ -67,9 +67,9 @@ func TestTampering(t *testing.T) {
 		_, err := evidence.Verify(dir)
 		var changed *evidence.ChangedError
 		named := errors.As(err, &changed) && (changed.Path == filepath.ToSlash(path) ||
-			// A signature that does not fit may be the fault of the signature or of what it signs.
+			// The signature or the manifest may be at fault.
 			path == evidence.SignatureFile && strings.Contains(err.Error(), path) ||
-			// A manifest that is changed may say of another file that it is.
+			// A changed manifest may blame another file.
 			path == evidence.ManifestFile)
 		if !named {
 			t.Errorf("%s, %s: %v", path, what, err)
@@ -104,9 +104,9 @@ func writeFile(t *testing.T, path string, content []byte) {
 	}
 }
 
-// Goal: a signature alone makes no verdict: conclusions that do not follow from the evidence are
-// found, although they were signed. Method: change what a bundle concludes, and what it concludes
-// from, and sign it anew.
+// Goal: a signature alone makes no verdict. Conclusions that do not follow from the evidence are
+// found even if they are signed. Method: change the conclusions of a bundle, or their evidence, and
+// sign it again.
 func TestRecheckBundleThatWasSignedSo(t *testing.T) {
 	v, dir := smallBundle(t, faults{lose: at(30)})
 	if v.Status != Fail {
@@ -158,9 +158,9 @@ func TestRecheckBundleThatWasSignedSo(t *testing.T) {
 	}
 }
 
-// Goal: a client that was killed leaves a ledger that can be judged, and what it cannot show is not
-// taken for shown. Method: the folder of a run, as it is when the client is killed while it sends:
-// the phase says so, the ledger ends within a line, and nothing was read back.
+// Goal: the ledger of a killed client can be judged, and nothing counts as proved that it cannot
+// prove. Method: the folder of a client that is killed while it sends: the phase is unfinished, the
+// ledger ends within a line, and nothing was read back.
 func TestJudgeAbortedRun(t *testing.T) {
 	_, dir := smallBundle(t, faults{})
 	var run phaseRun
@@ -194,7 +194,7 @@ func TestJudgeAbortedRun(t *testing.T) {
 	}
 }
 
-// Goal: whoever has no right to know is not let in by names in files.
+// Goal: names in files of a bundle cannot reach outside of it.
 func TestJudgeStaysInItsFolder(t *testing.T) {
 	_, dir := smallBundle(t, faults{})
 	for _, name := range []string{"../" + filepath.Base(dir) + "/smoke", "/etc", "ramp-../../x", "..",
@@ -208,7 +208,7 @@ func TestJudgeStaysInItsFolder(t *testing.T) {
 	}
 }
 
-// Goal: what a client that was killed has sent is read back afterwards and judged: a fault of the
+// Goal: after the death of a client, Resume reads back and judges what it had sent. A fault of the
 // target is still found, and there is no PASS. Method: the folder as above, before and after the
 // gate has lost an event.
 func TestResume(t *testing.T) {
@@ -259,15 +259,15 @@ func TestResume(t *testing.T) {
 			}
 			if _, err := Resume(t.Context(), Options{Target: g.URL, Token: gateToken,
 				Dir: dir}); !errors.Is(err, ErrNotRun) {
-				t.Errorf("what is whole is taken up again: %v", err)
+				t.Errorf("a complete bundle is resumed: %v", err)
 			}
 		})
 	}
 }
 
-// Goal: a certification that is interrupted reads back and judges what it has sent, and what was
-// not sent or not run has not passed. Method: interrupt it when some requests are answered, in the
-// first of two phases.
+// Goal: an interrupted certification reads back and judges what it has sent. Requests or phases
+// that were left out have not passed. Method: interrupt the first of two phases when some requests
+// are answered.
 func TestInterrupted(t *testing.T) {
 	p := testProfile()
 	phase := p.Phases[Smoke]

@@ -1,6 +1,6 @@
 // Package certify answers one question about a running gate: may it go to production? It is an
-// outside client: it sends, reads everything back over HTTP, compares, and keeps what it saw as
-// evidence.
+// outside client. It sends webhooks, reads everything back over HTTP, compares, and keeps what it
+// saw as evidence.
 //
 //	profile ─► plan ─► load.Replay ─► gate ─► read API, health, /metrics
 //	                      │                      │
@@ -8,7 +8,7 @@
 //	                      └──────────┬───────────┘
 //	                               Judge ─► criteria ─► verdict.json, reports, report.html ─► manifest, signature
 //
-// Judge sees files alone, so that anyone who has the folder can judge it again.
+// Judge reads only files, so anyone who has the folder can judge it again.
 package certify
 
 import (
@@ -17,43 +17,43 @@ import (
 	"strconv"
 )
 
-// Status is the outcome of a criterion, and of a certification.
+// Status is the outcome of a criterion, or of a certification.
 type Status string
 
 const (
-	// Pass says that the criterion is met.
+	// Pass means that the criterion is met.
 	Pass Status = "PASS"
-	// Fail says that the target does not meet it.
+	// Fail means that the target does not meet it.
 	Fail Status = "FAIL"
-	// Invalid says that it could not be measured, whatever the reason; it never counts as met.
+	// Invalid means that it could not be measured, for whatever reason. It never counts as met.
 	Invalid Status = "INVALID"
 )
 
-// Criterion is one thing that was asked of the target and what came out.
+// Criterion is one requirement, and how the target met it.
 type Criterion struct {
-	// ID is its phase and its name, such as full/p95. Criteria of the whole certification have no
+	// ID is the phase and the name, such as full/p95. Criteria of the whole certification have no
 	// phase.
 	ID string `json:"id"`
-	// Text says what is asked.
+	// Text is the requirement.
 	Text string `json:"text"`
-	// Relation is how Value must stand to Limit: "<=", ">=" or "=".
+	// Relation is the relation that Value must have to Limit: "<=", ">=" or "=".
 	Relation string  `json:"relation"`
 	Limit    float64 `json:"limit"`
 	Value    float64 `json:"value"`
-	// Margin is how far Value is on the right side of Limit, negative on the wrong one.
+	// Margin is the distance of Value from Limit, negative if the criterion is not met.
 	Margin float64 `json:"margin"`
-	// Unit of the three: ms, s, %, or what is counted.
+	// Unit is the unit of all three: ms, s, % or what is counted.
 	Unit   string `json:"unit"`
 	Status Status `json:"status"`
-	// Note says why it is what it is, if the figures do not.
+	// Note is an explanation, if the figures need one.
 	Note string `json:"note,omitempty"`
-	// Findings are the first few violations, each in a sentence.
+	// Findings are the first violations, one sentence each.
 	Findings []string `json:"findings,omitempty"`
-	// Evidence is the file of the bundle that has the details.
+	// Evidence is the file of the bundle with the details.
 	Evidence string `json:"evidence"`
 }
 
-// maxFindings bounds what a criterion tells; files of the bundle have the rest.
+// maxFindings bounds the findings of a criterion; files of the bundle have the rest.
 const maxFindings = 20
 
 func (c *Criterion) find(format string, args ...any) {
@@ -80,11 +80,11 @@ func (c *Criterion) decide() {
 	}
 }
 
-// round keeps six digits behind the point, so that a figure reads the same wherever it was
+// round keeps six digits after the decimal point, so that a figure is the same wherever it was
 // computed.
 func round(v float64) float64 { return math.Round(v*1e6) / 1e6 }
 
-// invalidate says that the criterion could not be measured.
+// invalidate marks the criterion as not measured.
 func (c *Criterion) invalidate(format string, args ...any) {
 	c.Status, c.Note = Invalid, fmt.Sprintf(format, args...)
 }
@@ -124,23 +124,23 @@ func withUnit(v float64, unit string) string {
 	return text
 }
 
-// Verdict is what verdict.json holds.
+// Verdict is the content of verdict.json.
 type Verdict struct {
 	Status Status `json:"status"`
 	// Application and Target name what was certified.
 	Application string `json:"application"`
 	Target      string `json:"target"`
-	// RunID begins every message id that was made for this certification.
+	// RunID begins every message id of this certification.
 	RunID      string `json:"runId"`
 	StartedAt  string `json:"startedAt"`
 	FinishedAt string `json:"finishedAt"`
-	// Version is what the target says of itself.
+	// Version is the version that the target reports.
 	Version  string      `json:"version"`
 	Phases   []Summary   `json:"phases"`
 	Criteria []Criterion `json:"criteria"`
 }
 
-// Summary is a phase in figures.
+// Summary has the figures of a phase.
 type Summary struct {
 	Phase    string `json:"phase"`
 	Requests int    `json:"requests"`
@@ -150,7 +150,8 @@ type Summary struct {
 	Errors   int    `json:"errors"`
 	Unknown  int    `json:"unknownOutcomes"`
 	Stored   int    `json:"storedEvents"`
-	// Seconds is the time from the first due to the last answer, Rate the accepted requests a second.
+	// Seconds is the time from when the first request was due to the last answer, Rate the accepted
+	// requests per second.
 	Seconds float64 `json:"seconds"`
 	Rate    float64 `json:"rate"`
 	P50     float64 `json:"p50Ms"`
@@ -163,8 +164,8 @@ type Summary struct {
 	Status  Status  `json:"status"`
 }
 
-// statusOf sums criteria up: one that failed decides, then one that could not be measured. None at
-// all is not a pass.
+// statusOf combines criteria: Fail if one failed, otherwise Invalid if one could not be measured.
+// No criteria at all are Invalid.
 func statusOf(criteria []Criterion) Status {
 	status := Pass
 	if len(criteria) == 0 {

@@ -11,24 +11,24 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// storeReport is store.json: what was read back.
+// storeReport is store.json: the result of reading back.
 type storeReport struct {
 	AcknowledgedEvents int `json:"acknowledgedEvents"`
 	StoredEvents       int `json:"storedEvents"`
-	// Missing were acknowledged and are not stored; Twice are stored more than once; Foreign were
-	// never sent, or refused; Different are not what was sent; Changed are not what they were at the
+	// Missing were acknowledged and are not stored. Twice are stored more than once. Foreign were
+	// never sent, or were rejected. Different differ from what was sent. Changed differ from the
 	// first reading.
 	Missing   violations `json:"missing"`
 	Twice     violations `json:"storedTwice"`
 	Foreign   violations `json:"foreign"`
 	Different violations `json:"different"`
 	Changed   violations `json:"changed"`
-	// Unknown are events of unknown outcome, and how many of them are stored.
+	// Unknown counts the events with unknown outcome, and how many of them are stored.
 	Unknown       int `json:"unknownOutcome"`
 	UnknownStored int `json:"unknownOutcomeStored"`
 }
 
-// violations counts what breaks a rule and names the first few.
+// violations counts the violations of a rule, and names the first ones.
 type violations struct {
 	Count int      `json:"count"`
 	First []string `json:"first,omitempty"`
@@ -44,8 +44,8 @@ func (v *violations) add(format string, args ...any) {
 	}
 }
 
-// checkStored compares what is stored, in its order, with the account, and notes in the account
-// what is stored.
+// checkStored compares the stored events, in their order, with the account, and records in the
+// account which are stored.
 func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeReport, places []int32,
 	err error) {
 	n := int32(0)
@@ -99,11 +99,11 @@ func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeRepor
 
 // checkContent compares one event with the request that it was stored for.
 func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *storedEvent) {
-	var from *request // that it may be stored for
+	var from *request // the request that it may be stored for
 	known := false
 	for q := range a.of(e) {
 		if q.mayBe(e.storedID) {
-			// Of several without an id the bytes tell which.
+			// Among several without an id, the bytes decide.
 			if from == nil || hex.EncodeToString(q.sha[:]) == s.BodySHA256 {
 				from = q
 			}
@@ -147,7 +147,7 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 	}
 }
 
-// checkAgain compares a second reading with the first, of the events that were sent.
+// checkAgain compares a second reading with the first, for the events that were sent.
 func checkAgain(a *account, first iter.Seq2[storedEvent, error],
 	second iter.Seq2[reading, error]) (v violations, err error) {
 	type digest struct{ line, body [16]byte }
@@ -188,14 +188,14 @@ func checkAgain(a *account, first iter.Seq2[storedEvent, error],
 
 // duplicateReport is idempotency.json.
 type duplicateReport struct {
-	// Repeats counts the repetitions that were accepted, by kind.
+	// Repeats counts the accepted repetitions by kind.
 	Repeats map[string]int `json:"repeats"`
-	// Answered is how many of the accepted requests were answered as duplicates.
+	// Answered counts the accepted requests that were answered as duplicates.
 	Answered   int        `json:"answeredAsDuplicate"`
 	Violations violations `json:"violations"`
 }
 
-// checkDuplicates looks at the answers: of the accepted requests of an event one is the first, and
+// checkDuplicates checks the answers: among the accepted requests of an event one is the first, and
 // the others name it.
 func checkDuplicates(a *account) (r duplicateReport) {
 	r.Repeats = map[string]int{}
@@ -244,20 +244,20 @@ func checkDuplicates(a *account) (r duplicateReport) {
 // orderReport is ordering.json.
 type orderReport struct {
 	Keys int `json:"keys"`
-	// Judged counts the events that have one of their key before them.
+	// Judged counts the events that follow another event of their key.
 	Judged     int        `json:"judged"`
 	Inversions violations `json:"inversions"`
-	// Gaps counts the acknowledged events that are missing between stored ones of their key; they fail
-	// as not stored.
+	// Gaps counts the acknowledged events that are missing between stored ones of their key. They
+	// also count as not stored.
 	Gaps int `json:"gaps"`
 }
 
-// checkOrder: if the sender had the 202 for A before it sent B, and both have one ordering key, A
-// is stored before B. places are the stored events in their order.
+// checkOrder checks the order of events with one ordering key. If the sender had the 202 for A
+// before it sent B, A is stored before B. places are the stored events in their order.
 func checkOrder(a *account, places []int32) (r orderReport) {
 	r.Keys = len(a.keys)
 	type latest struct {
-		begun int64 // the latest time at which one of those stored before was sent
+		begun int64 // the latest time at which one of the earlier stored events was sent
 		event int32
 	}
 	last := map[int32]latest{}
@@ -286,22 +286,22 @@ func checkOrder(a *account, places []int32) (r orderReport) {
 	return r
 }
 
-// lineageReport is part of store.json's neighbourhood: what the trails say.
+// lineageReport is the result of checking the trails.
 type lineageReport struct {
-	// Requests counts the accepted requests of stored events, and Complete those of them whose trail
-	// is.
+	// Requests counts the accepted requests of stored events, and Complete those with a complete
+	// trail.
 	Requests   int        `json:"requests"`
 	Complete   int        `json:"complete"`
 	Violations violations `json:"violations"`
-	// Grouped is how many of the complete trails name a transaction of the store, and Groups how many
-	// transactions they name.
+	// Grouped counts the complete trails that name a transaction of the store, and Groups the
+	// transactions that they name.
 	Grouped int `json:"grouped"`
 	Groups  int `json:"groups"`
 
 	groups map[int64]struct{}
 }
 
-// meanGroup returns the mean number of requests in a transaction; 0 if no trail names one.
+// meanGroup returns the mean number of requests per transaction; 0 if no trail names one.
 func (r *lineageReport) meanGroup() float64 {
 	if r.Groups == 0 {
 		return 0
@@ -309,8 +309,8 @@ func (r *lineageReport) meanGroup() float64 {
 	return round(float64(r.Grouped) / float64(r.Groups))
 }
 
-// checkLineage looks for the trail of each accepted request whose event is stored: complete and in
-// time order, and of one event one request, the one stored, is persisted.
+// checkLineage checks the trail of each accepted request whose event is stored. It must be complete
+// and in time order, and exactly the stored request of an event is persisted.
 func checkLineage(a *account, trails iter.Seq2[trail, error]) (r lineageReport, err error) {
 	r.groups = map[int64]struct{}{}
 	for t, err := range trails {
@@ -336,7 +336,7 @@ func checkLineage(a *account, trails iter.Seq2[trail, error]) (r lineageReport, 
 	return r, nil
 }
 
-// checkTrail judges the trail of one request and notes that it is there.
+// checkTrail checks the trail of one request, and records that there is one.
 func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail) {
 	id := requestID(t.RequestID)
 	i, ok := a.byEvent[a.identity(t.EventType, messageID)]
@@ -385,7 +385,7 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 	case e.stored && q.accepted:
 		r.Violations.add("%s: the trail of request %s is %q, it should be %q", messageID, t.RequestID,
 			got, want)
-		q.traced = true // it is told
+		q.traced = true // already reported
 		r.Complete--
 	}
 }

@@ -18,14 +18,14 @@ type conclusion struct {
 	Verdict
 	phases []*phaseResult
 	start  start
-	// answers of the target as they were
+	// answers of the target, unchanged
 	environment json.RawMessage
 	approvals   asked
 	trail       asked
 	roles       roleReport
 }
 
-// Judge computes the verdict from the files in a folder, whoever wrote them.
+// Judge computes the verdict from the files in a folder.
 func Judge(dir string) (Verdict, error) {
 	c, err := conclude(dir)
 	if err != nil {
@@ -80,7 +80,7 @@ func conclude(dir string) (*conclusion, error) {
 	return c, nil
 }
 
-// phasesCriterion: what was not run has not passed.
+// phasesCriterion checks that all phases ran: a phase that did not run has not passed.
 func (c *conclusion) phasesCriterion() Criterion {
 	ran := 0
 	for _, asked := range c.start.Asked {
@@ -101,14 +101,14 @@ func (c *conclusion) phasesCriterion() Criterion {
 	return criterion
 }
 
-// limitsOf returns what is asked in a phase, or in a step of a ramp.
+// limitsOf returns the limits of a phase, or of a step of a ramp.
 func (p Profile) limitsOf(name string) (Phase, error) {
 	if rate, ok := strings.CutPrefix(name, Ramp+"-"); ok {
 		if r, err := strconv.ParseFloat(rate, 64); err == nil && stepName(r) == name {
 			return p.step(r), nil
 		}
 	}
-	// It is the name of a folder too: whoever wrote the files must not choose that.
+	// It is also the name of a folder, which the author of the files must not choose.
 	limits, ok := p.Phases[name]
 	if !ok || !slices.Contains([]string{Smoke, Load, Full, Soak}, name) {
 		return limits, fmt.Errorf("%s names the phase %q, which the profile does not have", startFile,
@@ -117,7 +117,7 @@ func (p Profile) limitsOf(name string) (Phase, error) {
 	return limits, nil
 }
 
-// correctness are the criteria that must hold at whatever rate.
+// correctness are the criteria that must hold at any rate.
 var correctness = []string{"persisted", "stored_once", "foreign", "content", "unchanged", "order",
 	"lineage", "idempotency", "counters"}
 
@@ -125,15 +125,15 @@ func isCorrectness(c Criterion) bool {
 	return slices.Contains(correctness, c.ID[strings.IndexByte(c.ID, '/')+1:])
 }
 
-// capacity are the criteria that decide whether a step of a ramp passes; whether events read the
-// same later is not known yet.
+// capacity are the criteria that decide whether a step of a ramp passes. At that time it is not
+// known yet whether a second reading is the same.
 func capacity(criteria []Criterion) []Criterion {
 	return slices.DeleteFunc(slices.Clone(criteria),
 		func(c Criterion) bool { return strings.HasSuffix(c.ID, "/unchanged") })
 }
 
-// rampCriteria: what a ramp is asked for. Beyond the highest rate a target may be slow or refuse;
-// it may not be wrong.
+// rampCriteria are the requirements of a ramp. Beyond the highest rate a target may be slow or
+// reject requests, but it must not be wrong.
 func rampCriteria(steps []*phaseResult, p Profile) (criteria []Criterion) {
 	highest := Criterion{ID: Ramp + "/highest_rate", Text: "highest rate that passes, of those tried",
 		Relation: ">=",
@@ -173,7 +173,7 @@ func failing(criteria []Criterion) *Criterion {
 	return nil
 }
 
-// common judges what is asked once.
+// common judges what is checked once per certification.
 func (c *conclusion) common(dir string) error {
 	var audit asked
 	if err := readJSON(filepath.Join(dir, auditFile), &audit); err != nil &&
@@ -201,8 +201,8 @@ func (c *conclusion) common(dir string) error {
 	return nil
 }
 
-// auditCriterion: the target's own statement about its chain. What it says is checked from outside
-// by all the others.
+// auditCriterion is the target's own statement about its audit chain. All other criteria check from
+// outside.
 func auditCriterion(a asked) Criterion {
 	c := Criterion{ID: "audit_chain",
 		Text: "breaks of the target's audit chain, by its own verification", Relation: "=",
@@ -230,7 +230,7 @@ func auditCriterion(a asked) Criterion {
 	return c
 }
 
-// derive computes every file of a bundle that follows from the others, by path.
+// derive computes every derived file of a bundle, by path.
 func (c *conclusion) derive() (map[string][]byte, error) {
 	derived := map[string][]byte{}
 	add := func(path string, v any) error {
@@ -256,7 +256,7 @@ func (c *conclusion) derive() (map[string][]byte, error) {
 	return derived, nil
 }
 
-// Conclude judges a folder and writes the verdict, the report and all else that follows into it.
+// Conclude judges a folder, and writes the verdict, the report and all other derived files.
 func Conclude(dir string) (Verdict, error) {
 	c, err := conclude(dir)
 	if err != nil {
@@ -274,12 +274,12 @@ func Conclude(dir string) (Verdict, error) {
 	return c.Verdict, nil
 }
 
-// ErrNotDerived is wrapped by the error of Recheck when the conclusions of a bundle do not follow
+// ErrNotDerived is wrapped by the error of Recheck if the derived files of a bundle do not follow
 // from its evidence.
 var ErrNotDerived = errors.New("does not follow from the evidence")
 
-// Recheck judges a bundle anew and compares verdict, report and all else that follows from the
-// evidence with what the bundle says.
+// Recheck judges a bundle again, and compares the verdict, the report and all other derived files
+// with those of the bundle.
 func Recheck(dir string) (Verdict, error) {
 	c, err := conclude(dir)
 	if err != nil {

@@ -16,7 +16,7 @@ type judging struct {
 	criteria []Criterion
 }
 
-// add adds a criterion, decided.
+// add decides a criterion and adds it.
 func (j *judging) add(id, text, relation string, limit, value float64, unit,
 	evidence string) *Criterion {
 	c := Criterion{ID: j.name + "/" + id, Text: text, Relation: relation, Limit: limit, Value: value,
@@ -33,7 +33,7 @@ func (j *judging) none(id, text string, v violations, unit, evidence string) *Cr
 	return c
 }
 
-// load judges what the client saw while it sent.
+// load judges what the client measured while it sent.
 func (j *judging) load(m *measured) {
 	l := j.limits
 	if c := j.add("sent", "everything planned was sent and has its outcome", "=",
@@ -131,8 +131,8 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 	}
 }
 
-// unfinishedLedger: a client that was killed may have sent what is not in its ledger any more. What
-// rests on the ledger being whole is no fault of the target.
+// unfinishedLedger invalidates the criteria that need a complete ledger. A client that was killed
+// may have sent requests that its ledger does not have, and the target is not at fault for that.
 func (j *judging) unfinishedLedger() {
 	for i := range j.criteria {
 		c := &j.criteria[i]
@@ -144,7 +144,7 @@ func (j *judging) unfinishedLedger() {
 	}
 }
 
-// noMetrics says what could not be judged without metrics.
+// noMetrics invalidates the criteria that need metrics.
 func (j *judging) noMetrics(err error) {
 	for _, id := range []string{"counters", "server_latency"} {
 		j.add(id, "the target's metrics agree with what the client saw", "=", 0, 0, "", afterFile).
@@ -156,8 +156,8 @@ func (j *judging) noMetrics(err error) {
 	}
 }
 
-// metrics compares what the target counted with what the client saw. Outcomes that the client does
-// not know may count or not.
+// metrics compares the counters of the target with what the client saw. Requests with unknown
+// outcome may be counted or not.
 func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before, after *scrape,
 	h *histograms) {
 	c := j.add("counters", "difference between the target's counters and the client's", "<=",

@@ -7,7 +7,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// figures are what the plots of a phase are drawn from.
+// figures has the data of the plots of a phase.
 type figures struct {
 	latency, service *hdrhistogram.Histogram
 	server, batches  *histogram
@@ -34,10 +34,10 @@ func readDepth(path string) (points []depthPoint, err error) {
 	return points, nil
 }
 
-// maxSpans is the number of spans that a time is divided into for a plot.
+// maxSpans is the number of spans into which a plot divides the time.
 const maxSpans = 120
 
-// series is a run in spans of time.
+// series is a run, divided into spans of time.
 type series struct {
 	start time.Time
 	width time.Duration
@@ -55,7 +55,7 @@ func newSeries(from, to time.Time) *series {
 
 func (s *series) add(at time.Time, latency time.Duration, accepted bool) {
 	i := int(at.Sub(s.start) / s.width)
-	if i < 0 || i > 10*maxSpans { // a clock that makes no sense
+	if i < 0 || i > 10*maxSpans { // an implausible clock
 		return
 	}
 	for len(s.spans) <= i {
@@ -69,7 +69,7 @@ func (s *series) add(at time.Time, latency time.Duration, accepted bool) {
 	p.latencies = append(p.latencies, int32(min(latency.Microseconds(), 1<<31-1)))
 }
 
-// quantile is of one span, in milliseconds.
+// quantile is the quantile of one span, in milliseconds.
 func (p *span) quantile(q float64) float64 {
 	if len(p.latencies) == 0 {
 		return 0

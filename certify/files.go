@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// The files of a bundle. Those in the second group are in the folder of each phase. What is derived
-// can be computed from the rest.
+// The files of a bundle. Those of the second group are in the folder of each phase. Derived files
+// can be computed from the others.
 const (
 	profileFile     = "profile.json"
 	startFile       = "certification.json"
@@ -44,42 +44,42 @@ const (
 	storeFile      = "store.json"        // derived
 )
 
-// start is what is known when a certification begins, and its end.
+// start is what is known at the beginning of a certification, and when it ended.
 type start struct {
 	RunID  string `json:"runId"`
 	Target string `json:"target"`
-	// Asked are the phases that were wanted, and Phases those begun; of a ramp, its steps.
+	// Asked are the phases that were requested, Phases those that were begun; of a ramp, its steps.
 	Asked    []string  `json:"asked"`
 	Phases   []string  `json:"phases"`
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
 	Version  string    `json:"version"`
-	// Input is the SHA-256 of the recorded traffic that was sent, empty if events were generated.
+	// Input is the SHA-256 of the recorded traffic; empty if events were generated.
 	Input string `json:"input,omitempty"`
 }
 
-// phaseRun is what is known of a phase beside what its other files say.
+// phaseRun has what is known of a phase beyond its other files.
 type phaseRun struct {
 	Phase  string `json:"phase"`
 	Prefix string `json:"prefix"` // of the message ids; empty for recorded traffic
 	Rate   float64
-	// Planned is the number of requests, 0 if it is not known before the end of a recording.
+	// Planned is the number of requests; 0 if it is not known before the end of a recording.
 	Planned int       `json:"planned"`
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"`
-	// Stopped says why not everything was sent, or is empty.
+	// Stopped is the reason why not everything was sent; empty if everything was.
 	Stopped string `json:"stopped,omitempty"`
-	// Drained says that the target's queue was empty, DrainSeconds after the last answer.
+	// Drained is true if the target's queue was empty, DrainSeconds after the last answer.
 	Drained      bool    `json:"drained"`
 	DrainSeconds float64 `json:"drainSeconds"`
-	// Unread says why the target could not be read back, or is empty.
+	// Unread is the reason why the events could not be read back; empty if they could.
 	Unread string `json:"unread,omitempty"`
-	// UnreadMetrics says why the metrics could not be read.
+	// UnreadMetrics is the reason why the metrics could not be read.
 	UnreadMetrics string `json:"unreadMetrics,omitempty"`
 }
 
-// storedEvent is a line of events.ndjson: an event as the target lists it, and what its body was
-// read as.
+// storedEvent is a line of events.ndjson: an event as the target lists it, and the digest of its
+// body.
 type storedEvent struct {
 	Event json.RawMessage `json:"event"`
 	// BodySHA256 is empty if there was no body.
@@ -117,13 +117,13 @@ type stage struct {
 	Stage     string    `json:"stage"`
 	Timestamp time.Time `json:"timestamp"`
 	Metadata  struct {
-		// Batch names the transaction of the store, at the stage that tells of it.
+		// Batch names the transaction of the store, at the stage that reports it.
 		Batch int64 `json:"batch,omitempty"`
 	} `json:"metadata,omitzero"`
 }
 
-// reading is a line of reread.ndjson: digests of an event's line and body when they were read
-// again.
+// reading is a line of reread.ndjson: the digests of the line and the body of an event at the
+// second reading.
 type reading struct {
 	ID         string `json:"id"`
 	LineSHA256 string `json:"lineSha256"`
@@ -163,7 +163,7 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// readLines yields the values of a file of NDJSON. A file that does not exist has none.
+// readLines yields the values of an NDJSON file. A missing file has none.
 func readLines[T any](path string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
@@ -192,7 +192,7 @@ func readLines[T any](path string) iter.Seq2[T, error] {
 	}
 }
 
-// readLedger yields the attempts of a ledger. A last line that was cut short ends it.
+// readLedger yields the attempts of a ledger. It ends at an incomplete last line.
 func readLedger(path string) iter.Seq2[load.Attempt, error] {
 	return func(yield func(load.Attempt, error) bool) {
 		f, err := os.Open(path)

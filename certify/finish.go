@@ -10,7 +10,8 @@ import (
 	"github.com/hookgate/hookgate/evidence"
 )
 
-// finish reads everything once more, asks what is asked once, judges, and seals the evidence.
+// finish reads everything a second time, checks what is checked once per certification, judges, and
+// seals the evidence.
 func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 	for _, name := range c.start.Phases {
 		if err := c.readAgain(ctx, name); err != nil {
@@ -61,7 +62,7 @@ func (c *certification) readAgain(ctx context.Context, name string) error {
 		return nil
 	}
 	c.doing(name, "reading the events again")
-	// Only what was sent: what else was stored belongs to other phases.
+	// Only the events that were sent: others belong to other phases.
 	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix,
 		tests: c.Profile.Source == hookgate.TestSource, started: run.Started,
 		connections: readConnections}
@@ -88,7 +89,7 @@ func (c *certification) readAgain(ctx context.Context, name string) error {
 	return nil
 }
 
-// asked is what the target answered to a question, or why it did not.
+// asked is the answer of the target to a question, or the reason why there is none.
 type asked struct {
 	Answer json.RawMessage `json:"answer,omitempty"`
 	Error  string          `json:"error,omitempty"`

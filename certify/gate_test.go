@@ -33,9 +33,8 @@ const (
 	gateKey    = "the bearer key"
 )
 
-// gate is a small gate that keeps everything in memory and has no fault of its own. A saboteur
-// gives it one: each field of faults, where it is set, is asked at its place. n counts the events
-// that were claimed, from 0.
+// gate is a small, correct gate that keeps everything in memory. A saboteur gives it one fault:
+// each field of faults, if set, is called at its place. n counts the claimed events from 0.
 type gate struct {
 	*httptest.Server
 	faults faults
@@ -130,7 +129,7 @@ func newGate(t *testing.T, f faults) *gate {
 	return g
 }
 
-// lying collects the counters as the saboteur wants them.
+// lying collects the counters as the saboteur changes them.
 type lying struct{ g *gate }
 
 func (l lying) Describe(c chan<- *prometheus.Desc) { l.g.events.Describe(c) }
@@ -160,7 +159,7 @@ func (l lying) Collect(out chan<- prometheus.Metric) {
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// tokens that are made are called like their role
+	// a token has the name of its role
 	role := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	open := g.faults.openReads || role == gateToken || role == "viewer" || role == "operator"
 	path := r.URL.Path
@@ -194,7 +193,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tokens makes tokens that are called like their role.
+// tokens makes tokens with the name of their role.
 func (g *gate) tokens(w http.ResponseWriter, r *http.Request, may bool) {
 	var wanted struct{ Role string }
 	switch {
@@ -254,7 +253,7 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// take claims and queues, and returns what is to be answered.
+// take claims and queues an event, and returns the answer.
 func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -283,7 +282,7 @@ func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {
 	return answered
 }
 
-// work stores what is queued, several at a time.
+// work stores queued events, several at a time.
 func (g *gate) work() {
 	for {
 		select {

@@ -10,7 +10,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// phaseResult is what Judge makes of the folder of a phase.
+// phaseResult is the result of judging the folder of a phase.
 type phaseResult struct {
 	summary  Summary
 	criteria []Criterion
@@ -32,8 +32,8 @@ type errorLine struct {
 type budget struct {
 	Requests      int     `json:"requests"`
 	BudgetPercent float64 `json:"budgetPercent"`
-	// Budget is how many requests may fail, Consumed how many did, RatePercent their share, and Left
-	// what remains.
+	// Budget is the number of requests that may fail, Consumed the number that did, RatePercent
+	// their share, and Left the rest of the budget.
 	Budget      float64     `json:"budget"`
 	Consumed    int         `json:"consumed"`
 	Left        float64     `json:"left"`
@@ -41,7 +41,7 @@ type budget struct {
 	Errors      []errorLine `json:"errors"`
 }
 
-// maxErrors bounds the errors that the budget names; the ledger has them all.
+// maxErrors bounds the errors that the budget names; the ledger has all.
 const maxErrors = 10_000
 
 // percentile is a point of a curve.
@@ -52,17 +52,18 @@ type percentile struct {
 
 // histograms is histograms.json.
 type histograms struct {
-	// Latency counts from when a request was due, Service from when it was sent, Lag from due to sent.
+	// Latency counts from when a request was due, Service from when it was sent, Lag from due to
+	// sent.
 	Latency []percentile `json:"latency"`
 	Service []percentile `json:"service"`
 	Lag     []percentile `json:"lag"`
-	// Server is what the target's own histogram of POST with 202 grew by, Batches that of the records
-	// in a transaction.
+	// Server is the growth of the target's own histogram of POST with 202, Batches that of the
+	// records per transaction.
 	Server  *histogram `json:"server,omitempty"`
 	Batches *histogram `json:"batches,omitempty"`
 }
 
-// measured is what one pass over the ledger tells.
+// measured is the result of one pass over the ledger.
 type measured struct {
 	account               *account
 	latency, service, lag *hdrhistogram.Histogram // microseconds
@@ -80,7 +81,7 @@ func newHistogram() *hdrhistogram.Histogram {
 }
 
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	// within the bounds, so that there is no error
+	// within the bounds, so there is no error
 	h.RecordValue(min(max(d, 0), longest).Microseconds())
 }
 
@@ -109,7 +110,7 @@ func measure(dir string, source string, run phaseRun, limits Phase) (*measured, 
 		if ended.After(m.lastEnd) {
 			m.lastEnd = ended
 		}
-		if a.CutOff { // by the client, which is no fault of the target
+		if a.CutOff { // by the client, so the target is not at fault
 			m.unknown++
 			continue
 		}
@@ -231,7 +232,7 @@ func readScrapes(dir string) (before, after *scrape, err error) {
 	return before, after, nil
 }
 
-// curve returns a histogram's percentiles, denser towards the end.
+// curve returns the percentiles of a histogram, denser towards the end.
 func curve(h *hdrhistogram.Histogram) (points []percentile) {
 	if h.TotalCount() == 0 {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The XML form of JUnit, which CI systems read.
+// The XML of JUnit, which CI systems read.
 type junitSuites struct {
 	XMLName xml.Name     `xml:"testsuites"`
 	Suites  []junitSuite `xml:"testsuite"`

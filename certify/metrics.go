@@ -12,18 +12,18 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// sep stands between the parts of a key; no label value can have it.
+// sep separates the parts of a key; no label value can contain it.
 const sep = "\x00"
 
-// scrape is what the processes of a target counted, added up.
+// scrape has the metrics of all processes of a target, added up.
 type scrape struct {
 	counters   map[string]float64    // name and labels
 	histograms map[string]*histogram // name and labels
-	// direct says that the store of the target takes the requests, and no queue before it.
+	// direct is true if the store of the target takes the requests, without a queue.
 	direct bool
 }
 
-// histogram is one of Prometheus: cumulative counts below upper bounds.
+// histogram is a histogram of Prometheus: cumulative counts below upper bounds.
 type histogram struct {
 	Count  float64   `json:"count"`
 	Sum    float64   `json:"sum"`
@@ -31,8 +31,8 @@ type histogram struct {
 	Counts []float64 `json:"counts"` // cumulative, one for each bound; +Inf is Count
 }
 
-// parseScrape reads the text form of metrics, of any number of processes one behind the other with
-// a line "# EOF" between.
+// parseScrape parses metrics in text form, of any number of processes, with a line "# EOF" between
+// them.
 func parseScrape(text []byte) (*scrape, error) {
 	s := &scrape{counters: map[string]float64{}, histograms: map[string]*histogram{}}
 	for _, one := range bytes.Split(text, []byte("\n# EOF\n")) {
@@ -80,8 +80,7 @@ func (s *scrape) add(name string, m *dto.Metric) {
 	}
 }
 
-// plus returns h + factor*other. Histograms with other buckets are not comparable: then h stays
-// without buckets.
+// plus returns h + factor*other. If their buckets differ, the sum has none.
 func (h *histogram) plus(other *histogram, factor float64) *histogram {
 	if other == nil {
 		return h
@@ -96,7 +95,7 @@ func (h *histogram) plus(other *histogram, factor float64) *histogram {
 	return sum
 }
 
-// quantile returns the bounds of the bucket that holds it.
+// quantile returns the bounds of the bucket that contains the quantile.
 func (h *histogram) quantile(q float64) (low, high float64) {
 	rank := q * h.Count
 	for i, c := range h.Counts {
@@ -108,7 +107,7 @@ func (h *histogram) quantile(q float64) (low, high float64) {
 	return low, math.Inf(1)
 }
 
-// counted returns how much all counters of the name with the label grew.
+// counted returns the growth of all counters with the name and the label.
 func counted(before, after *scrape, name, label string) float64 {
 	total := 0.0
 	for key, v := range after.counters {
@@ -119,8 +118,8 @@ func counted(before, after *scrape, name, label string) float64 {
 	return total
 }
 
-// grown returns by how much the histograms of the name with all the labels grew, added up; nil if
-// there are none.
+// grown returns the growth of all histograms with the name and the labels, added up; nil if there
+// are none.
 func grown(before, after *scrape, name string, labels ...string) (total *histogram) {
 	var keys []string
 	for key := range after.histograms {

@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// Number is a number of a phase that can be set by name.
+// Number is a number of a phase that can be set by its name.
 type Number struct {
 	Name, Usage string
 	of          func(*Phase) any // *float64 or *int

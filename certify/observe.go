@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// chunk is the number of events that are read back at a time; it bounds what is held of them.
+	// chunk is the number of events that are read back at a time. It bounds the memory.
 	chunk = 1000
-	// watchEvery is the time between two looks at the target's health.
+	// watchEvery is the time between two questions about the health of the target.
 	watchEvery = 200 * time.Millisecond
 )
 
@@ -32,7 +32,7 @@ type observer struct {
 	prefix      string // of the message ids; empty for recorded traffic
 	sent        map[[16]byte]struct{}
 	exclusive   bool
-	tests       bool // what is sent is test traffic, which a listing leaves out unless it is asked for
+	tests       bool // the phase sends test traffic, which listings leave out by default
 	started     time.Time
 	connections int
 }
@@ -51,8 +51,8 @@ func (o *observer) each(ctx context.Context, n int, f func(ctx context.Context,
 	return g.Wait()
 }
 
-// listing calls f with chunks of lines of the events of this phase, and of those of others if there
-// should be none.
+// listing calls f with chunks of lines: the events of this phase, and those of others if there must
+// not be any.
 func (o *observer) listing(ctx context.Context, f func(lines [][]byte) error) error {
 	query := url.Values{}
 	if o.tests {
@@ -84,7 +84,7 @@ func (o *observer) listing(ctx context.Context, f func(lines [][]byte) error) er
 			return err
 		}
 	} else {
-		// a clock may differ by that
+		// the clocks may differ by that
 		query.Set("from", o.started.Add(-time.Minute).UTC().Format(time.RFC3339))
 	}
 	err := o.events(ctx, query, func(line []byte) error {
@@ -99,14 +99,14 @@ func (o *observer) listing(ctx context.Context, f func(lines [][]byte) error) er
 	return err
 }
 
-// ours reports whether a stored event belongs into the evidence.
+// ours reports whether a stored event belongs to the evidence.
 func (o *observer) ours(line []byte) bool {
 	var e struct {
 		MessageID  string
 		ReceivedAt time.Time
 	}
 	if json.Unmarshal(line, &e) != nil {
-		return true // Judge will say so
+		return true // Judge reports it
 	}
 	if o.prefix != "" {
 		return o.exclusive || strings.HasPrefix(e.MessageID, o.prefix)
@@ -126,7 +126,7 @@ func (o *observer) readEvents(ctx context.Context) (err error) {
 		written := make([][]byte, len(lines))
 		if err := o.each(ctx, len(lines), func(ctx context.Context, i int) error {
 			digest, size, err := o.bodyOf(ctx, lines[i])
-			// The line is kept as it came, to the byte.
+			// The line is kept exactly as received.
 			written[i] = fmt.Appendf(nil, `{"event":%s,"bodySha256":%q,"bodySize":%d}`, lines[i], digest,
 				size)
 			return err
@@ -142,7 +142,7 @@ func (o *observer) readEvents(ctx context.Context) (err error) {
 	})
 }
 
-// bodyOf returns the digest of an event's body in hexadecimal, empty if there is none.
+// bodyOf returns the digest of the body of an event in hexadecimal; empty if there is no body.
 func (o *observer) bodyOf(ctx context.Context, line []byte) (digest string, size int, err error) {
 	var e struct{ ID string }
 	if err := json.Unmarshal(line, &e); err != nil {
@@ -158,8 +158,7 @@ func (o *observer) bodyOf(ctx context.Context, line []byte) (digest string, size
 // errEnough ends a listing.
 var errEnough = errors.New("enough")
 
-// readAgain writes reread.ndjson: of all events that were stored for this phase, the first wanted
-// of a listing.
+// readAgain writes reread.ndjson: the first events of a second listing.
 func (o *observer) readAgain(ctx context.Context, wanted int) (err error) {
 	out, err := createLines(filepath.Join(o.dir, againFile))
 	if err != nil {
@@ -196,7 +195,7 @@ func (o *observer) readAgain(ctx context.Context, wanted int) (err error) {
 	return err
 }
 
-// readLineage writes lineage.ndjson, and the trails of a few events in full.
+// readLineage writes lineage.ndjson, and the complete trails of a few events.
 func (o *observer) readLineage(ctx context.Context, sampled []string) (err error) {
 	out, err := createLines(filepath.Join(o.dir, lineageFile))
 	if err != nil {
@@ -252,7 +251,7 @@ func (o *observer) readLineage(ctx context.Context, sampled []string) (err error
 	return writeJSON(filepath.Join(o.dir, samplesFile), samples)
 }
 
-// sampleIDs draws message ids from a ledger, each with the same chance.
+// sampleIDs chooses message ids of a ledger, each with the same probability.
 func sampleIDs(ledger string, n int, draw func(int) int) (ids []string, err error) {
 	k := 0
 	for a, err := range readLedger(ledger) {
@@ -272,7 +271,7 @@ func sampleIDs(ledger string, n int, draw func(int) int) (ids []string, err erro
 	return ids, nil
 }
 
-// watch writes health.ndjson until ctx ends, and tells of each depth.
+// watch writes health.ndjson until ctx ends, and reports each depth.
 func (o *observer) watch(ctx context.Context, told func(depth *int64)) (err error) {
 	out, err := createLines(filepath.Join(o.dir, depthFile))
 	if err != nil {
@@ -303,7 +302,7 @@ func (o *observer) watch(ctx context.Context, told func(depth *int64)) (err erro
 	}
 }
 
-// drained waits until the queue is empty, for at most so long.
+// drained waits until the queue is empty, for at most limit.
 func (o *observer) drained(ctx context.Context, limit time.Duration, lastAnswer time.Time) (ok bool,
 	took time.Duration) {
 	for {

@@ -42,7 +42,7 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	if err := writeJSON(c.file(startFile), c.start); err != nil {
 		return err
 	}
-	// It says so until the phase is whole.
+	// This stays until the phase is complete.
 	run.Stopped, run.Unread, run.Ended = killed, killed, run.Started
 	if err := writeJSON(c.file(name, phaseFile), run); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	}
 	if c.Input != "" {
 		if run.Planned = summary.Lines; summary.Lines == 0 {
-			return errors.New("the input has no event")
+			return errors.New("the input has no events")
 		}
 		if o.sent, err = sentIDs(c.file(name, ledgerFile)); err != nil {
 			return err
@@ -94,21 +94,21 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	return c.readBack(background, name, o, &run)
 }
 
-// drain waits for the target's queue to be empty.
+// drain waits until the target's queue is empty.
 func (c *certification) drain(ctx context.Context, name string, o *observer, run *phaseRun,
 	p Phase) {
 	c.doing(name, "draining")
 	var took time.Duration
 	since := run.Ended
 	if run.Stopped == killed {
-		since = time.Now() // the end is long ago
+		since = time.Now() // a resumed phase ended long ago
 	}
 	run.Drained, took = o.drained(ctx, seconds(p.DrainSeconds), since)
 	run.DrainSeconds = round(took.Seconds())
 	c.say("%s: drained: %v after %.3f s", name, run.Drained, run.DrainSeconds)
 }
 
-// sawDepth notes the depth of the target's queue.
+// sawDepth reports the depth of the target's queue.
 func (c *certification) sawDepth(depth *int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *certification) sawDepth(depth *int64) {
 	}
 }
 
-// send replays and keeps the ledger.
+// send sends the requests and keeps the ledger.
 func (c *certification) send(ctx context.Context, name string, config load.Config) (s load.Summary,
 	err error) {
 	ledger, err := os.OpenFile(c.file(name, ledgerFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -143,8 +143,8 @@ func (c *certification) send(ctx context.Context, name string, config load.Confi
 	return s, err
 }
 
-// readBack reads events, lineage and metrics, and writes the run. What cannot be read is noted in
-// the run: then there is no PASS.
+// readBack reads events, lineage and metrics, and writes the run. If something cannot be read, the
+// run records that, and there is no PASS.
 func (c *certification) readBack(ctx context.Context, name string, o *observer,
 	run *phaseRun) error {
 	ids, err := sampleIDs(c.file(name, ledgerFile), sampled, rand.IntN)
@@ -170,7 +170,7 @@ func (c *certification) readBack(ctx context.Context, name string, o *observer,
 	return writeJSON(c.file(name, phaseFile), run)
 }
 
-// ramp runs steps of rising rates until one does not pass.
+// ramp runs steps with rising rates until one does not pass.
 func (c *certification) ramp(ctx context.Context) error {
 	for _, rate := range c.Profile.Phases[Ramp].Steps {
 		name, limits := stepName(rate), c.Profile.step(rate)

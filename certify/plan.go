@@ -9,39 +9,39 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// The kinds of requests, as the ledger names them.
+// The kinds of requests in the ledger.
 const (
 	kindFirst      = "first"
-	kindAtOnce     = "at_once"    // repeated behind the answer
-	kindLater      = "later"      // repeated after a while
+	kindAtOnce     = "at_once"    // repeated right after the answer
+	kindLater      = "later"      // repeated some requests later
 	kindConcurrent = "concurrent" // repeated before there is an answer
 	kindChanged    = "changed"    // repeated with another body
 )
 
 var repeatKinds = []string{kindAtOnce, kindLater, kindConcurrent, kindChanged}
 
-// minSize is the least size of a body: the longest envelope that there can be, and some filling.
+// minSize is the smallest size of a body: the longest possible envelope, and some payload.
 const minSize = 256
 
-// laterBy is how many requests lie between an event and its repetition later, at most.
+// laterBy is the greatest number of requests between an event and a later repetition.
 const laterBy = 500
 
-// eventTypes are no sender's, so that nobody takes what certify sends for business.
+// eventTypes belong to no real sender, so that nobody mistakes them for business events.
 var eventTypes = []string{"certify.created", "certify.paid", "certify.shipped", "certify.cancelled"}
 
-// plan is the requests of a phase. They are a function of its fields alone.
+// plan determines the requests of a phase. They depend on its fields only.
 type plan struct {
 	prefix           string // of the message ids
 	seed             uint64
 	events, keys     int
 	duplicatePercent float64
 	size             int
-	// names are the numbers in the names of the keys; nil means that they count from 0.
+	// names are the numbers in the names of the keys; nil means 0, 1, 2 and so on.
 	names []int
 }
 
-// keysOfShare returns the first n numbers that name keys which a gate takes at a percentage of its
-// canary; nil at 100, where it takes all.
+// keysOfShare returns the first n numbers of keys that a gate takes at a percentage of its canary;
+// nil at 100 percent, where it takes all.
 func keysOfShare(prefix string, n, percent int) (names []int) {
 	if percent >= 100 {
 		return nil
@@ -62,8 +62,8 @@ func (p plan) repeats() int { return int(float64(p.events)*p.duplicatePercent/10
 // requests is the number of requests.
 func (p plan) requests() int { return p.events + p.repeats() }
 
-// messages yields the requests. Repetitions are spread evenly and take turns in their kinds; one
-// that falls behind the last event comes at the end.
+// messages yields the requests. Repetitions are spread evenly and alternate between their kinds. A
+// repetition that would be after the last event comes at the end.
 func (p plan) messages() iter.Seq2[load.Message, error] {
 	return func(yield func(load.Message, error) bool) {
 		rng := rand.New(rand.NewPCG(p.seed, 1))
@@ -71,7 +71,7 @@ func (p plan) messages() iter.Seq2[load.Message, error] {
 			event int
 			kind  string
 		}
-		waiting := make([][]later, laterBy) // a ring, by the event behind which they come
+		waiting := make([][]later, laterBy) // a ring, by the event that they follow
 		left, kind := p.repeats(), 0
 		var body []byte
 		send := func(event int, kind string) bool {
@@ -91,7 +91,7 @@ func (p plan) messages() iter.Seq2[load.Message, error] {
 			if !send(n, kindFirst) {
 				return
 			}
-			if rng.IntN(p.events-n) < left { // selection sampling: exactly as many as asked for
+			if rng.IntN(p.events-n) < left { // selection sampling, for the exact number
 				left--
 				k := repeatKinds[kind%len(repeatKinds)]
 				kind++
@@ -116,8 +116,8 @@ func (p plan) messages() iter.Seq2[load.Message, error] {
 	}
 }
 
-// body appends the body of an event. In each round of as many events as there are keys, each key
-// comes once, in an order that changes; so sequence numbers count from 1 without a gap.
+// body appends the body of an event. Each key occurs once in each round of as many events as there
+// are keys, in a changing order. So the sequence numbers of a key count from 1 without a gap.
 func (p plan) body(dst []byte, n int, changed bool) []byte {
 	round := n / p.keys
 	stride := 1

@@ -8,10 +8,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Goal: whatever its numbers, a plan has exactly the events and the repetitions asked for, each
-// body of the size asked for; sequence numbers of a key count from 1 without a gap in the order
-// sent; a repetition comes behind its event, with the bytes of it unless it is to be changed; and
-// it is the same each time; and all its keys are in the share of the canary.
+// Goal: a plan has exactly the requested events and repetitions, and bodies of the requested size.
+// The sequence numbers of a key count from 1 without a gap in the order sent. A repetition follows
+// its event, with the same bytes unless they are to be changed. The plan is the same each time, and
+// all its keys are in the share of the canary.
 func TestPlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := plan{prefix: "p-", seed: rapid.Uint64().Draw(t, "seed"), events: rapid.IntRange(1,

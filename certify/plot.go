@@ -10,7 +10,7 @@ import (
 	"github.com/hookgate/hookgate/internal/svgplot"
 )
 
-// latencyHistogram shows how many answers took how long, and where the percentiles are.
+// latencyHistogram shows how many answers took how long, and the percentiles.
 func (f *figures) latencyHistogram() template.HTML {
 	if f.latency.TotalCount() == 0 {
 		return ""
@@ -49,7 +49,7 @@ func (f *figures) latencyHistogram() template.HTML {
 
 func round2(v float64) float64 { return math.Round(v*100) / 100 }
 
-// percentileCurves shows each latency by the share of answers that took no longer.
+// percentileCurves shows each latency by the share of answers that took at most that long.
 func (f *figures) percentileCurves() template.HTML {
 	if f.latency.TotalCount() == 0 {
 		return ""
@@ -83,7 +83,7 @@ func (f *figures) percentileCurves() template.HTML {
 	return p.SVG()
 }
 
-// latencyOverTime shows percentiles of spans of time.
+// latencyOverTime shows percentiles for each span of time.
 func (f *figures) latencyOverTime() template.HTML {
 	var p50, p95, most []svgplot.Point
 	high := 1.0
@@ -116,7 +116,7 @@ func (f *figures) latencyOverTime() template.HTML {
 	return p.SVG()
 }
 
-// depthOverTime shows the depth of the target's queue, and the answers a second.
+// depthOverTime shows the depth of the target's queue, and the answers per second.
 func (f *figures) depthOverTime() template.HTML {
 	if len(f.depth) == 0 {
 		return ""
@@ -134,7 +134,7 @@ func (f *figures) depthOverTime() template.HTML {
 	return p.SVG()
 }
 
-// batchSizes shows how many records were stored in one transaction.
+// batchSizes shows how many records one transaction stored.
 func (f *figures) batchSizes() template.HTML {
 	return bars(f.batches, "Batch sizes", "transactions")
 }

@@ -22,52 +22,53 @@ const (
 	Ramp  = "ramp"
 )
 
-// Profile is what a target is asked for. Every number of a certification is in it.
+// Profile has the requirements of a certification, with all its numbers.
 type Profile struct {
-	// Application names what is certified, in the verdict and for whoever collects evidence.
+	// Application names what is certified, in the verdict and in submitted evidence.
 	Application string `json:"application"`
-	// Source and Path are the source of kind envelope that is used. hookgate.TestSource marks what is
-	// sent as test traffic. A canary below 100 percent passes on what it does not take, and the
-	// service before does not know that source: see OfShare.
+	// Source and Path are the source of kind envelope to send to. hookgate.TestSource marks the
+	// events as test traffic. Under a canary below 100 percent the gate forwards some requests to
+	// the previous service, which does not know that source: see OfShare.
 	Source string `json:"source"`
 	Path   string `json:"path"`
-	// Exclusive says that nobody else sends to the target meanwhile, and that Metrics are those of all
-	// its processes: then nothing may be stored that was not sent, and counters must be equal; else
-	// they may be greater.
+	// Exclusive means that nobody else sends to the target meanwhile, and that Metrics are those of
+	// all its processes. Then no other events may be stored, and counters must be equal. Otherwise
+	// counters may be greater.
 	Exclusive bool `json:"exclusive"`
-	// Metrics are the URLs of the metrics of all processes, which are added up; none means /metrics of
-	// the target.
+	// Metrics are the URLs of the metrics of all processes, which are added up; none means /metrics
+	// of the target.
 	Metrics []string `json:"metrics"`
-	// AuditTimeoutSeconds bounds the wait for the target's verification of its own chain.
+	// AuditTimeoutSeconds bounds the wait for the target's verification of its own audit chain.
 	AuditTimeoutSeconds float64 `json:"audit_timeout_s"`
-	// CanaryPercent draws ordering keys that the target takes at this percentage of a canary, so that
-	// what is sent reaches it and not the service before; 100 means any keys. Recorded traffic has its
-	// own.
+	// CanaryPercent restricts the ordering keys to those that the target takes at this percentage
+	// of a canary, so that the requests reach it and not the previous service. 100 means any keys.
+	// Recorded traffic has its own keys.
 	CanaryPercent int `json:"canary_percent"`
-	// Seed determines the generated events, but for the run id in their message ids.
+	// Seed determines the generated events, except the run id in their message ids.
 	Seed uint64 `json:"seed"`
 
 	Phases map[string]Phase `json:"phases"`
 }
 
-// Phase is one load and what is asked of the target under it. A limit of 0 on latency or batches is
-// not judged.
+// Phase is one load, and the requirements on the target under it. A limit of 0 on latency or
+// batches is not judged.
 type Phase struct {
-	// Events is the number of different events; Duplicates percent of it are repetitions on top.
+	// Events is the number of different events. Duplicates is the percentage of repetitions in
+	// addition.
 	Events     int     `json:"events"`
 	Duplicates float64 `json:"duplicates"`
-	// Concurrency is the number of connections, Rate the requests due a second, 0 for as many as the
-	// connections allow.
+	// Concurrency is the number of connections. Rate is the number of requests due per second; 0
+	// means as many as the connections allow.
 	Concurrency int     `json:"concurrency"`
 	Rate        float64 `json:"rate"`
-	// Keys is the number of ordering keys, Size that of a body in bytes.
+	// Keys is the number of ordering keys, Size the size of a body in bytes.
 	Keys int `json:"keys"`
 	Size int `json:"size"`
 	// TimeoutSeconds bounds one request.
 	TimeoutSeconds float64 `json:"timeout_s"`
-	// Seconds, if not 0, replaces Events by Rate times Seconds; for a soak.
+	// Seconds, if not 0, replaces Events by Rate times Seconds, for a soak.
 	Seconds float64 `json:"seconds"`
-	// Steps are the rates of a ramp, rising; each is held for Seconds.
+	// Steps are the rising rates of a ramp, each for Seconds.
 	Steps []float64 `json:"steps,omitempty"`
 
 	AcceptancePercent float64 `json:"acceptance_percent"`
@@ -75,17 +76,18 @@ type Phase struct {
 	P95MS             float64 `json:"p95_ms"`
 	P99MS             float64 `json:"p99_ms"`
 	DrainSeconds      float64 `json:"drain_s"`
-	// MeanBatch is the least mean number of records in a transaction of the target's store.
+	// MeanBatch is the least mean number of records per transaction of the target's store.
 	MeanBatch float64 `json:"mean_batch"`
-	// LagP99MS is what the client may be behind its own schedule before nothing it measured counts.
+	// LagP99MS is the greatest lag of the client behind its own schedule. Beyond it no measurement
+	// counts.
 	LagP99MS float64 `json:"lag_p99_ms"`
-	// CounterPercent is what the target's counters may differ from the client's, and LatencyGapMS by
-	// how much the client's P95 of a request may exceed what the target's histogram says.
+	// CounterPercent is the allowed difference between the counters of target and client.
+	// LatencyGapMS is how much the client's P95 may exceed that of the target's histogram.
 	CounterPercent float64 `json:"counter_percent"`
 	LatencyGapMS   float64 `json:"latency_gap_ms"`
 }
 
-// DefaultProfile returns the profile that is used unless another is named.
+// DefaultProfile returns the default profile.
 func DefaultProfile() Profile {
 	phase := Phase{
 		Concurrency: 50, Duplicates: 4, Keys: 100, Size: 600, TimeoutSeconds: 10,
@@ -112,8 +114,8 @@ func DefaultProfile() Profile {
 // webhooks begins the paths of sources.
 const webhooks = "/webhooks/"
 
-// OfShare returns the profile for a gate whose canary takes a share: unless another source was
-// chosen, it is the default one, which the service before knows too.
+// OfShare returns the profile for a gate whose canary takes a share. Unless another source was
+// chosen, it uses the default source, which the previous service knows too.
 func (p Profile) OfShare() Profile {
 	if p.CanaryPercent < 100 && p.Source == hookgate.TestSource {
 		p.Source, p.Path = defaultSource, strings.TrimSuffix(webhooks, "/")
@@ -146,7 +148,7 @@ func ReadProfile(text []byte) (Profile, error) {
 	}
 	given, ok := settings["phases"].(map[string]any)
 	if !ok && settings["phases"] != nil {
-		return p, errors.New("profile: phases does not have a phase in each line")
+		return p, errors.New("profile: phases is not a list of phases by name")
 	}
 	delete(settings, "phases")
 	if err := apply(settings, &p); err != nil {
@@ -166,7 +168,7 @@ func ReadProfile(text []byte) (Profile, error) {
 	return p, p.Check()
 }
 
-// apply sets what settings has in to, by the names of JSON.
+// apply applies settings to a struct, by the names of its JSON members.
 func apply(settings, to any) error {
 	text, err := json.Marshal(settings)
 	if errors.As(err, new(*json.UnsupportedValueError)) {
@@ -179,7 +181,7 @@ func apply(settings, to any) error {
 	return in.Decode(to)
 }
 
-// Check says what in a profile cannot be used.
+// Check returns the reason why a profile cannot be used.
 func (p Profile) Check() error {
 	if p.Application == "" || p.Source == "" || !strings.HasPrefix(p.Path, "/") ||
 		p.AuditTimeoutSeconds <= 0 {

@@ -8,7 +8,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Goal: a profile changes what it names and nothing else.
+// Goal: a profile changes the named settings and no others.
 func TestReadProfile(t *testing.T) {
 	p, err := ReadProfile([]byte("application: shop\nexclusive: false\nmetrics: [http://a/metrics]\nphases: {full: {rate: 1000, p95_ms: 50}}\n"))
 	want := DefaultProfile()
@@ -24,8 +24,8 @@ func TestReadProfile(t *testing.T) {
 	}
 }
 
-// TestOfShare: what a canary passes on goes to a source that the service before knows; a source
-// that someone has chosen stays.
+// TestOfShare checks that under a canary a source is used that the previous service knows, unless
+// another was chosen.
 func TestOfShare(t *testing.T) {
 	p := DefaultProfile()
 	if p.Source != hookgate.TestSource || p.Path != "/webhooks/hookgate-certify" ||
@@ -42,7 +42,7 @@ func TestOfShare(t *testing.T) {
 	}
 }
 
-// TestDefaultProfile: the numbers that a gate is held to.
+// TestDefaultProfile checks the numbers of the default profile.
 func TestDefaultProfile(t *testing.T) {
 	p := DefaultProfile()
 	smoke, load, full := p.Phases[Smoke], p.Phases[Load], p.Phases[Full]
@@ -64,7 +64,7 @@ func TestDefaultProfile(t *testing.T) {
 	}
 }
 
-// Goal: a profile that cannot be used is refused with a message that names what is wrong.
+// Goal: a profile that cannot be used is rejected with a message that names the setting.
 func TestBadProfiles(t *testing.T) {
 	for text, names := range map[string]string{
 		"phases: {walk: {}}":                        "walk",

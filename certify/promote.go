@@ -16,10 +16,10 @@ import (
 	"github.com/hookgate/hookgate/evidence"
 )
 
-// SubmitPassed checks that the evidence in a folder holds, says PASS, and is of the version that a
-// gate runs. It then submits the evidence to that gate, unless the gate has it, and returns its id. A
-// *BundleError says why the evidence does not do, and an *evidence.RejectedError that the gate
-// rejected it.
+// SubmitPassed checks that the evidence in a folder holds, that it says PASS, and that it is of the
+// version that a gate runs. It then submits the evidence to that gate, unless the gate has it, and
+// returns its id. The error is a *BundleError if the evidence is not good enough, and an
+// *evidence.RejectedError if the gate rejects it.
 func SubmitPassed(ctx context.Context, client *api.Client, dir string,
 	keys []ed25519.PublicKey) (id string, err error) {
 	_, v, err := VerifyBundle(dir, keys)

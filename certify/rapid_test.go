@@ -16,7 +16,7 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// world is a ledger and what a gate made of it.
+// world is a ledger and the result in a gate.
 type world struct {
 	attempts []load.Attempt
 	stored   []*worldEvent
@@ -29,7 +29,7 @@ type worldEvent struct {
 	size       int
 	sent, end  int64 // of the request that was stored, in microseconds
 	accepted   bool
-	body, line string // what a second reading gives, if not the same
+	body, line string // the result of a second reading, if it differs
 }
 
 var epoch = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
@@ -41,9 +41,9 @@ func shaOf(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// drawWorld draws requests of a few keys, each key's one after the other, and answers them as an
-// honest gate may: some are refused, some lost before or after they were taken, some repeated with
-// another body. What is stored keeps the order of each key.
+// drawWorld draws requests of a few keys, those of each key in order, and answers them as a correct
+// gate may: it rejects some, loses some before or after they are stored, and gets some again with
+// another body. The stored events keep the order of each key.
 func drawWorld(t *rapid.T) *world {
 	w := &world{trails: map[string][]requestTrail{}}
 	type claim struct {
@@ -112,7 +112,8 @@ func drawWorld(t *rapid.T) *world {
 			send(message, key, sequence, body)
 		}
 	}
-	// Any order of the keys among each other, and that of the ledger's lines is that of their ends.
+	// The keys can be in any order; the lines of the ledger are in the order in which the attempts
+	// ended.
 	for {
 		var left []string
 		for _, k := range keys {
@@ -196,8 +197,7 @@ func (w *world) check(t *rapid.T) map[string]int {
 	return found
 }
 
-// worldFaults change a world in one way, if it has what they need, and name the check that must
-// find it.
+// worldFaults change a world in one way, if they can, and name the check that must find it.
 var worldFaults = map[string]struct {
 	found string
 	do    func(t *rapid.T, w *world) bool
@@ -387,7 +387,7 @@ func (w *world) named(id string) bool {
 	})
 }
 
-// Goal: whatever is sent, refused, lost and repeated, an honest gate breaks no rule.
+// Goal: a correct gate violates no rule, whatever is sent, rejected, lost and repeated.
 func TestChecksLetHonestGatesPass(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		if found := drawWorld(t).check(t); len(found) > 0 {
@@ -396,8 +396,7 @@ func TestChecksLetHonestGatesPass(t *testing.T) {
 	})
 }
 
-// Goal: one fault, whatever surrounds it, is found by the check that is there for it, and by no
-// other.
+// Goal: a single fault in any world is found by its check, and by no other.
 func TestChecksFindOneFault(t *testing.T) {
 	for name, fault := range worldFaults {
 		t.Run(name, func(t *testing.T) {

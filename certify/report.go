@@ -13,11 +13,11 @@ var reportText string
 
 var reportTemplate = template.Must(template.New(reportFile).Parse(reportText))
 
-// reportView is what the template sees.
+// reportView is the data of the template.
 type reportView struct {
 	Verdict
 	Headline, Input               string
-	Problems                      []Criterion // that did not pass
+	Problems                      []Criterion // criteria that did not pass
 	Plots                         []plotView
 	Callers                       []string
 	Roles                         []roleRow
@@ -34,7 +34,7 @@ type roleRow struct {
 	Statuses []string
 }
 
-// report draws report.html: one file that needs nothing from outside.
+// report writes report.html: one file that loads nothing from elsewhere.
 func (c *conclusion) report() ([]byte, error) {
 	v := reportView{Verdict: c.Verdict, Headline: c.headline(), Input: c.start.Input}
 	for _, criterion := range c.Criteria {
@@ -62,7 +62,7 @@ func (c *conclusion) report() ([]byte, error) {
 	return page.Bytes(), nil
 }
 
-// headline says the verdict in a sentence.
+// headline is the verdict in one sentence.
 func (c *conclusion) headline() string {
 	failed, invalid := 0, 0
 	for i := range c.Criteria {
@@ -85,7 +85,7 @@ func (c *conclusion) headline() string {
 	return fmt.Sprintf("%d of %d criteria could not be measured, so there is no verdict on the target.", invalid, len(c.Criteria))
 }
 
-// rows arranges what was tried by call.
+// rows arranges the calls that were tried.
 func (r roleReport) rows(callers []string) (rows []roleRow) {
 	for _, t := range r.Tried {
 		call := t.Method + " " + t.Path

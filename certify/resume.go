@@ -10,12 +10,12 @@ import (
 	"github.com/hookgate/hookgate/evidence"
 )
 
-// killed says of a phase that nobody has ended it.
+// killed is the Unread of a phase whose client was killed.
 const killed = "the client was killed"
 
-// Resume reads back and judges what is in the folder of a certification whose client was killed.
-// Only Target, API, Token, Rules, Dir, Key, Version, Credentials and Progress of the options are
-// used; the rest is as it was. What was not sent stays so, and there is no PASS.
+// Resume reads back and judges the folder of a certification whose client was killed. It uses only
+// Target, API, Token, Rules, Dir, Key, Version, Credentials and Progress of the options; the rest
+// is in the folder. It sends nothing, and there is no PASS.
 func Resume(ctx context.Context, o Options) (v Verdict, err error) {
 	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token,
 		readConnections)}
@@ -25,14 +25,14 @@ func Resume(ctx context.Context, o Options) (v Verdict, err error) {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
 	if _, err := os.Stat(c.file(evidence.ManifestFile)); err == nil {
-		return v, fmt.Errorf("%w: %s is whole: hookgate evidence verify judges it again", ErrNotRun,
+		return v, fmt.Errorf("%w: %s is complete: hookgate evidence verify judges it again", ErrNotRun,
 			c.Dir)
 	}
 	if c.log, err = os.OpenFile(c.file(logFile), os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
 	defer func() { err = errors.Join(err, c.log.Close()) }()
-	c.say("taken up again by client %s", c.Version)
+	c.say("resumed by client %s", c.Version)
 	for _, name := range c.start.Phases {
 		if err := c.resume(ctx, name); err != nil {
 			return v, fmt.Errorf("phase %s: %w", name, err)
@@ -41,7 +41,7 @@ func Resume(ctx context.Context, o Options) (v Verdict, err error) {
 	return c.finish(ctx)
 }
 
-// resume reads one phase back if that was not done.
+// resume reads one phase back, if that was not done.
 func (c *certification) resume(ctx context.Context, name string) error {
 	limits, err := c.Profile.limitsOf(name)
 	if err != nil {

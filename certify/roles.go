@@ -12,27 +12,28 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// The callers that a target may tell apart.
+// The kinds of callers.
 const (
 	nobody = "nobody"
 	sender = "sender"
 	admin  = "admin"
 )
 
-// made are the roles that tokens are made for.
+// made are the roles for which tokens are made.
 var madeRoles = []string{"viewer", "operator"}
 
-// Rule says what each kind of caller gets from a call of the target, tried in a way that changes
+// Rule has the status that each kind of caller gets for a call, tried in a way that changes
 // nothing.
 type Rule struct {
 	Method string
-	// Path names the call; Probe is the path to try it with, and Body what to send.
+	// Path names the call. Probe is the path to try, and Body the body to send.
 	Path, Probe, Body string
-	// Status is what callers get: nobody, sender (with a key for webhooks), viewer, operator, admin.
+	// Status has the status by caller: nobody, sender (with a key for webhooks), viewer, operator,
+	// admin.
 	Status map[string]int
 }
 
-// roleReport is roles.json: who may do what, as it was found.
+// roleReport is roles.json: who may do what.
 type roleReport struct {
 	Tried []roleTry `json:"tried"`
 	// Note says what could not be tried.
@@ -67,15 +68,15 @@ func (r roleReport) criterion() Criterion {
 	return c
 }
 
-// defaultSource is the source whose key a sender of the table of roles has.
+// defaultSource is the source whose key the caller sender has.
 const defaultSource = "default"
 
-// maxBadLogins bounds the calls with a credential that is refused: a gate shuts out an address that
-// makes too many.
+// maxBadLogins bounds the calls with a rejected credential: a gate blocks an address that makes too
+// many.
 const maxBadLogins = 10
 
-// roles tries the table of roles and writes roles.json. Tokens for the lesser roles are made and
-// revoked again.
+// roles tries the table of roles and writes roles.json. It makes tokens for the lesser roles and
+// revokes them again.
 func (c *certification) roles(ctx context.Context) error {
 	r := roleReport{Tried: []roleTry{}}
 	tokens := map[string]string{nobody: "", admin: c.Token, sender: c.Credentials.BearerKey}
@@ -97,7 +98,7 @@ func (c *certification) roles(ctx context.Context) error {
 	for _, rule := range c.Rules {
 		webhook := strings.HasPrefix(rule.Path, "/webhooks")
 		if webhook && c.Profile.Source != defaultSource && c.Profile.Source != hookgate.TestSource {
-			continue // the key is that of another source
+			continue // the key is for another source
 		}
 		for _, caller := range append([]string{nobody, sender, admin}, madeRoles...) {
 			token, ok := tokens[caller]
@@ -111,12 +112,12 @@ func (c *certification) roles(ctx context.Context) error {
 				}
 			}
 			base := c.target.base
-			if webhook || rule.Path == "/livez" || rule.Path == "/readyz" { // where senders are
+			if webhook || rule.Path == "/livez" || rule.Path == "/readyz" { // calls of senders
 				base = strings.TrimSuffix(c.Target, "/")
 			}
 			probe := rule.Probe
 			if webhook && c.Profile.Source == hookgate.TestSource {
-				probe = c.Profile.Path // what it refuses must not count against a source in use
+				probe = c.Profile.Path // rejected requests must not count for a source in use
 			}
 			r.Tried = append(r.Tried, roleTry{rule.Method, rule.Path, caller, want,
 				c.target.try(ctx, rule.Method, base+probe, token, rule.Body)})
@@ -160,7 +161,7 @@ func (t *target) call(ctx context.Context, method, address, token, body string) 
 	return resp, nil
 }
 
-// cancelling ends the context of a call with its body.
+// cancelling ends the context of a call when its body is closed.
 type cancelling struct {
 	io.ReadCloser
 	cancel context.CancelFunc
@@ -171,7 +172,7 @@ func (c cancelling) Close() error {
 	return c.ReadCloser.Close()
 }
 
-// tokenLife is after how long a token that could not be revoked ends by itself.
+// tokenLife is how long a token lives that could not be revoked.
 const tokenLife = 15 * time.Minute
 
 // makeToken makes a token and returns its text.

@@ -20,41 +20,43 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// Options say what is certified, and how.
+// Options describe a certification.
 type Options struct {
-	// Target is the base URL of the gate, and API that of its read and admin API if it has another.
+	// Target is the base URL of the gate, API that of its read and admin API if it has another one.
 	Target, API string
-	// Token may read everything and make tokens.
+	// Token needs the role admin: it reads everything and makes tokens.
 	Token       string
 	Credentials load.Credentials
 	Profile     Profile
-	// Phases are run in turn.
+	// Phases run one after the other.
 	Phases []string
-	// Input is a file of recorded traffic to send instead of generated events, Speed how much faster
-	// than it was recorded; 0 means the rate of the profile. An input is sent once in each phase.
+	// Input is a file of recorded traffic to send instead of generated events, once in each phase.
+	// Speed is the factor by which it is sent faster than recorded; 0 means the rate of the
+	// profile.
 	Input string
 	Speed float64
-	// Dir is the folder of the evidence: new or empty.
+	// Dir is the folder for the evidence: new or empty.
 	Dir string
-	// Key signs the evidence. Without one a key is made that is known to nobody.
+	// Key signs the evidence. Without one, Run makes a key that nobody knows.
 	Key ed25519.PrivateKey
-	// Rules are the table of roles that is tried against the target.
+	// Rules are the table of roles to check on the target.
 	Rules []Rule
-	// Version is that of the client.
+	// Version is the version of this client.
 	Version string
-	// Progress, if set, is told how it goes, from one goroutine at a time.
+	// Progress, if set, receives the progress, from one goroutine at a time.
 	Progress func(Progress)
 }
 
-// Progress says how far a certification is.
+// Progress is the progress of a certification.
 type Progress struct {
-	// Phase and Doing say what is under way; Begins is true when that has changed.
+	// Phase and Doing say what is in progress. Begins is true when they have changed.
 	Phase, Doing string
 	Begins       bool
-	// Planned is the number of requests of the phase, 0 if not known, and Load how they went so far.
+	// Planned is the number of requests of the phase, 0 if it is not known. Load is the load so
+	// far.
 	Planned int
 	Load    load.Summary
-	// Depth is that of the target's queue, nil if it is not known.
+	// Depth is the depth of the target's queue; nil if it is not known.
 	Depth *int64
 }
 
@@ -73,13 +75,13 @@ func (p Progress) String() string {
 		s.LatencyMS.P95, s.Failed)
 }
 
-// ErrNotRun is wrapped by errors that came before anything was sent.
+// ErrNotRun is wrapped by errors that occur before anything is sent.
 var ErrNotRun = errors.New("nothing was certified")
 
-// readConnections is the number of connections that read the target back.
+// readConnections is the number of connections that read events back.
 const readConnections = 16
 
-// sampled is the number of events of a phase whose lineage is kept in full.
+// sampled is the number of events per phase whose lineage is kept in full.
 const sampled = 10
 
 // certification is one run.
@@ -89,13 +91,13 @@ type certification struct {
 	start  start
 	log    *os.File
 
-	mu    sync.Mutex // guards the two, and calls of Progress
+	mu    sync.Mutex // guards the two, and serialises calls of Progress
 	depth *int64
 	now   Progress
 }
 
-// Run certifies a gate and leaves the evidence in a folder. When ctx ends, sending ends; what was
-// sent is still read back and judged. An error means that there is no verdict.
+// Run certifies a gate and writes the evidence into a folder. If ctx ends, Run stops sending, but
+// reads back and judges what was sent. After an error there is no verdict.
 func Run(ctx context.Context, o Options) (v Verdict, err error) {
 	if err := o.check(); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
@@ -126,7 +128,7 @@ func Run(ctx context.Context, o Options) (v Verdict, err error) {
 
 func (o *Options) check() error {
 	if len(o.Phases) == 0 {
-		return errors.New("there is no phase to run")
+		return errors.New("no phase to run: name one of smoke, load, full, soak, ramp")
 	}
 	for _, name := range o.Phases {
 		if _, ok := o.Profile.Phases[name]; !ok {
@@ -134,26 +136,26 @@ func (o *Options) check() error {
 		}
 	}
 	if o.Input != "" && o.Profile.CanaryPercent < 100 {
-		return errors.New("canary_percent draws the ordering keys of generated events, and an input has its own: leave one of the two out")
+		return errors.New("canary_percent chooses the ordering keys of generated events, and an input has its own keys: use only one of the two")
 	}
 	return o.Profile.Check()
 }
 
-// prepare makes the folder and looks whether the target can be certified at all.
+// prepare makes the folder and checks that the target can be certified.
 func (c *certification) prepare(ctx context.Context) error {
 	h, raw, err := c.target.health(ctx)
 	if err != nil {
 		return err
 	}
 	if h.Mode != "" && h.Mode != "normal" {
-		return fmt.Errorf("the target is in mode %s and takes no webhooks: hookgate maintenance normal",
+		return fmt.Errorf("the target is in mode %s and rejects webhooks: run hookgate maintenance normal",
 			h.Mode)
 	}
 	if _, err := c.target.get(ctx, "/api/events?limit=1", jsonType); err != nil {
-		return fmt.Errorf("the read API is needed (is ADMIN_TOKEN right?): %w", err)
+		return fmt.Errorf("read the events of the target (is HOOKGATE_TOKEN or ADMIN_TOKEN right?): %w", err)
 	}
 	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("the folder %s is not empty: evidence is never written over", c.Dir)
+		return fmt.Errorf("the folder %s is not empty: name another one, because evidence is never overwritten", c.Dir)
 	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
@@ -196,12 +198,12 @@ func (c *certification) file(names ...string) string {
 
 // say writes a line into the execution log.
 func (c *certification) say(format string, args ...any) {
-	// A log that cannot be written shows when it is closed.
+	// An error of the log is returned when it is closed.
 	fmt.Fprintf(c.log, "%s %s\n", time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 		fmt.Sprintf(format, args...))
 }
 
-// doing tells the log and whoever watches what begins.
+// doing reports what begins, to the log and to Progress.
 func (c *certification) doing(phase, what string) {
 	c.say("%s%s", strings.TrimPrefix(phase+": ", ": "), what)
 	c.mu.Lock()

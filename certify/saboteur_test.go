@@ -12,8 +12,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// testProfile is short, and judges latency only where it must: what a loaded machine does to that
-// is no fault of a gate.
+// testProfile is short. It judges latency only where it must, because a loaded machine makes any
+// gate slow.
 func testProfile() Profile {
 	p := DefaultProfile()
 	p.AuditTimeoutSeconds = 60
@@ -34,8 +34,8 @@ var testRules = []Rule{
 	{"POST", "/admin/tokens", "/admin/tokens", "{}", map[string]int{nobody: 401, sender: 401,
 		"viewer": 403, "operator": 403, admin: 400}},
 	{"POST", "/webhooks", "/webhooks", "{}", map[string]int{sender: 400}},
-	// The gate of these tests does not know this probe: like the one above it must go to the source of
-	// test traffic.
+	// The gate of these tests does not know this probe. Like the one above it must go to the source
+	// of test traffic.
 	{"POST", "/webhooks/{source}", "/webhooks/default", "{}", map[string]int{sender: 400}},
 }
 
@@ -54,7 +54,7 @@ func certifyGate(t *testing.T, g *gate, p Profile) (v Verdict, dir string) {
 	return v, dir
 }
 
-// faulty returns the ids of the criteria that did not pass, and a text that tells of them.
+// faulty returns the ids of the criteria that did not pass, and a text about them.
 func faulty(v Verdict) (ids []string, text string) {
 	for _, c := range v.Criteria {
 		if c.Status != Pass {
@@ -76,8 +76,8 @@ func flip(body []byte) []byte {
 	return changed
 }
 
-// Goal: a gate with one fault fails, for that reason and no other; and one without passes under the
-// same profile. Method: one small gate, and a saboteur for each fault.
+// Goal: a gate with one fault fails for that reason and no other. A gate without a fault passes
+// under the same profile. Method: one small gate, and a saboteur for each fault.
 func TestSaboteurs(t *testing.T) {
 	slow := func(request int) time.Duration {
 		if request%16 == 3 { // 6%
@@ -202,7 +202,7 @@ func TestSaboteurs(t *testing.T) {
 			"errors"}},
 		{name: "answers 500 to all",
 			faults: faults{status: func(int) int { return http.StatusInternalServerError }},
-			// of the last three there is nothing to judge
+			// nothing to judge in the last three
 			fail: []string{"acceptance", "batching", "errors", "lineage", "server_latency"}},
 		{name: "counts too much", faults: faults{counted: func(status string, n float64) float64 {
 			if status == "accepted" && n > 150 {
@@ -220,7 +220,7 @@ func TestSaboteurs(t *testing.T) {
 		{name: "is slow and says it is not", faults: faults{delay: slow, noLatency: true},
 			profile: func(p *Phase) { p.Keys, p.LatencyGapMS = 300, 1000 },
 			fail:    []string{"server_latency"}},
-		// Among what it holds back are repetitions of events that are stored.
+		// It also holds back repetitions of stored events.
 		{name: "never drains", faults: faults{stuckAt: 200},
 			profile: func(p *Phase) { p.DrainSeconds = 0.2 }, fail: []string{"drained", "lineage",
 				"persisted"}},

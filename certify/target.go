@@ -21,15 +21,16 @@ import (
 const (
 	// maxAnswer bounds an answer that is read as a whole, and a line of a stream.
 	maxAnswer = 32 << 20
-	// readTimeout bounds a call of the read API, streams and the verification of the chain apart.
+	// readTimeout bounds a call of the read API, except streams and the verification of the audit
+	// chain.
 	readTimeout = 30 * time.Second
-	// readTries is how often a call is made before its failure counts.
+	// readTries is the number of attempts of a call.
 	readTries = 4
-	// tryAgain is the pause between two tries.
+	// tryAgain is the pause between two attempts.
 	tryAgain = 250 * time.Millisecond
 )
 
-// target is the gate as its read API shows it. Its methods may be called concurrently.
+// target is the read API of the gate. Its methods may be called concurrently.
 type target struct {
 	base   string
 	token  string
@@ -39,7 +40,7 @@ type target struct {
 func newTarget(base, token string, connections int) *target {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = connections+4, connections+4
-	t.Proxy = nil // as the load goes, directly
+	t.Proxy = nil // directly, as the load is sent
 	return &target{base: strings.TrimSuffix(base, "/"), token: token, client: &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -74,13 +75,13 @@ func (t *target) open(ctx context.Context, address, token, accept string) (io.Re
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what there is
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // as far as it can be read
 		return nil, &statusError{resp.StatusCode, string(text)}
 	}
 	return resp.Body, nil
 }
 
-// get returns the answer to a call, which is repeated if it fails for a reason that may pass.
+// get returns the answer to a call. It retries failures that may be temporary.
 func (t *target) get(ctx context.Context, path, accept string) (body []byte, err error) {
 	address := path
 	if strings.HasPrefix(path, "/") {
@@ -88,7 +89,7 @@ func (t *target) get(ctx context.Context, path, accept string) (body []byte, err
 	}
 	token := t.token
 	if !strings.HasPrefix(address, t.base+"/") {
-		token = "" // it is for the target alone
+		token = "" // it is for the target only
 	}
 	for try := 1; ; try++ {
 		if body, err = t.getOnce(ctx, address, token, accept); err == nil || ctx.Err() != nil {
@@ -130,7 +131,7 @@ func (t *target) health(ctx context.Context) (h api.Health, raw []byte, err erro
 	return t.parseHealth(raw)
 }
 
-// healthOnce is health without a second try.
+// healthOnce is health without retries.
 func (t *target) healthOnce(ctx context.Context) (h api.Health, raw []byte, err error) {
 	if raw, err = t.getOnce(ctx, t.base+"/api/health", "", jsonType); err != nil {
 		return h, nil, err
@@ -145,7 +146,7 @@ func (t *target) parseHealth(raw []byte) (h api.Health, _ []byte, err error) {
 	return h, raw, nil
 }
 
-// firstOf returns the first stored event whose message id begins with prefix, as a line; nil if
+// firstOf returns the line of the first stored event whose message id begins with prefix; nil if
 // there is none.
 func (t *target) firstOf(ctx context.Context, prefix string) ([]byte, error) {
 	answer, err := t.get(ctx, "/api/events?limit=1&prefix="+url.QueryEscape(prefix),
@@ -153,8 +154,8 @@ func (t *target) firstOf(ctx context.Context, prefix string) ([]byte, error) {
 	return bytes.TrimSpace(answer), err
 }
 
-// events calls f with each line of a listing. A stream that breaks is taken up again behind the
-// last event.
+// events calls f with each line of a listing. If the stream breaks, events continues after the last
+// event.
 func (t *target) events(ctx context.Context, query url.Values, f func(line []byte) error) error {
 	for tries := 1; ; tries++ {
 		n, last, own, err := t.eventsOnce(ctx, query, f)
@@ -177,8 +178,8 @@ func (t *target) events(ctx context.Context, query url.Values, f func(line []byt
 	}
 }
 
-// eventsOnce says how many lines came, and the id of the last; own means that the error is that of
-// f.
+// eventsOnce returns how many lines it read, and the id of the last one. own means that the error
+// is that of f.
 func (t *target) eventsOnce(ctx context.Context, query url.Values,
 	f func(line []byte) error) (n int, last string, own bool, err error) {
 	body, err := t.open(ctx, t.base+"/api/events?"+query.Encode(), t.token, "application/x-ndjson")
@@ -208,8 +209,7 @@ func head(s string) string {
 	return s
 }
 
-// bodyDigest reads the body of an event. An answer other than 200 is no error: the event has no
-// body then.
+// bodyDigest reads the body of an event. It is not an error if the event has no body.
 func (t *target) bodyDigest(ctx context.Context, id string) (sum [sha256.Size]byte, size int,
 	found bool, err error) {
 	body, err := t.get(ctx, "/api/events/"+url.PathEscape(id)+"/body", "*/*")
@@ -225,15 +225,15 @@ func (t *target) trace(ctx context.Context, messageID string) ([]byte, error) {
 }
 
 const (
-	// keptRows is the number of approvals, and of rows of the admin trail, that the evidence holds:
-	// the latest.
+	// keptRows is the number of approvals, and of rows of the admin trail, in the evidence: the
+	// latest ones.
 	keptRows = 1000
-	// maxRows bounds those that are read to find them.
+	// maxRows bounds the rows that are read to find them.
 	maxRows = 1_000_000
 )
 
-// latest returns the latest rows of a listing of the admin API, approvals or actions, and how many
-// earlier ones there are, as JSON.
+// latest returns the latest rows of a listing of the admin API, approvals or actions, and the
+// number of earlier ones, as JSON.
 func (t *target) latest(ctx context.Context, listing string) ([]byte, error) {
 	rows, omitted := []json.RawMessage{}, 0
 	for query := (url.Values{"limit": {fmt.Sprint(keptRows)}}); ; {
@@ -263,13 +263,13 @@ func (t *target) latest(ctx context.Context, listing string) ([]byte, error) {
 		case next == "":
 			return json.Marshal(map[string]any{listing: rows, "omitted": omitted})
 		case len(of) == 0, omitted > maxRows:
-			return nil, fmt.Errorf("read %s: the listing comes to no end, behind %s", listing, head(next))
+			return nil, fmt.Errorf("read %s: the listing has no end after %s", listing, head(next))
 		}
 		query.Set("after", next)
 	}
 }
 
-// verify asks the target to verify its own audit chain, which may take a while.
+// verify asks the target to verify its own audit chain, which may take minutes.
 func (t *target) verify(ctx context.Context, timeout time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -283,7 +283,7 @@ func (t *target) verify(ctx context.Context, timeout time.Duration) ([]byte, err
 		if !errors.As(err, &status) || status.status != http.StatusServiceUnavailable {
 			return nil, fmt.Errorf("ask the target to verify its audit chain: %w", err)
 		}
-		select { // another verification is under way
+		select { // another verification is running
 		case <-ctx.Done():
 			return nil, fmt.Errorf("ask the target to verify its audit chain: %w", err)
 		case <-time.After(time.Second):

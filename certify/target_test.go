@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestLatestRows: the latest rows of a listing are kept and the earlier ones counted, however many
-// pages there are; a listing without an end is an error and no answer.
+// TestLatestRows checks that the latest rows of a listing are kept and the earlier ones counted,
+// however many pages there are. A listing without an end is an error.
 func TestLatestRows(t *testing.T) {
 	for _, n := range []int{0, 1, keptRows, keptRows + 1, 2*keptRows + 7} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
