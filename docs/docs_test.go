@@ -234,11 +234,13 @@ var notSettings = map[string]bool{
 	"release.trigger.cleared": true, "release.trigger.acted": true,
 }
 
-// TestNamesExist checks that each test, benchmark and Go file that a page names exists. A path is
-// given from the root or from the folder that the same line is about.
+// TestNamesExist checks that each test, benchmark and Go file that a page names exists, and each log
+// line that the runbook quotes. A path is given from the root or from the folder that the same line
+// is about.
 func TestNamesExist(t *testing.T) {
 	functions := map[string]bool{}
 	files := map[string]bool{}
+	var source strings.Builder
 	function := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark)\w+)\(`)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
@@ -252,6 +254,7 @@ func TestNamesExist(t *testing.T) {
 		for _, m := range function.FindAllStringSubmatch(string(text), -1) {
 			functions[m[1]] = true
 		}
+		source.Write(text)
 		return err
 	})
 	if err != nil {
@@ -266,6 +269,12 @@ func TestNamesExist(t *testing.T) {
 			if m[1] != "" && !functions[m[1]] || m[2] != "" && !files[filepath.Base(m[2])] {
 				t.Errorf("%s names %s%s, which does not exist", page, m[1], m[2])
 			}
+		}
+	}
+	quoted := regexp.MustCompile("`((?:[a-z]+[,;]? ){3,}[a-z]+)`")
+	for _, m := range quoted.FindAllStringSubmatch(pages(t)["docs/runbook/README.md"], -1) {
+		if !strings.HasPrefix(m[1], "hookgate ") && !strings.Contains(source.String(), m[1]) {
+			t.Errorf("the runbook quotes %q, which the program does not log", m[1])
 		}
 	}
 }
