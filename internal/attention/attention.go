@@ -1,8 +1,8 @@
-// Package attention lists what a person should look at although the gate goes on taking webhooks:
-// dead letters that are open, a source that refuses most of its requests, an audit chain that is
-// broken.
+// Package attention lists problems that a person should look at while the gate still takes
+// webhooks: open dead letters, a source that rejects most requests, a broken audit chain, a wrong
+// clock.
 //
-// /api/health and the dashboard's headline show the list. Readiness never depends on it.
+// /api/health and the dashboard show the list. Readiness never depends on it.
 package attention
 
 import (
@@ -10,28 +10,27 @@ import (
 	"sync"
 )
 
-// Item is one thing that a person should look at.
+// Item is one problem.
 type Item struct {
-	// Name is the kind, for programs: lower case, with underscores. It never changes.
+	// Name is the kind of problem, for programs: lower case, with underscores. It never changes.
 	Name string `json:"name"`
-	// What distinguishes two items of one kind, such as the name of a source; it is empty if there is
-	// at most one.
+	// What distinguishes items of one kind, such as the name of a source; empty if there is only one.
 	What string `json:"what,omitempty"`
-	// Count is how many there are, of whatever Text says.
+	// Count is the number in Text.
 	Count int64 `json:"count"`
-	// Text is one sentence for people, with the count in it and without a full stop. Everyone may read
-	// it, so that it holds no paths and no causes.
+	// Text is one sentence for people, with the count and without a full stop. Anyone can read it, so
+	// it has no paths and no errors.
 	Text string `json:"text"`
-	// Link is where to look: a path of this gate. Empty if there is no such page.
+	// Link is the path of a page of this gate with details; empty if there is none.
 	Link string `json:"link,omitempty"`
 }
 
-// Source returns the items of one kind, none if all is well. It must return within a moment,
-// because the health waits for it. It may be called concurrently.
+// Source returns the items of one kind, or none. It must return quickly, because the health waits
+// for it. It may be called concurrently.
 type Source func(context.Context) []Item
 
-// List is the sources of a gate. The zero List is empty; a nil one is too. All methods may be
-// called concurrently.
+// List is a list of sources. The zero List and a nil List are empty. All methods may be called
+// concurrently.
 type List struct {
 	mu      sync.Mutex // guards sources
 	sources []Source
@@ -44,7 +43,7 @@ func (l *List) Add(s Source) {
 	l.sources = append(l.sources, s)
 }
 
-// Items returns what a person should look at now; empty and not nil if there is nothing.
+// Items returns the current items. Without any it returns an empty slice that is not nil.
 func (l *List) Items(ctx context.Context) []Item {
 	items := []Item{}
 	if l == nil {
@@ -59,7 +58,7 @@ func (l *List) Items(ctx context.Context) []Item {
 	return items
 }
 
-// many returns the words for n of something.
+// many returns the singular or the plural for n.
 func many(n int64, one, more string) string {
 	if n == 1 {
 		return one

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestList: items stand in the order of their sources; without any the list is empty and not null.
+// TestList: items are in the order of their sources; without any, the list is empty and not null.
 func TestList(t *testing.T) {
 	var none *List
 	if got := none.Items(t.Context()); got == nil || len(got) != 0 {
@@ -37,8 +37,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestDeadLetters: the store counts once in a while, ever less often the longer it takes; a count
-// that is not known is no item.
+// TestDeadLetters: counts are cached, for longer if they are slow. An unknown count is no item.
 func TestDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n, asked int64
@@ -104,8 +103,8 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
-// TestClock: a clock that is behind the last id of the store by more than machines may be apart is
-// an item, with the store asked once in a while; without an answer there is none.
+// TestClock: a clock behind the last id by more than the tolerance is an item. Queries are cached,
+// and without an answer there is no item.
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last int64
@@ -141,8 +140,7 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// TestRefusing: a source that refuses more than half of enough requests is listed, and not any more
-// five minutes later.
+// TestRefusing: a source that rejects more than half of enough requests is listed for five minutes.
 func TestRefusing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex // guards counts
@@ -186,7 +184,7 @@ func TestRefusing(t *testing.T) {
 		}
 		i := r.Items(t.Context())[1]
 		if i.Name != "source_refuses" || i.Count != 51 ||
-			i.Text != "Source most has refused 51 of 101 requests in the last 5 minutes" ||
+			i.Text != "Source most rejected 51 of 101 requests in the last 5 minutes" ||
 			i.Link != "/ui/sources#source-most" {
 			t.Errorf("item %+v", i)
 		}

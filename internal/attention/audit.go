@@ -2,8 +2,8 @@ package attention
 
 import "context"
 
-// FailedAudit returns a Source that has one item while failed reports true: the last verification
-// of the audit chain found a break.
+// FailedAudit returns a Source with one item while failed returns true, because the last
+// verification of the audit chain found a break.
 func FailedAudit(failed func() bool) Source {
 	return func(context.Context) []Item {
 		if !failed() {
@@ -11,7 +11,8 @@ func FailedAudit(failed func() bool) Source {
 		}
 		return []Item{{
 			Name: "audit", Count: 1,
-			Text: "The audit chain is broken: what is stored is not what the gate has stored; hookgate audit verify names the place",
+			Text: "The audit chain is broken: stored data was changed outside the gate; run hookgate" +
+				" audit verify to find the place",
 		}}
 	}
 }

@@ -12,29 +12,28 @@ import (
 )
 
 const (
-	// refusingFor is the time over which the answers of a source are judged, sampleEvery how often
-	// they are looked at.
+	// refusingFor is the time span whose answers are judged, sampleEvery the time between samples.
 	refusingFor = 5 * time.Minute
 	sampleEvery = 10 * time.Second
-	// fewest is the number of requests in that time below which a source is not judged.
+	// fewest is the least number of requests in that span for a judgement.
 	fewest = 10
 )
 
-// Refusing watches how many requests each source of this process refuses.
+// Refusing watches for sources of this process that reject most requests.
 type Refusing struct {
 	answers func() []metrics.Answered
 
 	mu      sync.Mutex // guards samples
-	samples []sample   // the oldest first, one each sampleEvery, no more than refusingFor holds
+	samples []sample   // of the last refusingFor, the oldest first
 }
 
-// sample is what had been answered since the start of the process, by source.
+// sample has the answers since the start of the process, by source.
 type sample map[string]answered
 
 type answered struct{ all, refused int64 }
 
-// NewRefusing returns a watch over the answers counted since the start of the process. Run samples
-// them.
+// NewRefusing returns a Refusing over a function that returns the answers since the start of the
+// process.
 func NewRefusing(answers func() []metrics.Answered) *Refusing {
 	r := &Refusing{answers: answers}
 	r.take()
@@ -77,8 +76,8 @@ func (r *Refusing) count() sample {
 	return s
 }
 
-// Items is a Source: one item for each source that has refused more than half of its requests in
-// the last five minutes.
+// Items is a Source: one item for each source that rejected more than half of its requests in the
+// last five minutes.
 func (r *Refusing) Items(context.Context) (items []Item) {
 	now := r.count()
 	r.mu.Lock()
@@ -91,7 +90,7 @@ func (r *Refusing) Items(context.Context) (items []Item) {
 		}
 		items = append(items, Item{
 			Name: "source_refuses", What: source, Count: refused,
-			Text: fmt.Sprintf("Source %s has refused %d of %d requests in the last %.0f minutes", source,
+			Text: fmt.Sprintf("Source %s rejected %d of %d requests in the last %.0f minutes", source,
 				refused, all, refusingFor.Minutes()),
 			Link: "/ui/sources#source-" + source,
 		})

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// replacedFor is how long a person is reminded that the store was replaced.
+// replacedFor is how long the list shows that the store was replaced.
 const replacedFor = 24 * time.Hour
 
-// StoreReplaced returns a Source that has one item for a day after replaced, the time at which the
-// gate found another store, or an older copy, in the place of its own; zero if it never did.
+// StoreReplaced returns a Source with one item for a day after the gate found another store, or an
+// older copy of its own. replaced returns that time; zero if it never happened.
 func StoreReplaced(replaced func() time.Time) Source {
 	return func(context.Context) []Item {
 		at := replaced()
@@ -19,7 +19,9 @@ func StoreReplaced(replaced func() time.Time) Source {
 		}
 		return []Item{{
 			Name: "store_replaced", Count: 1,
-			Text: fmt.Sprintf("The store was restored, replaced or failed over, which was found at %s: it may lack events that were acknowledged before; have their senders repeat them",
+			Text: fmt.Sprintf("At %s the gate found that the store was restored, replaced or failed over:"+
+				" it may lack"+
+				" acknowledged events; ask their senders to send them again",
 				at.UTC().Format(time.RFC3339)),
 		}}
 	}

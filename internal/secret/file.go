@@ -10,12 +10,13 @@ import (
 	"syscall"
 )
 
-// maxFile is far above the largest public key.
+// maxFile bounds a secret file, in bytes. The largest public keys are far smaller.
 const maxFile = 64 << 10
 
-// readPrivate reads a file that only this process and those who run it may read.
+// readPrivate reads a file. It returns an error if other users can read the file.
 func readPrivate(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not stop the start
+	// without O_NONBLOCK a FIFO would block the start
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("read secret file: %w", err)
 	}
@@ -41,16 +42,17 @@ func readPrivate(path string) (string, error) {
 	return string(b), nil
 }
 
-// checkMode refuses a file that other users can read. Members of a group of this process may read
-// it. In the folder of systemd's credentials, and in a mount of a container's own, any mode will
-// do, because nobody else can reach the file.
+// checkMode returns an error if other users can read the file. A group of this process may read it.
+// In systemd's folder of credentials, and in a mount of this container, any mode is permitted,
+// because no other user can reach the file.
 func checkMode(path string, f *os.File, info os.FileInfo) error {
 	perm := info.Mode().Perm()
 	switch {
 	case perm&0o077 == 0, perm&0o007 == 0 && ownGroup(info), isCredential(path), mountedAlone(path, f):
 		return nil
 	case perm&0o007 != 0:
-		return fmt.Errorf("secret file %s can be read by every user (mode %04o): chmod 600 it, or chmod 640"+
+		return fmt.Errorf("secret file %s can be read by every user (mode %04o): chmod 600 it, or"+
+			" chmod 640"+
 			" with a group of the user that runs hookgate", path, perm)
 	}
 	return fmt.Errorf("secret file %s can be read by a group that this process is not in (mode %04o):"+
@@ -68,7 +70,7 @@ func ownGroup(info os.FileInfo) bool {
 }
 
 // isCredential reports whether systemd made the file for this service (LoadCredential=). The group
-// bits of its mode stand for an access control list that names this user alone.
+// bits of such a file stand for an access control list of this user only.
 func isCredential(path string) bool {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if !filepath.IsAbs(dir) {

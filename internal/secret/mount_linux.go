@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// sharedMounts are file systems in memory that every machine has, for all of its users. A service
-// may see them as read-only.
+// sharedMounts are file systems that all users of a machine share. A service may see them as
+// read-only.
 var sharedMounts = []string{"/", "/run", "/var/run", "/tmp", "/var/tmp", "/dev", "/dev/shm"}
 
 const (
@@ -17,9 +17,8 @@ const (
 	readOnly     = 1 // ST_RDONLY of statfs
 )
 
-// mountedAlone reports whether a file was mounted for this container: read-only, and either by
-// itself, as Docker mounts a secret, or in a file system of its own in memory, as Kubernetes mounts
-// a secret volume.
+// mountedAlone reports whether a file was mounted read-only for this container: alone, as Docker
+// mounts a secret, or in an in-memory file system of its own, as Kubernetes mounts a secret volume.
 func mountedAlone(path string, f *os.File) bool {
 	var fs syscall.Statfs_t
 	if syscall.Fstatfs(int(f.Fd()), &fs) != nil || fs.Flags&readOnly == 0 {

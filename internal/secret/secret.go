@@ -1,7 +1,6 @@
-// Package secret reads secrets as people write them into settings: the secret itself, or a
-// reference to an environment variable or a file. A secret is one value, whole: the package cuts
-// nothing at a comma, and returns an error for a text that looks like a mistake instead of using it
-// as another key.
+// Package secret resolves settings with secrets. A setting has the secret itself, or a reference to
+// an environment variable or a file. A secret is one value: the package does not split it at
+// commas, and returns an error for a text that looks like a mistake.
 package secret
 
 import (
@@ -13,10 +12,10 @@ import (
 	"unicode/utf8"
 )
 
-// Exact before a secret or a reference says that commas, spaces and quotation marks are meant.
+// Exact, before a secret or a reference, says that commas, spaces and quotation marks belong to it.
 const Exact = "exact:"
 
-// oldMinimum is the length below which earlier releases refused each part of a list.
+// oldMinimum is the least length of a secret in the lists of earlier versions.
 const oldMinimum = 8
 
 // inEnvironment is an environment variable inside a setting.
@@ -27,9 +26,9 @@ var inEnvironment = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 //	env:NAME, ${NAME}   the value of that environment variable
 //	file:PATH           the content of that file; ${NAME} in the path stands for a variable's value
 //	anything else       the secret itself, in which ${NAME} stands for a variable's value
-//	exact:…             the same, without the search for mistakes, and without ${NAME} in a secret
+//	exact:…             the same, without the check for mistakes, and without ${NAME} in a secret
 //
-// An error names the place and never shows the secret.
+// An error names the variable or file and never shows the secret.
 func Resolve(setting string) (string, error) {
 	setting, exact := strings.CutPrefix(setting, Exact)
 	text, where, err := lookUp(setting, exact)
@@ -48,7 +47,7 @@ func Resolve(setting string) (string, error) {
 	return text, nil
 }
 
-// lookUp returns what a setting stands for, and how an error about it begins.
+// lookUp returns the text that a setting stands for, and the beginning of an error about it.
 func lookUp(setting string, exact bool) (text, where string, err error) {
 	name, ok := strings.CutPrefix(setting, "env:")
 	if m := inEnvironment.FindStringSubmatch(setting); m != nil && m[0] == setting {
@@ -59,9 +58,9 @@ func lookUp(setting string, exact bool) (text, where string, err error) {
 			return "", "", fmt.Errorf("environment variable %s is empty or not set", name)
 		}
 		if n := OldList(text); n > 0 && !exact {
-			return "", "", fmt.Errorf("environment variable %s holds a comma, where earlier releases"+
-				" cut it into %d secrets. If it holds one secret, write %senv:%s. If it holds several,"+
-				" give each a variable of its own and list them", name, n, Exact, name)
+			return "", "", fmt.Errorf("environment variable %s has a comma, at which earlier versions"+
+				" split it into %d secrets. If it is one secret, write %senv:%s. If it is several,"+
+				" put each into a variable of its own and list them", name, n, Exact, name)
 		}
 		return text, "environment variable " + name + " ", nil
 	}
@@ -86,7 +85,8 @@ func lookUp(setting string, exact bool) (text, where string, err error) {
 	return content, "secret file " + path + " ", err
 }
 
-// ReadFile returns the secret in a file that nobody else may read, as Resolve does with file:PATH.
+// ReadFile returns the secret in a file, as Resolve does for file:PATH. Other users must not be
+// able to read the file.
 func ReadFile(path string) (string, error) {
 	text, err := readPrivate(path)
 	if err != nil {
@@ -101,8 +101,8 @@ func ReadFile(path string) (string, error) {
 	return text, nil
 }
 
-// Variable returns the secret that the environment variable name holds, or refers to as a setting
-// does. It is empty if the variable is.
+// Variable resolves the environment variable name as a setting. It returns "" if the variable is
+// empty.
 func Variable(getenv func(string) string, name string) (string, error) {
 	value := getenv(name)
 	if value == "" {
@@ -118,18 +118,19 @@ func Variable(getenv func(string) string, name string) (string, error) {
 	return text, nil
 }
 
-// CheckVariable finds out whether the value of a variable can be taken for one secret. list is the
-// setting that takes any number of them; it may be empty.
+// CheckVariable returns an error if the value of a variable may be meant as several secrets, or has
+// ${NAME} inside. list is the setting that takes several secrets, for the error; it may be empty.
 func CheckVariable(name, value, list string) error {
 	if strings.HasPrefix(value, Exact) {
 		return nil
 	}
 	if n := OldList(value); n > 0 {
-		several := "leave the first and put the second into " + NextOf(name)
+		several := "keep the first and put the second into " + NextOf(name)
 		if list != "" && (n > 2 || strings.HasSuffix(name, NextOf(""))) {
 			several = "list them in hookgate.yaml as " + list
 		}
-		return fmt.Errorf("%s holds a comma, where earlier releases cut it into %d secrets. If it is one"+
+		return fmt.Errorf("%s has a comma, at which earlier versions split it into %d secrets. If it"+
+			" is one"+
 			" secret, put %s before it. If it is several, %s", name, n, Exact, several)
 	}
 	if m := inEnvironment.FindString(value); m != "" && m != value &&
@@ -140,11 +141,11 @@ func CheckVariable(name, value, list string) error {
 	return nil
 }
 
-// NextOf is the variable that holds the second secret during a rotation.
+// NextOf returns the name of the variable with the second secret during a rotation.
 func NextOf(name string) string { return name + "_NEXT" }
 
-// OldList returns how many secrets earlier releases made of a value, or 0 if they took it for one
-// or refused it.
+// OldList returns into how many secrets earlier versions split a value; 0 if they did not split it,
+// or rejected it.
 func OldList(value string) int {
 	parts := strings.Split(value, ",")
 	for _, part := range parts {
@@ -158,15 +159,15 @@ func OldList(value string) int {
 	return len(parts)
 }
 
-// trimmed removes what editors and shells add and no sender means: a byte order mark, and the ends
-// of lines behind the secret.
+// trimmed removes what editors and shells add: a byte order mark, and line ends after the secret.
 func trimmed(text string) string {
 	return strings.TrimRight(strings.TrimPrefix(text, "\ufeff"), "\r\n")
 }
 
 const putExact = "; if that is part of the secret, put " + Exact + " before it in the setting"
 
-// mistake says in what way a secret looks as if more or less was pasted than was meant.
+// mistake returns in what way a secret looks as if too much or too little was pasted; "" if it does
+// not.
 func mistake(text string) string {
 	first, _ := utf8.DecodeRuneInString(text)
 	last, _ := utf8.DecodeLastRuneInString(text)
@@ -180,7 +181,8 @@ func mistake(text string) string {
 	case quoted(first, last) && text != string(first):
 		return "is in quotation marks: write it without" + putExact
 	case isReference(text):
-		return "looks like a reference (env:, file:, exact:, ${NAME}), which works only in the setting itself and" +
+		return "looks like a reference (env:, file:, exact:, ${NAME}), which works only in the setting" +
+			" itself and" +
 			" in lower case: put the secret there" + putExact
 	case strings.HasPrefix(text, "-----BEGIN "):
 		return ""
@@ -192,8 +194,7 @@ func mistake(text string) string {
 	return ""
 }
 
-// isReference reports whether a text has the form of a setting that names a secret. Used as a key,
-// it would be one that others can guess.
+// isReference reports whether a text has the form of a reference. As a secret it could be guessed.
 func isReference(text string) bool {
 	kind, _, ok := strings.Cut(text, ":")
 	switch strings.ToLower(kind) {
@@ -203,7 +204,7 @@ func isReference(text string) bool {
 	return text != "" && inEnvironment.FindString(text) == text
 }
 
-// unseen reports whether a character is one that nobody sees at the end of a line.
+// unseen reports whether a character is invisible at the end of a line.
 func unseen(r rune) bool {
 	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Z, r)
 }

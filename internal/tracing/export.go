@@ -23,9 +23,9 @@ import (
 // sendTimeout bounds one request to the receiver.
 const sendTimeout = 10 * time.Second
 
-// exporter sends spans as OTLP over HTTP. OpenTelemetry's own exporter does it too, and brings gRPC
-// with it, by which the binary grows by two thirds. It sends each lot once: traces are samples, and
-// what is lost is lost.
+// exporter sends spans as OTLP over HTTP. OpenTelemetry's own exporter is not used because it
+// depends on gRPC, which makes the binary two thirds larger. The exporter does not retry: traces
+// are samples.
 type exporter struct {
 	url    string
 	client *http.Client
@@ -48,7 +48,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	for _, s := range spans {
 		lot.Spans = append(lot.Spans, encodeSpan(s))
 	}
-	// The bytes are those of an ExportTraceServiceRequest, whose only field this is.
+	// A TracesData has the same bytes as an ExportTraceServiceRequest, which has the same only field.
 	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: []*otlp.ResourceSpans{{
 		Resource:   &resource.Resource{Attributes: encodeAttributes(spans[0].Resource().Attributes())},
 		ScopeSpans: []*otlp.ScopeSpans{lot},
@@ -131,7 +131,7 @@ var statuses = map[codes.Code]otlp.Status_StatusCode{
 	codes.Error: otlp.Status_STATUS_CODE_ERROR,
 }
 
-// encodeAttributes knows the kinds of values that this package uses; any other becomes text.
+// encodeAttributes encodes the kinds of values that this package uses, and any other as text.
 func encodeAttributes(attributes []attribute.KeyValue) (encoded []*common.KeyValue) {
 	for _, a := range attributes {
 		v := &common.AnyValue{}

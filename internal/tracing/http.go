@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Handler returns next with a span around each request to the path or below it. The span continues
-// the trace that the sender names.
+// Handler returns next with a span around each request at or below path. The span continues the
+// trace of the sender.
 func (t *Tracing) Handler(next http.Handler, path string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if below, ok := strings.CutPrefix(r.URL.Path, path); !ok || below != "" && below[0] != '/' {
@@ -26,7 +26,7 @@ func (t *Tracing) Handler(next http.Handler, path string) http.Handler {
 		if !span.IsRecording() {
 			return
 		}
-		// else anyone could make up names
+		// The path becomes the name only if it exists; otherwise anyone could invent names.
 		if answer.status != http.StatusNotFound && answer.status != http.StatusMethodNotAllowed {
 			span.SetName(r.Method + " " + r.URL.Path)
 		}
@@ -42,7 +42,7 @@ func (t *Tracing) Handler(next http.Handler, path string) http.Handler {
 	})
 }
 
-// answer notes the status.
+// answer records the status.
 type answer struct {
 	http.ResponseWriter
 	status int

@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Queue returns q with a span around each append. A delivery that is traced is queued with its
-// trace context.
+// Queue returns q with a span around each Append. A traced request is queued with its trace
+// context.
 func (t *Tracing) Queue(q hookgate.Queue) hookgate.Queue { return &queue{q, t.tracer} }
 
 type queue struct {
@@ -29,7 +29,7 @@ func (q *queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Recei
 	}
 	carrier := propagation.HeaderCarrier{}
 	propagator.Inject(ctx, carrier)
-	traced := *d // the caller's must not change
+	traced := *d // Append must not change the caller's request
 	traced.Headers = append(without(d.Headers), hookgate.Header{Name: header,
 		Value: carrier.Get(header)})
 	receipt, err := q.Queue.Append(ctx, &traced)
@@ -44,8 +44,8 @@ func (q *queue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Recei
 	return receipt, err
 }
 
-// without returns a copy of the headers that has no trace context, such as one that the source
-// keeps of its sender.
+// without returns a copy of the headers without a trace context. The source may keep that of its
+// sender.
 func without(headers []hookgate.Header) []hookgate.Header {
 	kept := make([]hookgate.Header, 0, len(headers)+1)
 	for _, h := range headers {
@@ -56,7 +56,7 @@ func without(headers []hookgate.Header) []hookgate.Header {
 	return kept
 }
 
-// end notes an error; the caller ends the span.
+// end records an error in the span. The caller ends the span.
 func end(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)

@@ -10,7 +10,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Store returns s with a span around each Apply of a batch in which something is traced.
+// Store returns s with a span around each Apply of a batch that has a traced record.
 func (t *Tracing) Store(s hookgate.Store) hookgate.Store { return &store{s, t.tracer} }
 
 type store struct {
@@ -45,7 +45,7 @@ func (s *store) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome,
 	return outcome, err
 }
 
-// appendLink adds a link to the span that appended the record, if that was recorded.
+// appendLink adds a link to the span in which the record was appended, if that span was recorded.
 func appendLink(links []trace.Link, r *hookgate.Record) []trace.Link {
 	for _, h := range r.Headers {
 		if h.Name != header {

@@ -1,12 +1,12 @@
-// Package tracing shows the way of a webhook to OpenTelemetry: as decorators of the HTTP handler,
-// the queue and the store, so that without it nothing is different and nothing costs.
+// Package tracing records the way of a webhook with OpenTelemetry. It decorates the HTTP handler,
+// the queue and the store, so that it costs nothing when it is not used.
 //
-//	sender's traceparent ─► span "POST /webhooks/NAME" ─► span "append" ─► header Traceparent, kept with the event
+//	sender's traceparent ─► span "POST /webhooks/NAME" ─► span "append" ─► header Traceparent
 //	                                                                          │  queue
 //	                                      span "apply", of a batch ◄── link ──┘
 //
-// A batch holds webhooks of many traces, so its span belongs to none and links them all. The header
-// travels with the event as those that a source keeps do, to the store too.
+// A batch has webhooks of many traces, so its span is in none of them and links to all. The header
+// Traceparent is kept with the event, like the headers that a source keeps, also in the store.
 package tracing
 
 import (
@@ -27,43 +27,43 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxLinks bounds the links of a batch's span. There is one for each traced record.
+// maxLinks bounds the links of a batch's span, one for each traced record.
 const maxLinks = 1024
 
-// maxValue bounds the values of attributes, which senders choose.
+// maxValue bounds the length of attribute values, because senders choose some.
 const maxValue = 300
 
 // Config of the tracing. Endpoint must be set.
 type Config struct {
 	// Endpoint is the base URL of a receiver of OTLP over HTTP, such as http://127.0.0.1:4318.
 	Endpoint string
-	// Sample is the share of the traces that are recorded, from 0 to 1. It holds whatever the sender
-	// has decided: else anyone could make the gate record everything.
+	// Sample is the share of the traces that are recorded, from 0 to 1. The sender's own decision has
+	// no influence; otherwise anyone could make the gate record everything.
 	Sample float64
 	// Version and Process name this process in its spans.
 	Version, Process string
-	// Logger is told of spans that could not be sent, at most once a minute; nil for none.
+	// Logger logs failures to send spans, at most once a minute; nil discards them.
 	Logger *slog.Logger
 }
 
-// Tracing records spans and sends them in the background. What cannot be sent, or comes faster than
-// it can be, is dropped.
+// Tracing records spans and sends them in the background. It drops spans that it cannot send, and
+// those that come faster than it can send them.
 type Tracing struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 }
 
-// header is the W3C trace context as it is sent and kept.
+// header is the name of the header with the W3C trace context.
 const header = "Traceparent"
 
 var propagator propagation.TraceContext
 
-// New returns a tracing that sends to the endpoint. It does not wait for that to answer.
+// New returns a Tracing that sends to the endpoint. It does not connect yet. An error does not show
+// the endpoint, which may hold a password.
 func New(c Config) (*Tracing, error) {
 	endpoint, err := url.Parse(c.Endpoint)
 	if err != nil || endpoint.Scheme != "http" && endpoint.Scheme != "https" || endpoint.Host == "" {
-		// it may hold a password
-		return nil, errors.New("endpoint is not a base URL such as http://127.0.0.1:4318")
+		return nil, errors.New("endpoint must be a base URL such as http://127.0.0.1:4318")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -72,7 +72,7 @@ func New(c Config) (*Tracing, error) {
 	seldom := rate.NewLimiter(rate.Every(time.Minute), 1)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		if seldom.Allow() {
-			c.Logger.Warn("traces could not be sent", "host", endpoint.Host, "error", err)
+			c.Logger.Warn("cannot send traces", "host", endpoint.Host, "error", err)
 		}
 	}))
 	limits := sdktrace.NewSpanLimits()
@@ -92,11 +92,11 @@ func New(c Config) (*Tracing, error) {
 	return t, nil
 }
 
-// Close sends what is recorded, as long as ctx lasts, and ends.
+// Close sends the recorded spans until ctx ends, and stops.
 func (t *Tracing) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
 
-// sampler records the share asked for of all traces, and what belongs to a span that is recorded:
-// what that has begun in this process, and the batch that links it.
+// sampler records a share of all traces, the children of recorded spans in this process, and the
+// batches that link to recorded spans.
 type sampler struct{ sdktrace.Sampler }
 
 func newSampler(share float64) sampler {
@@ -105,8 +105,8 @@ func newSampler(share float64) sampler {
 		sdktrace.WithRemoteParentNotSampled(draw))}
 }
 
-// lottery records a share of the traces, drawn at random. The usual way, by the trace id, would let
-// senders choose: theirs is what they write.
+// lottery records a random share of the traces. The usual sampler decides by the trace id, which
+// senders can choose.
 type lottery float64
 
 // ShouldSample implements sdktrace.Sampler.

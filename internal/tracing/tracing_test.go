@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sink is a queue and a store that keep nothing but what came last.
+// sink is a queue and a store that remember only the last call.
 type sink struct {
 	hookgate.Queue
 	hookgate.Store
@@ -56,8 +56,8 @@ func newTracing(t *testing.T, c Config) *Tracing {
 	return tracing
 }
 
-// TestReceiverFails: whatever the receiver does, appends and batches go through, errors and all,
-// and the log tells once.
+// TestReceiverFails: whatever the receiver answers, appends and batches work and return their own
+// errors, and the log has one line.
 func TestReceiverFails(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"refuses": func(w http.ResponseWriter,
@@ -96,7 +96,7 @@ func TestReceiverFails(t *testing.T) {
 			if asked.Load() == 0 {
 				t.Error("the receiver was not asked")
 			}
-			if n := strings.Count(log.String(), "traces could not be sent"); n != 1 ||
+			if n := strings.Count(log.String(), "cannot send traces"); n != 1 ||
 				strings.Contains(log.String(), "level=ERROR") {
 				t.Errorf("%d lines in the log, want one:\n%s", n, &log)
 			}
@@ -104,8 +104,8 @@ func TestReceiverFails(t *testing.T) {
 	}
 }
 
-// TestHeaders: the queued delivery has one trace context, the gate's own; what the caller holds
-// stays as it was.
+// TestHeaders: the queued request has one trace context, the gate's own. The caller's request is
+// not changed.
 func TestHeaders(t *testing.T) {
 	s := &sink{}
 	q := newTracing(t, Config{Endpoint: "http://127.0.0.1:1", Sample: 1}).Queue(s)
@@ -130,7 +130,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestMalformedContext: a header that is no trace context links nothing.
+// TestMalformedContext: an invalid header makes no link.
 func TestMalformedContext(t *testing.T) {
 	for _, value := range []string{"", "x", "00-0-0-01", "00-" + strings.Repeat("0", 32) +
 		"-b7ad6b7169203331-01",
@@ -143,8 +143,7 @@ func TestMalformedContext(t *testing.T) {
 	}
 }
 
-// TestEndpoint: a text that is no base URL is refused with a message that does not show it, since
-// it may hold a password.
+// TestEndpoint: the error for an invalid endpoint does not show it, because it may hold a password.
 func TestEndpoint(t *testing.T) {
 	for _, bad := range []string{"collector:4318", "10.0.0.1:4318", "ftp://x", "http://?",
 		"http://me:pw@[", "/v1/traces"} {
@@ -155,7 +154,7 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
-// TestEncodeAttributes: each kind of value arrives as it is.
+// TestEncodeAttributes: each kind of value keeps its type and value.
 func TestEncodeAttributes(t *testing.T) {
 	got := encodeAttributes([]attribute.KeyValue{attribute.Bool("b", true), attribute.Int("i", -7),
 		attribute.String("s", "x"), attribute.Float64("f", 0.5)})
@@ -165,8 +164,7 @@ func TestEncodeAttributes(t *testing.T) {
 	}
 }
 
-// TestSampleCannotBeChosen: the share holds for a sender that chooses its trace id, whichever that
-// is.
+// TestSampleCannotBeChosen: a sender cannot change the share by its choice of trace ids.
 func TestSampleCannotBeChosen(t *testing.T) {
 	for name, id := range map[string]trace.TraceID{"lowest": {0: 1}, "highest": {8: 0xff, 9: 0xff,
 		10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}} {
