@@ -3,7 +3,7 @@
 // gate takes, and passes the others on to the upstream.
 //
 //	POST /webhooks… ─► percent? ─┬─► admit: source, header, body, signature, identity ─► commit ─► 202
-//	                   share.go  │   ingest.go                                          to the queue
+//	                   canary.go │   ingest.go                                          to the queue
 //	                             └─► upstream
 package ingest
 
@@ -62,7 +62,7 @@ type Handler struct {
 	sampled    *rate.Limiter    // see sampledPerSecond
 	slowBodies arrivals.Slowest // of senders that have not authenticated themselves
 
-	rejections, strays, unshared, failedForwards *httpserver.RejectionLog
+	rejections, strays, wouldReject, failedForwards *httpserver.RejectionLog
 
 	exchanges sync.Pool // of *exchange
 	unpackers sync.Pool // of *gzip.Reader
@@ -95,7 +95,7 @@ func New(c Config, sources []Source) (*Handler, error) {
 		retryAfter:     []string{httpserver.RetryAfter(c.RetryAfter)},
 		sampled:        rate.NewLimiter(sampledPerSecond, sampledPerSecond),
 		rejections:     rejections("webhook rejected"),
-		unshared:       rejections("webhook passed to the upstream that the gate would reject"),
+		wouldReject:    rejections("webhook passed to the upstream that the gate would reject"),
 		failedForwards: rejections("webhook passed to the upstream, which did not answer"),
 		strays: httpserver.NewRejectionLog(c.Logger, "request to a path that no source has",
 			straysPerSecond, strayBurst),
@@ -139,7 +139,7 @@ func (h *Handler) RequestID(path string, received time.Time) hookgate.RequestID 
 func (h *Handler) ServeRequest(w http.ResponseWriter, r *http.Request,
 	q httpserver.Request) (status int) {
 	if h.config.Canary != nil {
-		return h.share(w, r, q)
+		return h.split(w, r, q)
 	}
 	return h.ingest(w, r, q)
 }

@@ -30,11 +30,11 @@ type canaryCommand struct {
 func newCanaryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "canary",
-		Short: "Show or change which share of the webhooks the gate takes under a canary",
-		Long: `Show or change the canary of a running gate: the gate takes a share of the webhooks and
+		Short: "Show or change the percentage of the webhooks that the gate handles",
+		Long: `Show or change the canary of a running gate: the gate handles a percentage of the webhooks and
 forwards the others to the previous service (canary.upstream).
 
-The share is a share of ordering keys. All webhooks of a key, including repeated ones,
+The percentage is one of ordering keys. All webhooks of a key, including repeated ones,
 go to one side, and a key that the gate has taken stays with the gate while the
 percentage rises. A plan (canary.plan) goes on by itself when a step has had its time and
 the release triggers say "go". It goes back to 0 percent when a release trigger fires.
@@ -70,7 +70,7 @@ func newCanarySetCommand() *cobra.Command {
 	var c canaryCommand
 	cmd := &cobra.Command{
 		Use:   "set PERCENT",
-		Short: "Set the share of the ordering keys that the gate takes, and end a plan",
+		Short: "Set the percentage of the ordering keys that the gate handles, and end a plan",
 		Example: `  hookgate canary set 5 --reason "release 7"
   hookgate canary set 5 --evidence certified/20261124T081500Z --reason "release 7"`,
 		Args: cobra.ExactArgs(1),

@@ -20,22 +20,22 @@ var classes = [...]string{other, "1xx", "2xx", "3xx", "4xx", "5xx"}
 // statusBroken is the class of an upstream's answer that broke off.
 const statusBroken = "broken"
 
-// PassedShare is the reason for forwarding a webhook whose ordering key the gate does not take.
+// ForwardedByKey is the reason for forwarding a webhook whose ordering key the gate does not take.
 // Every other reason is the one for which the gate would have rejected the webhook.
-const PassedShare = "share"
+const ForwardedByKey = "key"
 
-// shared are the metrics of a canary.
-type shared struct {
-	requests, passed, failures *prometheus.CounterVec
-	latency                    prometheus.Histogram
+// canaryMetrics are the metrics of a canary.
+type canaryMetrics struct {
+	requests, forwarded, failures *prometheus.CounterVec
+	latency                       prometheus.Histogram
 }
 
-func newShared(r *prometheus.Registry) shared {
-	s := shared{
+func newCanary(r *prometheus.Registry) canaryMetrics {
+	s := canaryMetrics{
 		requests: counters("hookgate_canary_requests_total",
 			"Webhooks under a canary, by side and class of the answer.",
 			"side", "status"),
-		passed: counters("hookgate_canary_passed_total",
+		forwarded: counters("hookgate_canary_forwarded_total",
 			"Webhooks forwarded to the upstream: because of their ordering key, or for the reason for"+
 				" which the gate would reject them.", "reason"),
 		failures: counters("hookgate_canary_upstream_failures_total",
@@ -44,8 +44,8 @@ func newShared(r *prometheus.Registry) shared {
 			"Milliseconds from forwarding a webhook to the end of the upstream's answer.",
 			latencyBuckets)),
 	}
-	r.MustRegister(s.requests, s.passed, s.failures, s.latency)
-	s.passed.WithLabelValues(PassedShare)
+	r.MustRegister(s.requests, s.forwarded, s.failures, s.latency)
+	s.forwarded.WithLabelValues(ForwardedByKey)
 	for _, class := range classes[2:] { // at 0 from the start, so that the first is an increase
 		for _, side := range []string{SideGate, SideUpstream} {
 			s.requests.WithLabelValues(side, class)
@@ -57,26 +57,26 @@ func newShared(r *prometheus.Registry) shared {
 	return s
 }
 
-// Shared counts a webhook that one side answered under a canary.
-func (m *Metrics) Shared(side string, status int) {
+// CanaryAnswered counts a webhook that one side answered under a canary.
+func (m *Metrics) CanaryAnswered(side string, status int) {
 	class := other
 	if status > 0 && status/100 < len(classes) {
 		class = classes[status/100]
 	}
-	m.shared.requests.WithLabelValues(side, class).Inc()
+	m.canary.requests.WithLabelValues(side, class).Inc()
 }
 
-// Passed counts a forwarded webhook with the reason, its outcome, and how long it took.
-func (m *Metrics) Passed(reason string, o canary.Outcome, took time.Duration) {
-	m.shared.passed.WithLabelValues(reason).Inc()
+// CanaryForwarded counts a forwarded webhook with the reason, its outcome, and how long it took.
+func (m *Metrics) CanaryForwarded(reason string, o canary.Outcome, took time.Duration) {
+	m.canary.forwarded.WithLabelValues(reason).Inc()
 	if o.Partial {
-		m.shared.requests.WithLabelValues(SideUpstream, statusBroken).Inc()
+		m.canary.requests.WithLabelValues(SideUpstream, statusBroken).Inc()
 	} else {
-		m.Shared(SideUpstream, o.Status)
+		m.CanaryAnswered(SideUpstream, o.Status)
 	}
 	if o.Failure != "" {
-		m.shared.failures.WithLabelValues(string(o.Failure)).Inc()
+		m.canary.failures.WithLabelValues(string(o.Failure)).Inc()
 		return
 	}
-	m.shared.latency.Observe(millis(took))
+	m.canary.latency.Observe(millis(took))
 }

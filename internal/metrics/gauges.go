@@ -68,7 +68,7 @@ var (
 	breakerState = desc("webhook_breaker_state",
 		"1 for the current state of the breaker, 0 for the other states.", "state")
 	breakerAdmitted = desc("webhook_breaker_admitted_ratio",
-		"Share of the webhooks that the breaker admits, from 0 to 1.")
+		"Ratio of the webhooks that the breaker admits, from 0 to 1.")
 	breakerOpened = desc("webhook_breaker_openings_total",
 		"Times that the breaker opened.")
 	guardValue = desc("webhook_guard_value",

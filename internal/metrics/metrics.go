@@ -124,7 +124,7 @@ type Metrics struct {
 	workers      prometheus.Gauge
 	storing      prometheus.Gauge
 	pruning      pruning
-	shared       shared
+	canary       canaryMetrics
 	holdings     func() Holdings // Config.Holdings
 
 	// types has a *typeMetrics for each event type with a label value.
@@ -195,7 +195,7 @@ func NewCounters(version string) *Metrics {
 	for i, outcome := range [...]string{"appended", "full", "failed"} {
 		m.appended[i] = appended.WithLabelValues(outcome)
 	}
-	m.pruning, m.shared = newPruning(m.registry), newShared(m.registry)
+	m.pruning, m.canary = newPruning(m.registry), newCanary(m.registry)
 	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1. The label version is the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version},

@@ -14,19 +14,19 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// share handles a webhook during a canary: the gate takes it, or passes it to the upstream.
+// split handles a webhook during a canary: the gate handles it or forwards it to the upstream.
 //
 //	percent                 0               100                        between
 //	                        │                │                            │
 //	                        │                │                          admit
 //	                        │                │     cannot tell now │ not admitted │ admitted
-//	                        ▼                ▼          ▼          │              │ key below percent? yes: take
+//	                        ▼                ▼          ▼          │              │ key included? yes: handle
 //	                     upstream         ingest   503, 408, 400   └─► upstream ◄─┘ no
 //
-// The gate takes a request that it can authenticate and identify, if its ordering key is in the
-// gate's share. Everything else goes to the upstream, which is the authority while it takes part: a
-// wrong setting of the gate must not lose a request.
-func (h *Handler) share(w http.ResponseWriter, r *http.Request, q httpserver.Request) (status int) {
+// The gate takes a request that it can authenticate and identify, if the canary
+// includes its ordering key. Everything else goes to the upstream, which decides as before: a wrong
+// setting of the gate must not lose a request.
+func (h *Handler) split(w http.ResponseWriter, r *http.Request, q httpserver.Request) (status int) {
 	if climbs(r.URL.Path) {
 		x := h.begin(w, r, q)
 		defer h.recycle(x)
@@ -38,7 +38,7 @@ func (h *Handler) share(w http.ResponseWriter, r *http.Request, q httpserver.Req
 	case percent >= 100:
 		return h.ours(h.ingest(w, r, q))
 	case percent <= 0:
-		return h.forward(w, r, q, metrics.PassedShare)
+		return h.forward(w, r, q, metrics.ForwardedByKey)
 	}
 	x, forwarded := h.begin(w, r, q), false
 	defer func() {
@@ -64,15 +64,15 @@ func (h *Handler) share(w http.ResponseWriter, r *http.Request, q httpserver.Req
 		}{io.MultiReader(bytes.NewReader(x.body), r.Body), r.Body}
 	}
 	if rejected == nil {
-		return h.forward(w, r, q, metrics.PassedShare)
+		return h.forward(w, r, q, metrics.ForwardedByKey)
 	}
-	h.unshared.Log(r, q.IDText, rejected.logged())
+	h.wouldReject.Log(r, q.IDText, rejected.logged())
 	return h.forward(w, r, q, h.metrics.Reason(rejected.reason, rejected.status))
 }
 
 // ours counts an answer of the gate itself, and returns its status.
 func (h *Handler) ours(status int) int {
-	h.metrics.Shared(metrics.SideGate, status)
+	h.metrics.CanaryAnswered(metrics.SideGate, status)
 	if status < 300 {
 		h.config.Canary.Accepted()
 	}
@@ -115,7 +115,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, q httpserver.R
 	reason string) (status int) {
 	began := time.Now()
 	outcome := h.config.Canary.Forward(w, r)
-	h.metrics.Passed(reason, outcome, time.Since(began))
+	h.metrics.CanaryForwarded(reason, outcome, time.Since(began))
 	if outcome.Failure == "" {
 		return outcome.Status
 	}

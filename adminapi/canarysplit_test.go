@@ -251,7 +251,7 @@ func TestWhatTheGateWouldRefuse(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", chunked ", chunked), func(t *testing.T) {
 				for _, percent := range modeltest.Pick([]int{50, 100}, []int{0, 50, 99, 100}) {
 					g.set(t, percent)
-					before := g.scraped(t, `hookgate_canary_passed_total{reason="`+test.reason+`"}`)
+					before := g.scraped(t, `hookgate_canary_forwarded_total{reason="`+test.reason+`"}`)
 					body := io.Reader(strings.NewReader(test.body))
 					if chunked {
 						body = io.MultiReader(body)
@@ -268,7 +268,7 @@ func TestWhatTheGateWouldRefuse(t *testing.T) {
 						test.body {
 						t.Errorf("at %d percent: %d, and the upstream has %.200q", percent, a.status, theirs)
 					}
-					if now := g.scraped(t, `hookgate_canary_passed_total{reason="`+test.reason+
+					if now := g.scraped(t, `hookgate_canary_forwarded_total{reason="`+test.reason+
 						`"}`); percent > 0 && now != before+1 {
 						t.Errorf("at %d percent the reason %s is counted %v times", percent, test.reason, now-before)
 					}
@@ -418,7 +418,7 @@ func TestUndecided(t *testing.T) {
 }
 
 // TestUpstreamAway: while the upstream is away its share gets 502 with Retry-After, counted, and
-// the gate's share is taken.
+// what the canary includes is accepted.
 func TestUpstreamAway(t *testing.T) {
 	ours, theirs := keys(50)
 	g := newSharing(t, "http://127.0.0.1:1", nil)
