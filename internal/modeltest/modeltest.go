@@ -1,5 +1,5 @@
-// Package modeltest bounds what model tests and chaos tests take of a run of the suite. `make test`
-// runs their short form; `make soak`, which sets HOOKGATE_SOAK, runs the long one.
+// Package modeltest bounds the time of model tests and chaos tests. `make test` runs their short
+// form. `make soak`, which sets HOOKGATE_SOAK, runs the long one.
 package modeltest
 
 import (
@@ -8,8 +8,9 @@ import (
 	"os"
 )
 
-// Variable is the environment variable that chooses the long form. A gate would take it for a
-// setting that does not exist, so tests that start gates unset it: it is read once.
+// Variable is the environment variable that chooses the long form. It is read once, at the start of
+// the test process. Tests that start a gate unset it, because a gate would reject it as an unknown
+// setting.
 const Variable = "HOOKGATE_SOAK"
 
 var soak = os.Getenv(Variable) != ""
@@ -17,7 +18,7 @@ var soak = os.Getenv(Variable) != ""
 // Soak reports whether the tests run in their long form.
 func Soak() bool { return soak }
 
-// Pick returns how much of something a test does: short in a run of the suite, long in make soak.
+// Pick returns short, and in make soak long. Use it for the amount of work of a test.
 func Pick[T any](short, long T) T {
 	if Soak() {
 		return long
@@ -25,12 +26,12 @@ func Pick[T any](short, long T) T {
 	return short
 }
 
-// soakFactor is how many times more random runs a model makes in make soak.
+// soakFactor multiplies the number of random runs of a model in make soak.
 const soakFactor = 20
 
-// Checks makes n the number of random runs of each of pgregory.net/rapid's checks in this process,
-// unless the command line says another. It is for the TestMain of a package whose models take long
-// for each run.
+// Checks makes n the number of random runs of each check of pgregory.net/rapid in this process,
+// unless the command line sets another number. Call it in the TestMain of a package whose models are
+// slow.
 func Checks(n int) {
 	n = Pick(n, n*soakFactor)
 	flag.Parse()

@@ -9,8 +9,8 @@ import (
 
 const slots = 16384
 
-// Cluster starts a Redis Cluster of n masters without replicas and waits until each of them finds
-// it in order.
+// Cluster starts a Redis Cluster of n masters without replicas, and waits until each of them reports
+// that it is complete.
 func Cluster(t testing.TB, n int, o Options) []*Server {
 	t.Helper()
 	o.Extra = append([]string{"cluster-enabled yes", "cluster-node-timeout 2000"}, o.Extra...)
@@ -26,7 +26,7 @@ func Cluster(t testing.TB, n int, o Options) []*Server {
 	}
 	for _, node := range nodes {
 		node.Await("cluster_known_nodes:"+strconv.Itoa(n), "CLUSTER", "INFO")
-		// The state alone is ok before a node has heard of all slots, if it need not cover them all.
+		// The state alone can be ok before a node knows of all slots, if it need not cover them all.
 		node.Await("cluster_slots_ok:"+strconv.Itoa(slots), "CLUSTER", "INFO")
 		node.Await("cluster_state:ok", "CLUSTER", "INFO")
 	}
@@ -42,8 +42,8 @@ func ClusterURL(nodes []*Server) string {
 	return "redis://" + strings.Join(addrs, ",")
 }
 
-// MoveSlot moves a slot from one node of a cluster to another, key by key, as an operator does with
-// resharding. half is called when some of its keys are on each side.
+// MoveSlot moves a slot from one node of a cluster to another, key by key, as resharding does. It
+// calls half when both nodes have some of the keys.
 func MoveSlot(t testing.TB, nodes []*Server, slot, from, to int, half func()) {
 	t.Helper()
 	number, ids := strconv.Itoa(slot), make([]string, len(nodes))

@@ -1,6 +1,6 @@
 // Package redistest runs real Redis servers for tests: alone, as a cluster and under a sentinel.
-// They listen on free ports of the loopback, keep their files in the test's temporary folder and
-// end with the test.
+// They listen on free ports of the loopback address, keep their files in the temporary folder of the
+// test and end with the test.
 package redistest
 
 import (
@@ -23,18 +23,19 @@ import (
 	"github.com/hookgate/hookgate/internal/certtest"
 )
 
-// startTimeout is how long a server may take to answer. It only ends tests that fail.
+// startTimeout bounds the wait for a server to answer. It only ends tests that fail.
 const startTimeout = 3 * time.Minute
 
-// Options of a server. Zero fields leave what redis-server does by itself, but that nothing is
-// written to disk.
+// Options of a server. Zero fields take the defaults of redis-server, except that it writes nothing
+// to disk.
 type Options struct {
 	// AppendFsync, if not empty, turns the append-only file on: "always", "everysec" or "no".
 	AppendFsync string
-	// MaxMemory and MaxMemoryPolicy are the settings of these names, as "100mb" and "allkeys-lru".
+	// MaxMemory and MaxMemoryPolicy are the settings with these names, such as "100mb" and
+	// "allkeys-lru".
 	MaxMemory       string
 	MaxMemoryPolicy string
-	// TLS opens a second port that speaks TLS, with a certificate by a CA of its own; see TLSURL.
+	// TLS opens a second port with TLS and a certificate of a CA of its own; see TLSURL.
 	TLS bool
 	// Extra are further lines of the configuration file.
 	Extra []string
@@ -46,7 +47,7 @@ type Server struct {
 	dir   string
 	port  int
 	tls   tls
-	extra []string // arguments behind the configuration file
+	extra []string // arguments after the configuration file
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has been waited for
 }
@@ -120,7 +121,7 @@ func (s *Server) exec(more ...string) {
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ends is the test's doing
+		_ = cmd.Wait() // the test ends it on purpose
 		close(ended)
 	}()
 	s.cmd, s.ended = cmd, ended
@@ -132,24 +133,23 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 // URL returns the server's address as a redis:// URL.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
 
-// TLSURL returns the address of the port that speaks TLS as a rediss:// URL, and the file of the CA
-// to trust.
+// TLSURL returns the rediss:// URL of the port with TLS, and the file of the CA to trust.
 func (s *Server) TLSURL(userinfo string) (url, ca string) {
 	return "rediss://" + userinfo + "@" + net.JoinHostPort("127.0.0.1", strconv.Itoa(s.tls.port)),
 		s.tls.files.CA
 }
 
-// Kill ends the process with SIGKILL, as a crash would. It does nothing if there is none.
+// Kill ends the process with SIGKILL, like a crash. It does nothing if there is no process.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
-// Stop ends the process in good order.
+// Stop shuts the process down.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
 func (s *Server) end(signal syscall.Signal) {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Signal(signal) // it may have ended by itself
+	_ = s.cmd.Process.Signal(signal) // the process may have ended by itself
 	_ = s.cmd.Process.Signal(syscall.SIGCONT)
 	select {
 	case <-s.ended:
@@ -167,11 +167,12 @@ func (s *Server) Restart() {
 	s.run()
 }
 
-// RestartLoading starts the process again, as Restart does. It returns while the server loads its
-// append-only file, which it must have, and answers LOADING; that lasts until EndLoading.
+// RestartLoading starts the process again, like Restart. It returns while the server loads its
+// append-only file and answers LOADING, which lasts until EndLoading. The server must have such a
+// file.
 func (s *Server) RestartLoading() {
 	s.t.Helper()
-	// Each of these keys takes a pause to load; commands are answered in between.
+	// The server pauses at each of these keys, and answers commands in between.
 	s.MustDo("EVAL", "for i = 1, 500 do redis.call('SET', 'filler:' .. i, string.rep('x', 2000)) end return 1", "0")
 	s.MustDo("BGREWRITEAOF")
 	s.Await("aof_rewrites:1", "INFO", "persistence")
@@ -181,7 +182,7 @@ func (s *Server) RestartLoading() {
 	s.Await("LOADING", "PING")
 }
 
-// EndLoading lets a server load at its own speed, and waits until it has.
+// EndLoading lets a server load without pauses, and waits until it has loaded.
 func (s *Server) EndLoading() {
 	s.t.Helper()
 	s.MustDo("CONFIG", "SET", "key-load-delay", "0")
@@ -241,7 +242,7 @@ func (s *Server) MustDo(args ...string) string {
 	return answer
 }
 
-// Await repeats a command until its answer, or the error that it is answered with, contains want.
+// Await repeats a command until its answer, or the error in the answer, contains want.
 func (s *Server) Await(want string, args ...string) {
 	s.t.Helper()
 	for end := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
@@ -264,7 +265,7 @@ func (s *Server) Await(want string, args ...string) {
 	}
 }
 
-// freePort returns a port that is free and whose cluster bus port, 10,000 above it, is free too.
+// freePort returns a free port whose cluster bus port, 10,000 higher, is free too.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 200 {

@@ -6,16 +6,16 @@ import (
 	"testing"
 )
 
-// SentinelMaster is the name under which the sentinel knows the master.
+// SentinelMaster is the sentinel's name for the master.
 const SentinelMaster = "hookgate"
 
-// Sentinel is a master and its replica, watched by one sentinel that may fail over alone.
+// Sentinel is a master with a replica, and one sentinel that may fail over alone.
 type Sentinel struct {
 	Master, Replica, Watcher *Server
 }
 
-// StartSentinel starts all three and waits until the replica follows and the sentinel knows of it.
-// A master that is away for half a second is replaced.
+// StartSentinel starts all three, and waits until the replica follows and the sentinel knows it. The
+// sentinel replaces a master that does not answer for half a second.
 func StartSentinel(t testing.TB, o Options) *Sentinel {
 	t.Helper()
 	master := Start(t, o)
@@ -32,11 +32,11 @@ func StartSentinel(t testing.TB, o Options) *Sentinel {
 	return &Sentinel{Master: master, Replica: replica, Watcher: watcher}
 }
 
-// URL returns a redis:// URL that asks the sentinel for the master.
+// URL returns a redis:// URL through the sentinel.
 func (s *Sentinel) URL() string { return s.Watcher.URL() + "?master=" + SentinelMaster }
 
-// AwaitReplicated waits until the replica has everything that the master has. The master must not
-// be writing.
+// AwaitReplicated waits until the replica has everything that the master has. Nothing may write to
+// the master meanwhile.
 func (s *Sentinel) AwaitReplicated() {
 	s.Master.t.Helper()
 	for line := range strings.Lines(s.Master.MustDo("INFO", "replication")) {

@@ -6,31 +6,31 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// sequenceKeys is how many ordering keys a counter remembers at least, and half of how many at
-// most. Each takes some 40 bytes.
+// sequenceKeys is the smallest number of ordering keys that a counter remembers; the largest is
+// twice that. Each takes about 40 bytes.
 const sequenceKeys = 1 << 15
 
-// sequences remembers the highest sequence stored under each ordering key, and finds gaps and
-// inversions by it. It is for one goroutine.
+// sequences remembers the highest stored sequence of each ordering key, to find gaps and inversions.
+// It is for one goroutine.
 //
-// It knows what its owner has stored under the present lease of a partition and nothing else: the
-// first event of a key after a start, or after the partition has come from another worker, is taken
-// as it is, because the one before it is not known. Keys that have not been seen for long are
-// forgotten: when young is full it becomes old, and what old held is dropped.
+// It knows only the events that its owner has stored under the current lease of a partition. So it
+// accepts the first event of a key after a start, or after the partition came from another worker,
+// in any case. It forgets keys that have not occurred for long: when young is full, it becomes old
+// and replaces the previous old.
 type sequences struct {
 	seed       maphash.Seed
 	young, old map[sequenceKey]int64
 }
 
-// sequenceKey stands for a source and an ordering key under a lease, of which the hash is enough:
-// for a wrong answer two must meet by chance among 2^64.
+// sequenceKey is the hash of a source and an ordering key under a lease. Only a collision among 2^64
+// gives a wrong answer.
 type sequenceKey uint64
 
 func newSequences() *sequences {
 	return &sequences{seed: maphash.MakeSeed(), young: map[sequenceKey]int64{}}
 }
 
-// follows is how the sequence of an event stands to the ones before it.
+// follows says how the sequence of an event follows those before it.
 type follows int
 
 const (
@@ -39,8 +39,8 @@ const (
 	inverted
 )
 
-// observe takes up a stored event, which must not be a duplicate. A retry comes out of its order
-// by nature and says nothing of its sender.
+// observe compares a stored event, which must not be a duplicate, with those before it. It ignores
+// retries of dead letters, because they come out of order.
 func (s *sequences) observe(r *hookgate.Record) follows {
 	if r.Sequence == hookgate.NoSequence || !r.RetryOf.IsZero() {
 		return inOrder

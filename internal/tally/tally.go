@@ -1,4 +1,4 @@
-// Package tally counts what became of the records of a batch that a store has applied.
+// Package tally counts the results of batches that a store has applied.
 package tally
 
 import (
@@ -8,24 +8,26 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Metrics receives what is counted. Its methods are called concurrently.
+// Metrics receives the counts. Its methods are called concurrently.
 type Metrics interface {
-	// Persisted, Duplicate and DeadLettered count one event, since when it was received or retried.
+	// Persisted, Duplicate and DeadLettered count one event, with the time since it was received or
+	// retried.
 	Persisted(eventType string, sinceReceived time.Duration)
 	Duplicate(eventType string, sinceReceived time.Duration)
 	DeadLettered(eventType string, sinceReceived time.Duration)
-	// Batch counts one transaction of the store, ApplyFailed an attempt at one that failed.
+	// Batch counts one transaction of the store, ApplyFailed one failed attempt.
 	Batch(records int, took time.Duration)
 	ApplyFailed()
-	// SequenceGap and SequenceInversion count one event each whose sequence leaves some out under its
-	// ordering key, or comes after a higher one.
+	// SequenceGap counts one event whose sequence skips numbers of its ordering key.
+	// SequenceInversion counts one that comes after a higher sequence.
 	SequenceGap(source string)
 	SequenceInversion(source string)
 }
 
 // Counter counts batches. It is for one goroutine.
 type Counter struct {
-	// NoGaps says that others store events of the same keys, so that a gap in a sequence says nothing.
+	// NoGaps turns gaps off: other processes store events of the same keys, so a gap here means
+	// nothing.
 	NoGaps bool
 
 	metrics   Metrics
@@ -33,7 +35,7 @@ type Counter struct {
 	sequences *sequences
 }
 
-// New returns a counter that reports to metrics and logs events that the store has rejected.
+// New returns a counter that reports to metrics and logs the events that the store has rejected.
 func New(metrics Metrics, logger *slog.Logger) *Counter {
 	return &Counter{metrics: metrics, logger: logger, sequences: newSequences()}
 }
@@ -48,7 +50,7 @@ func (c *Counter) Count(b *hookgate.Batch, outcome *hookgate.Outcome, took time.
 		case !r.DuplicateOf.IsZero() || !result.DuplicateOf.IsZero():
 			c.metrics.Duplicate(r.EventType, since)
 		case result.Rejected != nil:
-			c.logger.Error("store rejects an event; it becomes a dead letter", "request_id",
+			c.logger.Error("the store rejected an event, which is now a dead letter", "request_id",
 				r.RequestID.String(),
 				"event", r.Identity.String(), "position", r.Position, "error", result.Rejected)
 			c.metrics.DeadLettered(r.EventType, since)

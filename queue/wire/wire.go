@@ -1,24 +1,33 @@
-// Package wire is the form of a queued record as bytes, shared by the queues.
+// Package wire encodes queued records. All queues share it.
 //
 //	 0       1         5          9
 //	+-------+---------+----------+----------------+----------------+
 //	| 0x01  | CRC-32C | length   | fields         | body           |
-//	|       | of rest | of fields| (length bytes) | (what is left) |
+//	|       | of rest | of fields| (length bytes) | (the rest)     |
 //	+-------+---------+----------+----------------+----------------+
 //
-// Fixed-width numbers are little-endian. The fields, in order: request id (16 bytes), the first
-// request's id (16 bytes, zero unless a duplicate), received, enqueued and spooled in microseconds
-// since 1970 (spooled 0 if it never was) and the sequence (signed varints), then as strings
-// (unsigned varint of the length, bytes): source, event type, message id, ordering key, remote
-// address; then the number of headers (unsigned varint) and each one's name and value as strings;
-// then, of a retry, retried in microseconds since 1970 (signed varint) and the id of the request
-// whose dead letter is retried (16 bytes). A request that carries several events has 0x02 as its
-// first byte, and its parts (as hookgate.AppendPart writes them) in place of a retry. The first
-// byte has its highest bit set if the event type is not proved (hookgate.Request.TypeUnproven);
-// the lowest byte of the checksum has its highest bit turned over then. The same goes for the
-// second highest bit, which is set if hookgate.Request.Keyed is not what hookgate.KeyedBy says of
-// the ordering key and the event type. Releases that do not know Keyed refuse such a record, and
-// read all others.
+// Fixed-width numbers are little-endian. Times are in microseconds since 1970. A string is its
+// length as an unsigned varint and its bytes. The fields, in order:
+//
+//	request id          16 bytes
+//	first request's id  16 bytes; zero unless the record is a duplicate
+//	received, enqueued  signed varints
+//	spooled             signed varint; 0 if the request was not spooled
+//	sequence            signed varint
+//	source, event type, message id, ordering key, remote address: strings
+//	number of headers   unsigned varint; then the name and the value of each as strings
+//	of a retry: the time of the retry (signed varint), and the id of the request whose dead letter
+//	is retried (16 bytes)
+//
+// A request that carries several events has 0x02 as its first byte, and its parts (see
+// hookgate.AppendPart) in place of the fields of a retry.
+//
+// Two bits of the first byte are flags. For each flag that is set, the same bit of the checksum's
+// lowest byte is inverted.
+//
+//	0x80  the event type is not proved (hookgate.Request.TypeUnproven)
+//	0x40  hookgate.KeyedBy is wrong for hookgate.Request.Keyed. Releases that do not know Keyed
+//	      reject such a record and read all others
 package wire
 
 import (
@@ -34,17 +43,16 @@ import (
 
 const (
 	version = 1
-	// versionParts is that of a record with parts, which earlier releases must not take for another.
+	// versionParts is the version of a record with parts, so that earlier releases reject it.
 	versionParts = 2
-	// unprovenType is added to the version of a record with TypeUnproven.
+	// unprovenType is the flag of a record with TypeUnproven.
 	unprovenType = 0x80
-	// unusualKey is added to the version of a record whose Keyed is not what its ordering key
-	// suggests.
+	// unusualKey is the flag of a record for which hookgate.KeyedBy is wrong.
 	unusualKey = 0x40
 	flags      = unprovenType | unusualKey
 	// PrefixSize is the number of bytes before the fields.
 	PrefixSize = 9
-	// maxHeaders bounds what a corrupt count can make Decode allocate.
+	// maxHeaders bounds the memory that Decode allocates for a corrupt count.
 	maxHeaders = 1 << 16
 )
 
@@ -53,8 +61,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // ErrCorrupt is wrapped by every error of Decode.
 var ErrCorrupt = errors.New("corrupt queue entry")
 
-// Append appends the encoded record to dst. A duplicate, where duplicateOf is not zero, is encoded
-// without its body.
+// Append appends the encoded record to dst. A duplicate (duplicateOf is not zero) is encoded without
+// its body.
 func Append(dst []byte, d *hookgate.Request, duplicateOf hookgate.RequestID,
 	enqueuedAt time.Time) []byte {
 	start := len(dst)
@@ -95,14 +103,13 @@ func Append(dst []byte, d *hookgate.Request, duplicateOf hookgate.RequestID,
 	return dst
 }
 
-// checksum is that of what stands behind it, and of the bits of the first byte that could be others
-// without making the version unknown.
+// checksum covers the bytes after it and the flags of the first byte. A change of the other bits of
+// the first byte makes the version unknown.
 func checksum(first byte, rest []byte) uint32 {
 	return crc32.Checksum(rest, castagnoli) ^ uint32(first&flags)
 }
 
-// Bare returns what the first bytes of an encoded record become when its body is cut off behind the
-// fields.
+// Bare returns the prefix of an encoded record without its body.
 func Bare(record []byte) (prefix [PrefixSize]byte) {
 	copy(prefix[:], record)
 	fields := record[5 : PrefixSize+int(binary.LittleEndian.Uint32(record[5:]))]
@@ -110,7 +117,7 @@ func Bare(record []byte) (prefix [PrefixSize]byte) {
 	return prefix
 }
 
-// Size returns an upper bound of what Append adds for d.
+// Size returns an upper bound of the number of bytes that Append appends for d.
 func Size(d *hookgate.Request) int {
 	n := PrefixSize + 48 + 7*binary.MaxVarintLen64 + 5*binary.MaxVarintLen32 +
 		len(d.Source) + len(d.EventType) + len(d.MessageID) + len(d.OrderingKey) + len(d.RemoteAddr) +
@@ -121,9 +128,9 @@ func Size(d *hookgate.Request) int {
 	return n
 }
 
-// Decode fills r's request, DuplicateOf and EnqueuedAt from an encoded record. Body and all text
-// refer to data, which must not change any more. An error wraps ErrCorrupt and leaves r's fields
-// undefined.
+// Decode sets r.Request, r.DuplicateOf and r.EnqueuedAt from an encoded record. The body and all
+// text refer to data, which must not change afterwards. An error wraps ErrCorrupt and leaves these
+// fields undefined.
 func Decode(data []byte, r *hookgate.Record) error {
 	form := byte(0)
 	if len(data) >= PrefixSize {
@@ -187,7 +194,7 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
-// fields reads what is left of s; bad is set, and zero values are returned, once it runs short.
+// fields reads s from its beginning. If s is too short, it sets bad and returns zero values.
 type fields struct {
 	s   string
 	bad bool
