@@ -67,7 +67,8 @@ func (s *Store) locked(ctx context.Context, f func(context.Context, *transaction
 // statement.
 func (s *Store) evict(ctx context.Context) error {
 	err := s.read(ctx, statement{
-		sql: `SELECT count(pg_terminate_backend(a.pid)) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+		sql: `SELECT count(pg_terminate_backend(a.pid)) FROM pg_locks l
+			JOIN pg_stat_activity a ON a.pid = l.pid
 			WHERE l.locktype = 'relation' AND l.relation = 'webhook_log'::regclass AND l.granted
 				AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 				AND a.state = 'active' AND a.wait_event = 'ClientRead' AND a.usename = current_user

@@ -26,11 +26,13 @@ type durability struct {
 func (s *Store) Durability(ctx context.Context) (worth string, err error) {
 	var d durability
 	err = s.read(ctx, statement{
-		sql: `SELECT CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
+		sql: `SELECT CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+			ELSE current_setting('synchronous_commit') END,
 				current_setting('fsync')::boolean, current_setting('full_page_writes')::boolean,
 				current_setting('synchronous_standby_names'),
 				count(*) FILTER (WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')),
-				count(*) FILTER (WHERE state IN ('streaming', 'catchup') AND sync_state IN ('async', 'potential')),
+				count(*) FILTER (WHERE state IN ('streaming', 'catchup')
+					AND sync_state IN ('async', 'potential')),
 				count(*) FILTER (WHERE pid IS NOT NULL AND state IS NULL)
 			FROM pg_stat_replication`,
 		row: func(r row) error {

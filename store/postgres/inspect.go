@@ -67,8 +67,10 @@ func (i *Inspection) inspectTables(ctx context.Context, conn *pgx.Conn, wanted s
 		return err
 	}
 	i.Schema = in.schema
-	if err := conn.QueryRow(ctx, `SELECT coalesce((SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE c.oid = to_regclass('webhook_counters') AND n.nspname <> $1), '')`, in.schema).Scan(&i.Other); err != nil {
+	if err := conn.QueryRow(ctx, `SELECT coalesce((SELECT n.nspname::text FROM pg_class c
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.oid = to_regclass('webhook_counters') AND n.nspname <> $1),
+				'')`, in.schema).Scan(&i.Other); err != nil {
 		return err
 	}
 	if i.Migrations, err = migrationStatus(in); err != nil {
@@ -85,8 +87,10 @@ func (i *Inspection) inspect(ctx context.Context, conn *pgx.Conn) error {
 	}
 	i.RoundTrip = time.Since(sent)
 	i.Skew = micros(clock).Sub(sent.Add(i.RoundTrip / 2))
-	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_is_in_recovery(),
-			pg_backend_pid()::bigint, pg_database_size(current_database()), (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend')`).
+	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version'),
+		current_setting('server_version_num')::int, pg_is_in_recovery(),
+			pg_backend_pid()::bigint, pg_database_size(current_database()), (SELECT count(*)::int
+				FROM pg_stat_activity WHERE backend_type = 'client backend')`).
 		Scan(&i.Version, &i.VersionNumber, &i.Standby, &backend, &i.Size, &i.Connections); err != nil {
 		return err
 	}

@@ -91,7 +91,8 @@ func (a *application) savepoint(from, to int) (undo func()) {
 // type.
 const openLetter = `SELECT r.request_id FROM webhook_requests r
 	CROSS JOIN LATERAL (SELECT FROM webhook_dead_letters d WHERE d.id = r.id LIMIT 1) d
-	WHERE r.message_id = $1 AND r.source = $2 AND ($3 = '' OR r.event_type = $3) AND r.outcome = 'dead_lettered'
+	WHERE r.message_id = $1 AND r.source = $2 AND ($3 = '' OR r.event_type = $3)
+		AND r.outcome = 'dead_lettered'
 		AND (NOT $4 OR r.sha256 = $5)
 		AND NOT EXISTS (SELECT FROM webhook_requests l
 			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered')

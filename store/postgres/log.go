@@ -103,7 +103,8 @@ func (l *logPart) statements() (writes []statement) {
 	return append(writes, statement{sql: moveLog, args: l.moveArgs()})
 }
 
-const moveLog = `UPDATE webhook_log SET last_id = $1, hash = $2, events = events + $3, duplicates = duplicates + $4,
+const moveLog = `UPDATE webhook_log SET last_id = $1, hash = $2, events = events + $3,
+	duplicates = duplicates + $4,
 	dead_letters = dead_letters + $5, purges = purges + $6, anchored = $7`
 
 func (l *logPart) moveArgs() []arg {
@@ -124,7 +125,8 @@ func (l *logPart) moveFrom() statement {
 
 // unmoved is the condition that the log ends where the part begins and that no action waits for an
 // anchor.
-const unmoved = `last_id = $8 AND hash = $9 AND anchored >= coalesce((SELECT sequence FROM webhook_admin_chain), 0)`
+const unmoved = `last_id = $8 AND hash = $9 AND anchored >= coalesce((SELECT sequence
+	FROM webhook_admin_chain), 0)`
 
 // ClockBehind returns how far the clock is behind the last id that this process has seen. New ids
 // then no longer follow the clock. It returns 0 if the clock is less than a second behind.

@@ -14,11 +14,14 @@ import (
 const (
 	// readHolders finds the events that have the keys of items. LATERAL and LIMIT force the planner
 	// to look up each row by its index.
-	readHolders = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source FROM unnest($1, $2) AS i (n, identity)
+	readHolders = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source
+		FROM unnest($1, $2) AS i (n, identity)
 		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity = i.identity LIMIT 1) e`
 	// holdersOfAnyType is for events whose type is not proved.
-	holdersOfAnyType = ` FROM unnest($1, $2, $3, $4, $5, $6) AS i (n, low, high, message_id, source, request_id)
-		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity >= i.low AND e.identity <= i.high
+	holdersOfAnyType = ` FROM unnest($1, $2, $3, $4, $5, $6) AS i (n, low, high, message_id, source,
+		request_id)
+		CROSS JOIN LATERAL (SELECT * FROM webhook_events e WHERE e.identity >= i.low
+			AND e.identity <= i.high
 			AND e.message_id = i.message_id AND e.source = i.source `
 	// If there are several holders, this prefers the item's own request.
 	readHoldersOfAnyType = `SELECT i.n, e.id, e.request_id, e.message_id, e.event_type, e.source` +
@@ -27,10 +30,12 @@ const (
 	// guardTypes divides by zero if there is a holder.
 	guardTypes   = `SELECT 1 / (count(*) = 0)::integer` + holdersOfAnyType + `LIMIT 1) e`
 	readRequests = `SELECT i.n, r.id FROM unnest($1, $2) AS i (n, request_id)
-		CROSS JOIN LATERAL (SELECT id FROM webhook_requests r WHERE r.request_id = i.request_id LIMIT 1) r`
+		CROSS JOIN LATERAL (SELECT id FROM webhook_requests r
+			WHERE r.request_id = i.request_id LIMIT 1) r`
 	// This locks the partitions in order, so that two batches never wait for each other. Batches of
 	// different processes share the locks; the next owner waits.
-	readEpochs = `SELECT partition, epoch FROM webhook_partitions WHERE partition = ANY ($1) ORDER BY partition FOR SHARE`
+	readEpochs = `SELECT partition, epoch FROM webhook_partitions WHERE partition = ANY ($1)
+		ORDER BY partition FOR SHARE`
 	// guardEpochs divides by zero unless all epochs are current.
 	guardEpochs = `SELECT 1 / (count(*) = $3)::integer FROM (SELECT FROM webhook_partitions p
 		JOIN unnest($1, $2) AS u (partition, epoch) ON p.partition = u.partition

@@ -211,11 +211,13 @@ func find(ctx context.Context, q querier, wanted string) (*installation, error) 
 		return nil, err
 	}
 	in := &installation{applied: map[int64]Migration{}}
-	err = q.QueryRow(ctx, `SELECT coalesce(max(n.nspname) FILTER (WHERE n.nspname = $1), max(n.nspname), $1)::text, count(*) > 0,
+	err = q.QueryRow(ctx, `SELECT coalesce(max(n.nspname) FILTER (WHERE n.nspname = $1),
+		max(n.nspname), $1)::text, count(*) > 0,
 			EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relname = 'webhook_counters' AND c.relkind = 'r'
-			AND (n.nspname = $1 OR $1 = $2 AND c.oid = to_regclass('webhook_counters'))`, wanted, DefaultSchema).
+			AND (n.nspname = $1 OR $1 = $2
+				AND c.oid = to_regclass('webhook_counters'))`, wanted, DefaultSchema).
 		Scan(&in.schema, &in.tables, &in.exists)
 	if err != nil {
 		return nil, fmt.Errorf("find the tables: %w", err)

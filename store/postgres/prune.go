@@ -228,7 +228,8 @@ func (p *pruning) writes() ([]statement, error) {
 		writes = append(writes, p.change(p.step.Events,
 			`WITH gone AS (DELETE FROM webhook_events WHERE id > $1 AND id <= $2
 				RETURNING `+prune.LineageColumns+`),
-			moved AS (INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at) SELECT gone.*, $3 FROM gone RETURNING 1)
+			moved AS (INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at)
+				SELECT gone.*, $3 FROM gone RETURNING 1)
 			SELECT count(*) FROM moved`, argInt(p.state.LastEvent), argInt(r.LastEvent), argInt(now)),
 			shared(sqlstore.Statement{
 				SQL:  "DELETE FROM webhook_request_bodies WHERE " + prune.OldRequestBodies,
@@ -243,7 +244,8 @@ func (p *pruning) writes() ([]statement, error) {
 		writes = append(writes, p.removeEntries(&p.step.Gaps[i], now)...)
 	}
 	return append(writes, statement{
-		sql: `UPDATE webhook_removals SET events = $1, duplicates = $2, dead_letters = $3, last_event = $4, last_request = $5,
+		sql: `UPDATE webhook_removals SET events = $1, duplicates = $2, dead_letters = $3,
+			last_event = $4, last_request = $5,
 			last_batch = $6, last_purge = $7, holder = $8, held_until = ` + databaseNow + ` + $9`,
 		args: []arg{argInt(r.Events), argInt(r.Duplicates), argInt(r.DeadLetters), argInt(r.LastEvent),
 			argInt(r.LastRequest),

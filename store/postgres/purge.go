@@ -14,7 +14,8 @@ const (
 	// dead letters that they retry. LATERAL and LIMIT force the planner to look up each row by its
 	// index.
 	purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
-			SELECT id, request_id, replay_of FROM webhook_requests WHERE id = ANY ($1) AND outcome = 'dead_lettered'
+			SELECT id, request_id, replay_of FROM webhook_requests WHERE id = ANY ($1)
+				AND outcome = 'dead_lettered'
 			UNION SELECT r.id, r.request_id, r.replay_of FROM target t
 				JOIN webhook_requests r ON r.request_id = t.replay_of AND r.outcome = 'dead_lettered')
 		SELECT t.id, t.request_id FROM target t

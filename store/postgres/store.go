@@ -253,9 +253,12 @@ func transactionStart(schema string, timeout, pause, lock time.Duration) []state
 		{sql: "BEGIN ISOLATION LEVEL READ COMMITTED"},
 		// Apply promises durability, so a database configured not to wait for its disk must wait
 		// here. noteWarning needs the warnings.
-		{sql: `SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),
-			set_config('lock_timeout', $3, true), set_config('search_path', $4, true), set_config('client_min_messages', 'warning', true),
-			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END`,
+		{sql: `SELECT set_config('statement_timeout', $1, true),
+			set_config('idle_in_transaction_session_timeout', $2, true),
+			set_config('lock_timeout', $3, true), set_config('search_path', $4, true),
+				set_config('client_min_messages', 'warning', true),
+			CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit',
+				'on', true) END`,
 			args: []arg{millis(timeout), millis(pause), millis(lock), argText(searchPath(schema))}},
 	}
 }
@@ -337,7 +340,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	readOnly := false
 	err := s.read(ctx, statement{
-		sql: `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, last_id FROM webhook_log`,
+		sql: `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, last_id
+			FROM webhook_log`,
 		row: func(r row) error { readOnly = r.Bool(0); s.lastID.Store(r.Int(1)); return nil },
 	})
 	if err == nil && readOnly {

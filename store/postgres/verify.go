@@ -53,7 +53,8 @@ func verify(ctx context.Context, config *pgx.ConnConfig, schema string,
 	// allow.
 	if _, err := exchange(ctx, conn, []statement{
 		{sql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
-		{sql: `SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', $1, true),
+		{sql: `SELECT set_config('idle_in_transaction_session_timeout', '0', true),
+			set_config('statement_timeout', $1, true),
 			set_config('search_path', $2, true)`,
 			args: []arg{argText(fmt.Sprint(auditTimeout.Milliseconds())), argText(searchPath(in.schema))}},
 	}); err != nil {

@@ -16,19 +16,25 @@ import (
 var gapStatements = []string{
 	`UPDATE webhook_gaps SET to_id = ?2, hash = ?4, events = events + ?5, duplicates = duplicates + ?6,
 		dead_letters = dead_letters + ?7, purges = purges + ?8, anchors = anchors + ?9,
-		anchored = CASE WHEN ?10 > anchored THEN ?10 ELSE anchored END, persisted_at = ?11, removed_at = ?12
+		anchored = CASE WHEN ?10 > anchored THEN ?10 ELSE anchored END, persisted_at = ?11,
+			removed_at = ?12
 		WHERE to_id = (SELECT max(to_id) FROM webhook_gaps WHERE to_id < ?1) AND hash = ?3`,
-	`INSERT INTO webhook_gaps (from_id, to_id, previous_hash, hash, events, duplicates, dead_letters, purges, anchors, anchored,
+	`INSERT INTO webhook_gaps (from_id, to_id, previous_hash, hash, events, duplicates, dead_letters,
+		purges, anchors, anchored,
 		persisted_at, removed_at)
 		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
 		WHERE NOT EXISTS (SELECT 1 FROM webhook_gaps WHERE to_id = ?2)`,
 	`UPDATE webhook_gaps AS g SET to_id = n.to_id, hash = n.hash, events = g.events + n.events,
-		duplicates = g.duplicates + n.duplicates, dead_letters = g.dead_letters + n.dead_letters, purges = g.purges + n.purges,
-		anchors = g.anchors + n.anchors, anchored = CASE WHEN n.anchored > g.anchored THEN n.anchored ELSE g.anchored END,
+		duplicates = g.duplicates + n.duplicates, dead_letters = g.dead_letters + n.dead_letters,
+			purges = g.purges + n.purges,
+		anchors = g.anchors + n.anchors, anchored = CASE WHEN n.anchored > g.anchored THEN n.anchored
+			ELSE g.anchored END,
 		persisted_at = n.persisted_at
 		FROM webhook_gaps AS n
-		WHERE g.to_id = ?2 AND n.from_id = (SELECT min(from_id) FROM webhook_gaps WHERE from_id > ?2) AND n.previous_hash = g.hash`,
-	`DELETE FROM webhook_gaps WHERE from_id = (SELECT min(from_id) FROM webhook_gaps WHERE from_id > ?2)
+		WHERE g.to_id = ?2 AND n.from_id = (SELECT min(from_id) FROM webhook_gaps WHERE from_id > ?2)
+			AND n.previous_hash = g.hash`,
+	`DELETE FROM webhook_gaps WHERE from_id = (SELECT min(from_id) FROM webhook_gaps
+		WHERE from_id > ?2)
 		AND EXISTS (SELECT 1 FROM webhook_gaps g WHERE g.from_id <= ?2 AND g.to_id > ?2)`,
 }
 
@@ -83,9 +89,11 @@ const EntriesQuery = `SELECT id, 1 AS kind, hash, persisted_at, 0 AS sequence, `
 	` AS kept FROM webhook_removed_events e WHERE id > ?
 	UNION ALL SELECT id, 1, hash, persisted_at, 0, ` + keptEvent + ` FROM webhook_events e WHERE id > ?
 	UNION ALL SELECT id, CASE WHEN outcome = 'duplicate' THEN 2 ELSE 3 END, hash, persisted_at, 0,
-		(SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) FROM webhook_requests r WHERE id > ?
+		(SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) FROM webhook_requests r
+			WHERE id > ?
 	UNION ALL SELECT id, 4, hash, purged_at, 0,
-		(SELECT count(*) FROM webhook_requests r WHERE r.request_id = p.request_id) FROM webhook_purges p WHERE id > ?
+		(SELECT count(*) FROM webhook_requests r WHERE r.request_id = p.request_id)
+			FROM webhook_purges p WHERE id > ?
 	UNION ALL SELECT id, 5, hash, id, sequence, 0 FROM webhook_anchors WHERE id > ?
 	UNION ALL SELECT from_id, 6, hash, persisted_at, 0, 0 FROM webhook_gaps WHERE from_id > ?
 	ORDER BY 1`
@@ -99,14 +107,18 @@ func ScanEntry(r entry.Row) Entry {
 }
 
 // EntryBeforeQuery selects the hash of the entry with the id ?1, or of the gap that contains it.
-const EntryBeforeQuery = `SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps WHERE from_id <= ?1 ORDER BY from_id DESC LIMIT 1) g WHERE to_id >= ?1
-	UNION ALL SELECT hash FROM webhook_removed_events WHERE id = ?1 UNION ALL SELECT hash FROM webhook_requests WHERE id = ?1
-	UNION ALL SELECT hash FROM webhook_purges WHERE id = ?1 UNION ALL SELECT hash FROM webhook_anchors WHERE id = ?1`
+const EntryBeforeQuery = `SELECT hash FROM (SELECT to_id, hash FROM webhook_gaps
+	WHERE from_id <= ?1 ORDER BY from_id DESC LIMIT 1) g WHERE to_id >= ?1
+	UNION ALL SELECT hash FROM webhook_removed_events WHERE id = ?1 UNION ALL SELECT hash
+		FROM webhook_requests WHERE id = ?1
+	UNION ALL SELECT hash FROM webhook_purges WHERE id = ?1 UNION ALL SELECT hash
+		FROM webhook_anchors WHERE id = ?1`
 
 // keptEvent counts the dead letters that keep an event e. Most stores have no dead letters.
 const keptEvent = `CASE WHEN (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) = 0 THEN 0 ELSE
 		(SELECT count(*) FROM webhook_requests r
-			WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source AND r.outcome = 'dead_lettered'
+			WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source
+				AND r.outcome = 'dead_lettered'
 				AND (SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) > 0) END`
 
 // stepEntries bounds the entries that one step examines. It may have to skip many of them.

@@ -14,7 +14,8 @@ var LineageColumns = entry.ColumnsOf(entry.RemovedEvents).Names("")
 
 const (
 	// LinkColumns are the columns of a Link b in the order in which ScanLink reads them.
-	LinkColumns = `b.id, b.partition, b.sequence, b.previous_hash, b.hash, b.events, b.requests, b.purges, b.last_event,
+	LinkColumns = `b.id, b.partition, b.sequence, b.previous_hash, b.hash, b.events, b.requests,
+		b.purges, b.last_event,
 		b.last_request, b.persisted_at,
 		(SELECT count(*) FROM webhook_requests r
 			WHERE r.id > b.last_request - b.requests AND r.id <= b.last_request AND r.outcome = 'duplicate'),
@@ -24,15 +25,18 @@ const (
 	// makes a dead letter count as stored, or a purge whose request is stored, which an audit
 	// needs. Events that the same step moves are still in webhook_events. The subqueries count
 	// rows, because PostgreSQL would turn EXISTS into one large join.
-	keptCondition = `(EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id > b.last_request - b.requests AND d.id <= b.last_request)
+	keptCondition = `(EXISTS (SELECT 1 FROM webhook_dead_letters d
+		WHERE d.id > b.last_request - b.requests AND d.id <= b.last_request)
 		OR (SELECT coalesce(min(id), 0) FROM webhook_dead_letters) > 0 AND EXISTS (SELECT 1 FROM
 			(SELECT id, message_id, event_type, source FROM webhook_removed_events
 				UNION ALL SELECT id, message_id, event_type, source FROM webhook_events) e
 			WHERE e.id > b.last_event - b.events AND e.id <= b.last_event
 				AND (SELECT count(*) FROM webhook_requests r
-					WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source AND r.outcome = 'dead_lettered'
+					WHERE r.message_id = e.message_id AND r.event_type = e.event_type AND r.source = e.source
+						AND r.outcome = 'dead_lettered'
 						AND (SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) > 0) > 0)
-		OR (SELECT count(*) FROM webhook_purges p JOIN webhook_requests r ON r.request_id = p.request_id WHERE p.batch = b.id) > 0)`
+		OR (SELECT count(*) FROM webhook_purges p JOIN webhook_requests r ON r.request_id = p.request_id
+			WHERE p.batch = b.id) > 0)`
 )
 
 // ScanLink reads a row of LinkColumns.
@@ -51,7 +55,8 @@ func ScanLink(r entry.Row) Link {
 // OldRequestBodies is a condition on webhook_request_bodies: the row is one of the oldest that were
 // stored before a time, and no event or dead letter of the request has a body any more. Its two
 // parameters are that time and the limit.
-const OldRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_request_bodies b WHERE b.stored_at < ?
+const OldRequestBodies = `request_id IN (SELECT b.request_id FROM webhook_request_bodies b
+	WHERE b.stored_at < ?
 		AND NOT EXISTS (SELECT 1 FROM webhook_events e
 			WHERE e.request_id >= b.request_id AND e.request_id <= substr(b.request_id, 1, 32) || 'ffff')
 		AND NOT EXISTS (SELECT 1 FROM webhook_dead_letters d

@@ -16,10 +16,13 @@ var dialect = sqlstore.Dialect{
 	Unindexed:  "+",
 	ByIdentity: "webhook_found",
 	EventStored: `(EXISTS (SELECT 1 FROM webhook_identities i WHERE i.identity = r.identity)
-		OR r.identity IN (SELECT identity FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed FROM webhook_log)))`,
-	TraceRequests: `SELECT e.request_id FROM webhook_identities i CROSS JOIN webhook_events e ON e.id = i.event
+		OR r.identity IN (SELECT identity FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed
+			FROM webhook_log)))`,
+	TraceRequests: `SELECT e.request_id FROM webhook_identities i CROSS
+		JOIN webhook_events e ON e.id = i.event
 			WHERE i.identity >= ?1 AND i.identity <= ?2 AND +e.message_id = ?3 AND +e.request_id > ?4
-		UNION SELECT request_id FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed FROM webhook_log)
+		UNION SELECT request_id FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed
+			FROM webhook_log)
 			AND identity >= ?1 AND identity <= ?2 AND message_id = ?3 AND request_id > ?4
 		UNION SELECT request_id FROM webhook_removed_events WHERE message_id = ?3 AND +request_id > ?4
 		UNION SELECT request_id FROM webhook_requests WHERE message_id = ?3 AND request_id > ?4
@@ -28,7 +31,8 @@ var dialect = sqlstore.Dialect{
 	Contains: func(column string) string { return "instr(" + column + ", ?) > 0" },
 	OfMessage: func(low, high []byte, id string) (string, []any) {
 		return `id IN (SELECT event FROM webhook_identities WHERE identity >= ? AND identity <= ?
-			UNION ALL SELECT t.id FROM webhook_events t NOT INDEXED WHERE t.id > (SELECT indexed FROM webhook_log)
+			UNION ALL SELECT t.id FROM webhook_events t NOT INDEXED WHERE t.id > (SELECT indexed
+				FROM webhook_log)
 				AND t.identity >= ? AND t.identity <= ?) AND +message_id = ?`, []any{low, high, low, high, id}
 	},
 	Prefix: func(_, p string) (from, to, condition string) { return p, afterPrefix(p), "" },

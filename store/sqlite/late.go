@@ -160,7 +160,8 @@ func (s *Store) removeIndexed(n int64, where string, args ...any) error {
 
 const (
 	removeIdentities = `DELETE FROM webhook_identities WHERE identity IN (SELECT identity`
-	removeKeys       = `DELETE FROM webhook_keys WHERE (ordering_key, event) IN (SELECT ordering_key, id`
+	removeKeys       = `DELETE FROM webhook_keys WHERE (ordering_key, event) IN (SELECT ordering_key,
+		id`
 )
 
 // indexStep indexes one slice, in its own transaction or together with waiting appends. more

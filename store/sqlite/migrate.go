@@ -50,7 +50,8 @@ func checkRoom(path string, free func(dir string) (bytes int64, known bool)) err
 	var size int64
 	err = sqlitex.ExecuteTransient(conn, `SELECT count(*) FILTER (WHERE name = 'webhook_events') = 1
 		AND count(*) FILTER (WHERE name = 'webhook_log') = 0,
-		(SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) FROM sqlite_master WHERE type = 'table'`,
+		(SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) FROM sqlite_master
+			WHERE type = 'table'`,
 		&sqlitex.ExecOptions{ResultFunc: func(row *sqlite.Stmt) error {
 			pending, size = row.ColumnBool(0), row.ColumnInt64(1)
 			return nil

@@ -79,7 +79,8 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 		}
 	}
 	r := step.State
-	if err := s.execute(`UPDATE webhook_removals SET events = ?, duplicates = ?, dead_letters = ?, last_event = ?, last_request = ?,
+	if err := s.execute(`UPDATE webhook_removals SET events = ?, duplicates = ?, dead_letters = ?,
+		last_event = ?, last_request = ?,
 		last_batch = ?, last_purge = ?`,
 		[]any{r.Events, r.Duplicates, r.DeadLetters, r.LastEvent, r.LastRequest, r.LastBatch,
 			r.LastPurge}, nil); err != nil {
@@ -109,8 +110,9 @@ func (s *Store) removals() (r audit.Removals, err error) {
 }
 
 const (
-	oldEventsQuery = `SELECT e.id, length(e.payload), e.persisted_at FROM webhook_events e WHERE e.id > ? ORDER BY e.id`
-	oldLinksQuery  = `SELECT ` + prune.LinkColumns +
+	oldEventsQuery = `SELECT e.id, length(e.payload), e.persisted_at FROM webhook_events e
+		WHERE e.id > ? ORDER BY e.id`
+	oldLinksQuery = `SELECT ` + prune.LinkColumns +
 		` FROM webhook_batches b WHERE b.id > ? ORDER BY b.id`
 )
 
@@ -214,7 +216,8 @@ func (s *Store) moveEvents(first, last, n, now int64) error {
 	}
 	if err := s.mustChange(n, `INSERT INTO webhook_removed_events (`+prune.LineageColumns+
 		`, removed_at)
-		SELECT `+prune.LineageColumns+`, ? FROM webhook_events WHERE id > ? AND id <= ?`, now, first, last); err != nil {
+		SELECT `+prune.LineageColumns+`, ? FROM webhook_events WHERE id > ?
+			AND id <= ?`, now, first, last); err != nil {
 		return err
 	}
 	return s.mustChange(n, `DELETE FROM webhook_events WHERE id > ? AND id <= ?`, first, last)

@@ -20,7 +20,8 @@ const purgeTargets = `WITH RECURSIVE target (id, request_id, replay_of) AS (
 			WHERE id IN (SELECT value FROM json_each(?)) AND outcome = 'dead_lettered'
 		UNION SELECT r.id, r.request_id, r.replay_of FROM target t
 			JOIN webhook_requests r ON r.request_id = t.replay_of AND r.outcome = 'dead_lettered')
-	SELECT id, request_id FROM target t WHERE EXISTS (SELECT 1 FROM webhook_dead_letters d WHERE d.id = t.id)
+	SELECT id, request_id FROM target t WHERE EXISTS (SELECT 1 FROM webhook_dead_letters d
+		WHERE d.id = t.id)
 	ORDER BY id`
 
 // purgeTarget is a dead letter to purge.
@@ -63,7 +64,8 @@ func (s *Store) purge(ids string, p hookgate.Purge) (purged []hookgate.RequestID
 	for _, t := range targets {
 		id := s.nextID(s.log.lastID, at)
 		hash := s.hash.Purge(s.log.hash, id, t.request, p.By, p.Reason, at)
-		if err := s.execute(`INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at, batch, hash)
+		if err := s.execute(`INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at,
+			batch, hash)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?1, ?6)`,
 			[]any{id, t.request.String(), p.By, p.Reason, at.UnixMicro(), hash[:]}, nil); err != nil {
 			return nil, fmt.Errorf("record the purge of %s: %w", t.request, err)

@@ -86,7 +86,8 @@ func scanHead(r Row) audit.Head {
 }
 
 // RemovalsQuery selects the row of webhook_removals.
-const RemovalsQuery = `SELECT events, duplicates, dead_letters, last_event, last_request, last_batch,
+const RemovalsQuery = `SELECT events, duplicates, dead_letters, last_event, last_request,
+	last_batch,
 	last_purge FROM webhook_removals`
 
 // ScanRemovals reads a row of RemovalsQuery.

@@ -65,7 +65,8 @@ func NewAuditSource(query func(Statement) error, hasLog bool, noBytes string) *A
 			}).bounded(
 			"SELECT id, octet_length(payload) FROM webhook_events WHERE id > ?1 ORDER BY id LIMIT 500"),
 		// The bounds on d.id let the database find the dead letters by their index.
-		requests: newCursor(`SELECT r.*, (SELECT count(*) FROM webhook_purges p WHERE p.request_id = r.request_id),
+		requests: newCursor(`SELECT r.*, (SELECT count(*) FROM webhook_purges p
+			WHERE p.request_id = r.request_id),
 				d.payload, d.request_id, d.reason, d.dead_lettered_at
 			FROM (SELECT `+names(requests)+` FROM webhook_requests WHERE id > ?1 AND id <= ?2) r
 			LEFT JOIN webhook_dead_letters d ON d.id = r.id AND d.id > ?1 AND d.id <= ?2 ORDER BY r.id`,
@@ -73,7 +74,8 @@ func NewAuditSource(query func(Statement) error, hasLog bool, noBytes string) *A
 				requests.Scan(r, e)
 				scanLetter(r, len(requests), e)
 				return e.ID
-			}).bounded(`SELECT id, coalesce((SELECT octet_length(d.payload) FROM webhook_dead_letters d WHERE d.id = r.id), 0)
+			}).bounded(`SELECT id, coalesce((SELECT octet_length(d.payload) FROM webhook_dead_letters d
+				WHERE d.id = r.id), 0)
 				FROM webhook_requests r WHERE id > ?1 ORDER BY id LIMIT 500`),
 		purges: newCursor("SELECT id, batch, request_id, purged_by, reason, purged_at, "+hash+
 			" FROM webhook_purges WHERE id > ?1 ORDER BY id LIMIT 500", scanPurge),
@@ -236,7 +238,8 @@ func (s *AuditSource) Removals() (audit.Removals, error) {
 
 // Checkpoints implements audit.Source.
 func (s *AuditSource) Checkpoints() ([]audit.Checkpoint, error) {
-	return all(s, `SELECT partition, from_sequence, to_sequence, previous_hash, hash, events, duplicates,
+	return all(s, `SELECT partition, from_sequence, to_sequence, previous_hash, hash, events,
+		duplicates,
 		dead_letters, purges, persisted_at FROM webhook_checkpoints ORDER BY partition, from_sequence`,
 		scanCheckpoint)
 }
@@ -260,7 +263,8 @@ func (s *AuditSource) Log() (l audit.Log, ok bool, err error) {
 
 // Gaps implements audit.Source.
 func (s *AuditSource) Gaps() ([]audit.Gap, error) {
-	return all(s, `SELECT from_id, to_id, previous_hash, hash, events, duplicates, dead_letters, purges,
+	return all(s, `SELECT from_id, to_id, previous_hash, hash, events, duplicates, dead_letters,
+		purges,
 		anchors, anchored, persisted_at FROM webhook_gaps ORDER BY from_id`, scanGap)
 }
 

@@ -23,9 +23,11 @@ func (t *Tables) deadLetterState() string {
 	return `CASE
 		WHEN p.id IS NOT NULL THEN 'purged'
 		WHEN ` + t.EventStored + ` OR (SELECT true FROM webhook_removed_events e
-			WHERE e.message_id = r.message_id AND e.event_type = r.event_type AND e.source = r.source LIMIT 1) THEN 'stored'
+			WHERE e.message_id = r.message_id AND e.event_type = r.event_type
+				AND e.source = r.source LIMIT 1) THEN 'stored'
 		WHEN (SELECT true FROM webhook_requests l
-			WHERE l.replay_of = r.request_id AND l.replay_of <> '' AND l.outcome = 'dead_lettered' LIMIT 1) THEN 'superseded'
+			WHERE l.replay_of = r.request_id AND l.replay_of <> ''
+				AND l.outcome = 'dead_lettered' LIMIT 1) THEN 'superseded'
 		ELSE 'open' END`
 }
 

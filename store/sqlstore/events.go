@@ -186,9 +186,11 @@ func (t *Tables) event(ctx context.Context, columns, id string, scan func(Row) e
 // Counts implements hookgate.Events. It adds up the counters of the log and of the partitions and
 // subtracts the events that retention has removed.
 func (t *Tables) Counts(ctx context.Context) (c hookgate.StoreCounts, err error) {
-	_, err = t.one(ctx, `SELECT p.events + l.events - r.events, p.duplicates + l.duplicates - r.duplicates,
+	_, err = t.one(ctx, `SELECT p.events + l.events - r.events,
+		p.duplicates + l.duplicates - r.duplicates,
 			p.dead_letters + l.dead_letters - r.dead_letters
-		FROM webhook_removals r, webhook_log l, (SELECT CAST(coalesce(sum(events), 0) AS bigint) AS events,
+		FROM webhook_removals r, webhook_log l, (SELECT CAST(coalesce(sum(events),
+			0) AS bigint) AS events,
 			CAST(coalesce(sum(duplicates), 0) AS bigint) AS duplicates,
 			CAST(coalesce(sum(dead_letters), 0) AS bigint) AS dead_letters FROM webhook_partitions) p`,
 		func(r Row) error {
