@@ -127,7 +127,7 @@ func TestRelease(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	path := releasedAsItWas(t, "filled")
 	if err := checkRoom(path, func(string) (int64, bool) { return 1 << 10, true }); err == nil ||
-		!strings.Contains(err.Error(), "make room") {
+		!strings.Contains(err.Error(), "free some space") {
 		t.Errorf("with 1 KiB free: %v", err)
 	}
 	for name, free := range map[string]func(string) (int64, bool){
