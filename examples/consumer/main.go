@@ -1,5 +1,5 @@
-// Command consumer reads the events that a gate has stored and hands each to your code: in the order
-// stored, at least once. docs/quickstart.md shows how to run it.
+// Command consumer reads the stored events of a gate and calls handle for each: in the order in
+// which they were stored, at least once. docs/quickstart.md shows how to run it.
 package main
 
 import (
@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// handle is your code. After a crash it sees an event again; source, type and message id recognise it.
+// handle is your code. After a crash it can get an event again: source, type and message id
+// identify the event.
 func handle(e event, body []byte) error {
 	fmt.Printf("%s %s %s: %s\n", e.Source, e.EventType, e.MessageID, body)
 	return nil

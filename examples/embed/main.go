@@ -78,10 +78,11 @@ func run(ctx context.Context, listener net.Listener, options gate.Options) (err 
 	return nil
 }
 
-// listEvents writes one line for each stored event, the oldest first: its type, its message id and
-// its body.
+// listEvents writes a line for each of the first 100 stored events, the oldest first: its type,
+// message id and body.
 func listEvents(w http.ResponseWriter, r *http.Request, events hookgate.Events) {
-	for e, err := range events.Events(r.Context(), hookgate.EventFilter{Source: "github", Limit: 100}) {
+	first := hookgate.EventFilter{Source: "github", Limit: 100}
+	for e, err := range events.Events(r.Context(), first) {
 		var body []byte
 		if err == nil {
 			body, err = events.Body(r.Context(), e.ID)

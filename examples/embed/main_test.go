@@ -14,8 +14,9 @@ import (
 	"github.com/hookgate/hookgate/gate"
 )
 
-// TestEmbed runs the program, sends it a webhook that is signed as GitHub signs, and reads the event
-// back through the program's own route. A webhook with a wrong signature gets 401 and is not stored.
+// TestEmbed runs the program, sends it a webhook with a signature of GitHub, and reads the event
+// back through the program's own route. A webhook with a wrong signature gets 401 and is not
+// stored.
 func TestEmbed(t *testing.T) {
 	const secret = "It's a Secret to Everybody"
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -14,7 +14,8 @@ import (
 type Item struct {
 	// Name is the kind of problem, for programs: lower case, with underscores. It never changes.
 	Name string `json:"name"`
-	// What distinguishes items of one kind, such as the name of a source; empty if there is only one.
+	// The name of the subject, such as a source, if there can be several items of one kind; else
+	// empty.
 	What string `json:"what,omitempty"`
 	// Count is the number in Text.
 	Count int64 `json:"count"`
