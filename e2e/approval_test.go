@@ -75,7 +75,8 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 		t.Errorf("without a reason: %d %s", code, errs)
 	}
 	code, out, errs = there.as(bob, "approvals", "approve", "1", "--reason", "looked at them")
-	if code != 0 || out != "approved 1: dlq_purge of all losing events, requested by alice: they are tests\n" {
+	if code != 0 || out != "approved 1: dlq_purge of all losing events, requested by alice:"+
+		" they are tests\n" {
 		t.Errorf("approve: %d %s%s", code, out, errs)
 	}
 	if _, out, _ := here.as(bob, "approvals", "list"); !strings.Contains(out, "they are tests") ||

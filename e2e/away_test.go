@@ -465,7 +465,8 @@ func TestPostgresTroubles(t *testing.T) {
 			crowd = append(crowd, conn)
 		}
 		if len(crowd) > 0 {
-			const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hookgate'"
+			const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE" +
+				" application_name = 'hookgate'"
 			if _, err := crowd[0].Exec(t.Context(), terminate); err != nil {
 				t.Fatal(err)
 			}

@@ -301,7 +301,8 @@ func (b *tab) check(name string) {
 		} else {
 			b.desk()
 		}
-		b.await("styles are there", `[...document.getAnimations()].every((a) => a.playState !== "running")`)
+		b.await("styles are there", `[...document.getAnimations()].every((a) =>`+
+			` a.playState !== "running")`)
 		type violation struct {
 			ID, Help string
 			Nodes    []struct {
@@ -315,7 +316,8 @@ func (b *tab) check(name string) {
 			nodes, _ := json.Marshal(v.Nodes)
 			b.t.Errorf("%s, %s: %s: %s: %.600s", name, look.name, v.ID, v.Help, nodes)
 		}
-		if wide := eval[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
+		if wide := eval[int](b, `document.documentElement.scrollWidth -`+
+			` document.documentElement.clientWidth`); wide > 0 {
 			b.t.Errorf("%s, %s: the page is %d pixels wider than the window", name, look.name, wide)
 		}
 		b.shoot(name + "-" + look.name)

@@ -81,7 +81,8 @@ func TestDashboardSession(t *testing.T) {
 	other.url = strings.Replace(g.url, "127.0.0.1", "localhost", 1)
 	b.g = &other
 	b.open("/ui/sign-in")
-	eval[any](b, fmt.Sprintf(`(() => { const a = document.createElement("a"); a.href = %q; document.body.append(a); a.click() })()`, g.url+"/ui/?linked"))
+	eval[any](b, fmt.Sprintf(`(() => { const a = document.createElement("a"); a.href = %q;`+
+		` document.body.append(a); a.click() })()`, g.url+"/ui/?linked"))
 	b.await("the link leads to the page",
 		`location.search == "?linked" && document.querySelector("header.bar") != null`)
 	b.g = g
@@ -137,14 +138,16 @@ func TestDashboardOverview(t *testing.T) {
 	b.await("the rate moves", `parseFloat(document.querySelector("[data-live=rate]").textContent) > 0`)
 	b.await("the latency is known",
 		`parseFloat(document.querySelector("[data-live=p95]").textContent) > 0`)
-	b.await("refusals show", `parseFloat(document.querySelector("[data-live=refused]").textContent) > 0`)
+	b.await("refusals show", `parseFloat(document.querySelector`+
+		`("[data-live=refused]").textContent) > 0`)
 	b.await("the source was seen", `document.querySelector("[data-source=default] time") != null`)
 	b.await("the charts are drawn", `document.querySelectorAll(".chart canvas").length == 3`)
 	b.await("no partition has an owner where the store takes the webhooks",
 		`document.querySelector("#partitions .held") == null`)
 	was := eval[float64](b, `performance.now()`)
 	b.await("numbers go on moving",
-		fmt.Sprintf(`performance.now() > %f + 1500 && document.querySelector("#fresh").textContent == "live"`, was))
+		fmt.Sprintf(`performance.now() > %f + 1500 && document.querySelector("#fresh").textContent ==`+
+			` "live"`, was))
 	b.await("all is well", `document.querySelector("#verdict").textContent == "All well"`)
 	b.await("answers are told by their status",
 		`/202: \d.*401: \d/.test(document.querySelector("#answers").textContent)`)
@@ -166,7 +169,8 @@ func TestDashboardOverview(t *testing.T) {
 	g.mustRequest(200, http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`)
 	b.await("maintenance is told",
 		`document.querySelector("#problems").textContent.includes("Maintenance")`)
-	b.await("503 shows", `parseFloat(document.querySelector("[data-live=unavailable]").textContent) > 0`)
+	b.await("503 shows", `parseFloat(document.querySelector`+
+		`("[data-live=unavailable]").textContent) > 0`)
 	g.mustRequest(200, http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)
 	b.await("all is well again", `document.querySelector("#verdict").textContent == "All well"`)
 
@@ -251,7 +255,8 @@ func TestDashboardEvidence(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"verdict.json": `{"status":"PASS"}`,
-		"report.html":  `<!doctype html><title>Report</title><style>h1{color:green}</style><h1 id="r">PASS</h1><script>document.title = "ran"</script>` + hostile,
+		"report.html": `<!doctype html><title>Report</title><style>h1{color:green}</style>` +
+			`<h1 id="r">PASS</h1><script>document.title = "ran"</script>` + hostile,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -306,13 +311,15 @@ func TestDashboardControl(t *testing.T) {
 	}
 	b.confirm("buffer", "#mode [data-set=buffer]", "the database moves: ü")
 	b.await("webhooks are buffered",
-		`document.querySelector("#mode").dataset.mode == "buffer" && document.querySelector("#toasts").textContent.includes("leaves the store alone")`)
+		`document.querySelector("#mode").dataset.mode == "buffer" &&`+
+			` document.querySelector("#toasts").textContent.includes("leaves the store alone")`)
 	if status, _ := g.send(`{"messageId":"buffered","eventType":"t"}`); status != 202 {
 		t.Errorf("in buffer a webhook gets %d", status)
 	}
 	b.confirm("refuse webhooks", "#mode [data-set=read_only]", "the database moves: ü")
 	b.await("webhooks are refused",
-		`document.querySelector("#mode").dataset.mode == "read_only" && document.querySelector("#toasts").textContent.includes("are refused")`)
+		`document.querySelector("#mode").dataset.mode == "read_only" &&`+
+			` document.querySelector("#toasts").textContent.includes("are refused")`)
 	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 503 {
 		t.Errorf("in maintenance a webhook gets %d", status)
 	}
@@ -339,7 +346,8 @@ func TestDashboardControl(t *testing.T) {
 	}
 	admin.click("dialog .main")
 	admin.await("the token is listed",
-		`document.querySelector("[data-token=deploy]") != null && document.querySelector("dialog") == null`)
+		`document.querySelector("[data-token=deploy]") != null && document.querySelector("dialog") ==`+
+			` null`)
 	if admin.holds(token) {
 		t.Error("the page holds the token")
 	}

@@ -80,8 +80,9 @@ func eachWard(t *testing.T, test func(*ward)) {
 		}
 		test(&ward{
 			t: t, gates: []*gate{s.start(roleIngest), s.start(roleWorker)},
-			poison: execute("ALTER TABLE hookgate.webhook_events ADD CONSTRAINT poisoned CHECK (message_id NOT LIKE 'bad%') NOT VALID"),
-			cure:   execute("ALTER TABLE hookgate.webhook_events DROP CONSTRAINT poisoned"),
+			poison: execute("ALTER TABLE hookgate.webhook_events ADD CONSTRAINT poisoned CHECK" +
+				" (message_id NOT LIKE 'bad%') NOT VALID"),
+			cure: execute("ALTER TABLE hookgate.webhook_events DROP CONSTRAINT poisoned"),
 			restart: func(g *gate) *gate {
 				return startGate(t, startOptions{dir: g.dir, listen: strings.TrimPrefix(g.url, "http://"),
 					env: s.env(), args: []string{"--role", roleIngest}})
@@ -380,7 +381,8 @@ func TestRetryContinues(t *testing.T) {
 	one := func(id int) string {
 		return fmt.Sprintf(`{"id":"%d","requestId":"r%[1]d","retryOf":"d%[1]d","jobId":"0:0-%[1]d"}`, id)
 	}
-	full := `{"status":"error","error":"the queue is at its high-water mark","requestId":"x","retried":[%s],"skipped":[],"next":"%s"}`
+	full := `{"status":"error","error":"the queue is at its high-water mark","requestId":"x",` +
+		`"retried":[%s],"skipped":[],"next":"%s"}`
 	for _, test := range []struct {
 		name string
 		// answers are those of the gate, as status and body. The last is repeated. after is what each
@@ -396,7 +398,8 @@ func TestRetryContinues(t *testing.T) {
 				"503 " + fmt.Sprintf(full, "", "2.5"), "200 {\"retried\":[" + one(3) +
 					`],"skipped":[{"id":"4","state":"stored","reason":"its event is stored"}]}`},
 			[]string{"", "1.5", "2.5", "2.5"}, 0, "3 retried\n", "4: not retried: its event is stored\n"},
-		{"cannot all be retried", []string{`200 {"retried":[],"skipped":[{"id":"4","state":"open","reason":"no identity"}]}`}, []string{""},
+		{"cannot all be retried", []string{`200 {"retried":[],"skipped":[{"id":"4","state":"open",` +
+			`"reason":"no identity"}]}`}, []string{""},
 			exitFail, "0 retried\n", "1 could not be retried"},
 		{"stuck", []string{"202 {\"retried\":[" + one(1) + "],\"skipped\":[],\"next\":\"1.5\"}", "503 " +
 			fmt.Sprintf(full, "", "1.5")},

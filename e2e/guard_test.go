@@ -151,7 +151,8 @@ func TestBreaker(t *testing.T) {
 				a.Sent.Before(to)
 		})
 	}
-	t.Logf("open %v after the lock, closed %v after its end; accepted before: %s; until open: %s; until closed: %s; after: %s; refused: %s",
+	t.Logf("open %v after the lock, closed %v after its end; accepted before: %s; until open: %s;"+
+		" until closed: %s; after: %s; refused: %s",
 		opened.Sub(locked).Round(time.Millisecond), closed.Sub(freed).Round(time.Millisecond),
 		accepted(time.Time{}, locked),
 		accepted(locked, opened), accepted(opened, closed), accepted(closed, time.Now()),

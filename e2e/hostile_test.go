@@ -158,8 +158,10 @@ func TestHostileShapes(t *testing.T) {
 			"\r\n", "431"},
 		{"1 MiB of path", "POST /webhooks/" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: x\r\n\r\n",
 			"431"},
-		{"line ends in the path", "POST /webhooks/x%0d%0aX-Injected:%201%0d%0a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "404"},
-		{"dots in the path", "POST /webhooks/../api/events HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "404"},
+		{"line ends in the path", "POST /webhooks/x%0d%0aX-Injected:%201%0d%0a HTTP/1.1\r\n" +
+			"Host: x\r\nContent-Length: 0\r\n\r\n", "404"},
+		{"dots in the path", "POST /webhooks/../api/events HTTP/1.1\r\nHost: x\r\nContent-Length:" +
+			" 0\r\n\r\n", "404"},
 	} {
 		want := strings.Fields(c.want)
 		got := strings.Fields(strings.Trim(fmt.Sprint(g.raw(c.text, len(want))), "[]"))
@@ -275,7 +277,8 @@ func TestHostileFlood(t *testing.T) {
 		status    int
 	}{{"right key", g.key(bearerKeyName), 413}, {"wrong key", "wrong", 401}} {
 		conn := g.dial()
-		fmt.Fprintf(conn, "POST /webhooks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n", c.key)
+		fmt.Fprintf(conn, "POST /webhooks HTTP/1.1\r\nHost: x\r\n"+
+			"Authorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n", c.key)
 		const size = 1 << 20
 		piece := append(fmt.Appendf(nil, "%x\r\n", size), make([]byte, size+2)...)
 		copy(piece[len(piece)-2:], "\r\n")
@@ -429,7 +432,8 @@ func TestHostileTypes(t *testing.T) {
 				var batch bytes.Buffer
 				for i := from; i < from+window; i++ {
 					body := fmt.Sprintf(`{"id":"%d","type":"type-%d"}`, i, i)
-					fmt.Fprintf(&batch, "POST /webhooks/any HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-key-of-any\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+					fmt.Fprintf(&batch, "POST /webhooks/any HTTP/1.1\r\nHost: x\r\nAuthorization:"+
+						" Bearer a-key-of-any\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 				}
 				if _, err := conn.Write(batch.Bytes()); err != nil {
 					t.Error(err)

@@ -79,7 +79,8 @@ func TestLeftovers(t *testing.T) {
 			}
 			g := startGate(t, startOptions{dir: dir, env: test.env})
 			for key := range keys {
-				body := fmt.Sprintf(`{"messageId":"k%d-%d","eventType":"t","orderingKey":"k%[1]d","sequence":%[2]d}`, key, each)
+				body := fmt.Sprintf(`{"messageId":"k%d-%d","eventType":"t","orderingKey":"k%[1]d",`+
+					`"sequence":%[2]d}`, key, each)
 				g.await("webhooks are taken",
 					func() bool { status, _ := g.send(body); return status == http.StatusAccepted })
 			}
@@ -250,7 +251,8 @@ func checkUpgraded(t *testing.T, g *gate, withStore bool) {
 	if withStore {
 		g.request(http.MethodPost, "/admin/maintenance", `{"mode":"normal"}`)
 		g.request(http.MethodPost, "/admin/canary", `{"percent":100}`)
-		if status, body := g.send(`{"messageId":"old-7","eventType":"t","orderingKey":"k7"}`); status != http.StatusAccepted || !strings.Contains(body, "duplicate_detected") {
+		if status, body := g.send(`{"messageId":"old-7","eventType":"t",` +
+			`"orderingKey":"k7"}`); status != http.StatusAccepted || !strings.Contains(body, "duplicate_detected") {
 			t.Errorf("a repetition of what was stored before the upgrade is answered %d %s", status, body)
 		}
 		g.request(http.MethodPost, "/admin/maintenance", `{"mode":"read_only"}`)

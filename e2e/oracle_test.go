@@ -161,7 +161,8 @@ func plainTrails(t *testing.T, g *gate) map[string]map[string]bool {
 	}
 	defer db.Close()
 	rows, err := db.QueryContext(t.Context(),
-		"SELECT message_id, request_id, stage, timestamp FROM webhook_audit_trail ORDER BY message_id, request_id, ordinal")
+		"SELECT message_id, request_id, stage, timestamp FROM webhook_audit_trail ORDER BY"+
+			" message_id, request_id, ordinal")
 	if err != nil {
 		t.Fatalf("read the trail: %v", err)
 	}
@@ -233,7 +234,8 @@ func auditTraces(t *testing.T, g *gate, acknowledged map[string][]string) {
 
 // wholeTrail matches the lineage of a request whose queue has drained. If a crash lost the release
 // of a dead letter, the record is processed again.
-var wholeTrail = regexp.MustCompile(`^received( replayed)? enqueued processed( dead_lettered processed)? (persisted|duplicate|dead_lettered)$`)
+var wholeTrail = regexp.MustCompile(`^received( replayed)? enqueued processed( dead_lettered` +
+	` processed)? (persisted|duplicate|dead_lettered)$`)
 
 func lineageProblem(g *gate, id string, requests []string) string {
 	status, body := g.request(http.MethodGet, "/api/trace/"+url.PathEscape(id), "")

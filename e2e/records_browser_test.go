@@ -14,7 +14,8 @@ import (
 )
 
 // hostile is a text that would run or break out if a page inserted it without escaping.
-const hostile = `"><img src=x onerror=alert(1)><script>alert(2)</script>'{{7*7}}</pre><a href=javascript:alert(3)>`
+const hostile = `"><img src=x onerror=alert(1)><script>alert(2)</script>'{{7*7}}</pre>` +
+	`<a href=javascript:alert(3)>`
 
 // startRecords starts a gate with a source that keeps headers, and one that takes any body.
 func startRecords(t *testing.T) *gate {
@@ -56,14 +57,16 @@ func (b *tab) whole() {
 func (b *tab) ids() []string {
 	b.t.Helper()
 	b.whole()
-	return eval[[]string](b, `[...document.querySelectorAll(".records td.mono a")].map((a) => a.textContent)`)
+	return eval[[]string](b, `[...document.querySelectorAll(".records td.mono a")].map((a) =>`+
+		` a.textContent)`)
 }
 
 // harmless checks that text from senders is only text.
 func (b *tab) harmless() {
 	b.t.Helper()
 	b.whole()
-	if n := eval[int](b, `document.querySelectorAll("main img, main script, main a[href^='javascript'], main [onerror]").length`); n != 0 {
+	if n := eval[int](b, `document.querySelectorAll("main img, main script,`+
+		` main a[href^='javascript'], main [onerror]").length`); n != 0 {
 		b.t.Errorf("%s: %d elements come from a sender", b.path, n)
 	}
 	if !strings.Contains(eval[string](b, `document.querySelector("main").textContent`), hostile) {
@@ -84,7 +87,8 @@ func TestDashboardEvents(t *testing.T) {
 	const n = 120
 	requests := make([]string, n)
 	body := func(i int) string {
-		return fmt.Sprintf("{\"messageId\":\"evt-%03d\", \"eventType\":\"order.%s\",\n \"orderingKey\":\"customer-%d\",\"note\":\"Zoë & <b>%d</b>\",\"n\":1.0e2}",
+		return fmt.Sprintf("{\"messageId\":\"evt-%03d\", \"eventType\":\"order.%s\",\n"+
+			" \"orderingKey\":\"customer-%d\",\"note\":\"Zoë & <b>%d</b>\",\"n\":1.0e2}",
 			i, []string{"paid", "made"}[i%2], i%5, i)
 	}
 	for i := range n {
@@ -329,7 +333,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 	viewer.click(".records a")
 	viewer.await("the dead letter is there", `document.querySelector("#reason") != null`)
 	viewer.harmless()
-	if n := eval[int](viewer, `document.querySelectorAll("main input[type=checkbox], #retry, #purge").length`); n != 0 {
+	if n := eval[int](viewer, `document.querySelectorAll("main input[type=checkbox], #retry,`+
+		` #purge").length`); n != 0 {
 		t.Errorf("a viewer sees %d controls", n)
 	}
 
@@ -366,7 +371,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 	b.await("nothing happens", `document.querySelector("dialog") == null`)
 	b.click("#retry-chosen")
 	b.click("dialog [value=yes]")
-	b.await("two are retried", `document.querySelector(".toast")?.textContent == "2 of 2 dead letters retried."`)
+	b.await("two are retried", `document.querySelector(".toast")?.textContent == "2 of 2 dead`+
+		` letters retried."`)
 	g.awaitDrained()
 	b.open("/ui/dead-letters?state=stored")
 	if got := b.ids(); !slices.Equal(got, []string{"bad-1", "bad-2"}) {
@@ -383,7 +389,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 	a.click("#purge-chosen")
 	a.fill("dialog [name=reason]", "a test of the sender")
 	a.click("dialog [value=yes]")
-	if !eval[bool](a, `document.querySelector("dialog")?.open && !document.querySelector("dialog form").checkValidity()`) {
+	if !eval[bool](a, `document.querySelector("dialog")?.open &&`+
+		` !document.querySelector("dialog form").checkValidity()`) {
 		t.Error("a purge that loses an event needs no more than a click")
 	}
 	a.fill("dialog input", "purge")
@@ -398,7 +405,8 @@ func TestDashboardDeadLetters(t *testing.T) {
 	a.open("/ui/dead-letters?prefix=bad")
 	a.click("#retry-all")
 	a.answer("the customers are known now")
-	a.await("all are retried", `document.querySelector(".toast")?.textContent == "3 dead letters retried."`)
+	a.await("all are retried", `document.querySelector(".toast")?.textContent == "3 dead letters`+
+		` retried."`)
 	g.awaitDrained()
 	a.open("/ui/dead-letters")
 	if told := a.text("#letters .empty"); !strings.Contains(told, "No dead letter is open") {

@@ -170,7 +170,8 @@ func startTraffic(t *testing.T, g *gate, rate float64) *traffic {
 			case n%20 == 9 && last > 300: // later, perhaps after the canary has changed
 				body = bodies[last-50-rand.IntN(250)]
 			default:
-				body = fmt.Appendf(nil, `{"messageId":"m-%d","eventType":"order.paid","orderingKey":"customer-%d","sequence":%d}`, n, rand.IntN(60), n+1)
+				body = fmt.Appendf(nil, `{"messageId":"m-%d","eventType":"order.paid",`+
+					`"orderingKey":"customer-%d","sequence":%d}`, n, rand.IntN(60), n+1)
 				s.sent[fmt.Sprintf("m-%d", n)] = digest(body)
 				bodies = append(bodies, body)
 			}

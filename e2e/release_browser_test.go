@@ -65,19 +65,22 @@ func TestDashboardRelease(t *testing.T) {
 		alice.fill("#canary-set [name=percent]", "10")
 		alice.press("#canary-set button")
 		alice.answer("release 7")
-		alice.await("it waits", `document.querySelector("#approval-told")?.textContent.includes("Request 1 waits until")`)
+		alice.await("it waits", `document.querySelector("#approval-told")?.textContent.includes`+
+			`("Request 1 waits until")`)
 	}
 	ask()
 	alice.check("approval")
 	alice.click("#approval-later") // no approval now
 	alice.await("her request is listed",
-		`document.querySelector("[data-approval='1']")?.textContent.includes("nobody approves their own")`)
+		`document.querySelector("[data-approval='1']")?.textContent.includes("nobody approves their`+
+			` own")`)
 	if eval[bool](alice, `document.querySelector("[data-decide=approve]") != null`) {
 		t.Error("who has asked is offered to approve it")
 	}
 	ask() // the same request waits for the same approval
 	bob.await("it is shown to the other",
-		`/canary 10 percent.*alice asks: release 7/s.test(document.querySelector("[data-approval='1']")?.textContent)`)
+		`/canary 10 percent.*alice asks: release 7/s.test(document.querySelector`+
+			`("[data-approval='1']")?.textContent)`)
 	bob.check("control-approvals")
 	bob.press("[data-approval='1'] [data-decide=approve]")
 	bob.answer("looked at its certification")
@@ -94,28 +97,35 @@ func TestDashboardRelease(t *testing.T) {
 
 	alice.press("[data-plan=start]")
 	alice.answer("all the way")
-	alice.await("it waits", `document.querySelector("#approval-told")?.textContent.includes("Request 2 waits until")`)
+	alice.await("it waits", `document.querySelector("#approval-told")?.textContent.includes`+
+		`("Request 2 waits until")`)
 	decide(bobs, "2", "deny", "not on a Friday")
-	alice.await("it is denied", `document.querySelector("#approval-told").textContent == "bob has denied request 2: not on a Friday"`)
+	alice.await("it is denied", `document.querySelector("#approval-told").textContent == "bob has`+
+		` denied request 2: not on a Friday"`)
 	alice.click("#approval-later")
-	alice.await("that is told", `document.querySelector("#toasts").textContent.includes("not on a Friday")`)
+	alice.await("that is told", `document.querySelector("#toasts").textContent.includes("not on a`+
+		` Friday")`)
 	if s := g.canary(); s.Step != 0 {
 		t.Errorf("what was denied is done: %+v", s)
 	}
 
 	// Make each call purge only two.
 	key := takenAt(10)
-	changeFile(t, g, `CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id GLOB 'bad*' BEGIN SELECT raise(ABORT, 'the customer is not known'); END`)
+	changeFile(t, g, `CREATE TRIGGER poison BEFORE INSERT ON webhook_events WHEN NEW.message_id`+
+		` GLOB 'bad*' BEGIN SELECT raise(ABORT, 'the customer is not known'); END`)
 	for i := range 5 {
 		g.accept(fmt.Sprintf(`{"messageId":"bad-%d","eventType":"t","orderingKey":%q}`, i, key))
 	}
 	g.awaitDrained()
 	bob.open("/ui/dead-letters")
-	eval[any](bob, `(() => { const real = fetch; window.fetch = (path, o) => real(path, path == "/admin/dlq/purge" ? {...o, body: JSON.stringify({...JSON.parse(o.body), limit: 2})} : o); })()`)
+	eval[any](bob, `(() => { const real = fetch; window.fetch = (path, o) => real(path,`+
+		` path == "/admin/dlq/purge" ? {...o, body: JSON.stringify({...JSON.parse(o.body), limit:`+
+		` 2})} : o); })()`)
 	bob.click("#purge-all")
 	bob.fill("dialog input", "purge")
 	bob.answer("tests of the sender")
-	bob.await("it waits", `document.querySelector("#approval-told")?.textContent.includes("Request 3 waits until")`)
+	bob.await("it waits", `document.querySelector("#approval-told")?.textContent.includes("Request`+
+		` 3 waits until")`)
 	alice.await("an operator may not approve it",
 		`document.querySelector("[data-approval='3']")?.textContent.includes("takes the role admin")`)
 	if eval[bool](alice, `document.querySelector("[data-approval='3'] button") != null`) {
@@ -124,7 +134,8 @@ func TestDashboardRelease(t *testing.T) {
 	decide(carols, "3", "approve", "they are tests")
 	bob.await("it is approved", `!document.querySelector("#approval-go").disabled`)
 	bob.click("#approval-go")
-	bob.await("all are purged", `document.querySelector("#toasts").textContent.includes("5 dead letters purged.")`)
+	bob.await("all are purged", `document.querySelector("#toasts").textContent.includes("5 dead`+
+		` letters purged.")`)
 	if trail := g.mustRequest(200, http.MethodGet, "/admin/actions", ""); strings.Count(trail,
 		" losing events (approval 3)") != 6 {
 		t.Errorf("the trail does not have three purges by the approval: %s", trail)
@@ -149,16 +160,19 @@ func TestDashboardRelease(t *testing.T) {
 	viewer.await("the trigger fires",
 		`document.querySelector("[data-trigger=queue_depth][data-state=fired]") != null`)
 	viewer.await("what it did is shown",
-		`/queue depth.*canary back to 0%: done.*queue depth.*fired at .*, above 5/s.test(document.querySelector("#release .alarms").textContent)`)
+		`/queue depth.*canary back to 0%: done.*queue depth.*fired at .*,`+
+			` above 5/s.test(document.querySelector("#release .alarms").textContent)`)
 	viewer.await("that is the state",
 		`document.querySelector("#go").textContent == "no-go" && document.querySelector("#canary-share").textContent == "canary 0%" &&
 		document.querySelector("#problems").textContent.includes("release trigger queue depth has fired")`)
 	viewer.check("release")
 	alice.await("the canary is shown to be back",
-		`/Set by guard.*no-go: queue depth/s.test(document.querySelector("#canary[data-percent='0']")?.textContent)`)
+		`/Set by guard.*no-go: queue depth/s.test(document.querySelector("#canary[data-percent='0']")`+
+			`?.textContent)`)
 	alice.check("control-release")
 	alice.press("[data-plan=start]")
 	alice.expect("status of 409")
 	alice.answer("once more")
-	alice.await("it is refused", `document.querySelector(".toast.bad")?.textContent.includes("release triggers have fired")`)
+	alice.await("it is refused", `document.querySelector(".toast.bad")?.textContent.includes`+
+		`("release triggers have fired")`)
 }

@@ -196,7 +196,8 @@ func testRetention(t *testing.T, o startOptions, execute func(string) error) {
 		t.Errorf("health is %s", health)
 	}
 	g.stop()
-	if err := execute("DELETE FROM webhook_gaps WHERE to_id = (SELECT max(to_id) FROM webhook_gaps)"); err != nil {
+	if err := execute("DELETE FROM webhook_gaps WHERE to_id = (SELECT max(to_id) FROM" +
+		" webhook_gaps)"); err != nil {
 		t.Fatal(err)
 	}
 	if code, _ := verify(); code != exitFail {

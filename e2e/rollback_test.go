@@ -338,7 +338,8 @@ func TestRollbackKilled(t *testing.T) {
 func TestRollbackStops(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{})
-	config := writeConfig(t, "rollback: {command: [/bin/sh, -c, 'echo cannot find v1; exit 4'], expected_version: v1}")
+	config := writeConfig(t, "rollback: {command: [/bin/sh, -c, 'echo cannot find v1; exit 4'],"+
+		" expected_version: v1}")
 	args := []string{"rollback", "--target", g.url, "--data-dir", g.dir, "--config", config}
 	if code, _, errs := runBinary(t, nil, args...); code != exitNoResult ||
 		!strings.Contains(errs, "--yes") {
@@ -365,7 +366,8 @@ func TestRollbackStops(t *testing.T) {
 			ended += a.Result + "\n"
 		}
 	}
-	if !strings.HasPrefix(ended, "failed: stopped at command: it ended with exit code 4; it printed cannot find v1\nfailed: abandoned") {
+	if !strings.HasPrefix(ended, "failed: stopped at command: it ended with exit code 4;"+
+		" it printed cannot find v1\nfailed: abandoned") {
 		t.Errorf("the trail says %q", ended)
 	}
 	g.kill()

@@ -139,7 +139,8 @@ func slowRequest(t *testing.T, g *gate) (finish func() string) {
 	}
 	t.Cleanup(func() { conn.Close() })
 	const begin, rest = `{"messageId":"slow",`, `"eventType":"t"}`
-	fmt.Fprintf(conn, "POST /webhooks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+	fmt.Fprintf(conn, "POST /webhooks HTTP/1.1\r\nHost: x\r\nAuthorization:"+
+		" Bearer %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
 		g.key(bearerKeyName), len(begin)+len(rest))
 	// The gate asks for the body when it processes the request.
 	asked := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))

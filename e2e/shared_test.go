@@ -182,7 +182,8 @@ func (s *stream) messages(yield func(load.Message, error) bool) {
 		} else {
 			key := rand.IntN(len(sequences))
 			sequences[key]++
-			body = fmt.Appendf(nil, `{"messageId":"%sm-%d","eventType":"order.paid","orderingKey":"%scustomer-%d","sequence":%d,"payload":{"data":%q}}`,
+			body = fmt.Appendf(nil, `{"messageId":"%sm-%d","eventType":"order.paid",`+
+				`"orderingKey":"%scustomer-%d","sequence":%d,"payload":{"data":%q}}`,
 				s.name, n, s.name, key, sequences[key], filling)
 			sent = append(sent, body)
 		}

@@ -39,7 +39,9 @@ sources:
 	g := startGate(t, startOptions{env: env, args: []string{"--config", config}})
 	listen := strings.TrimPrefix(g.url, "http://")
 	element := func(n, attempt int) string {
-		return fmt.Sprintf(`{"eventId":%d,"portalId":6,"objectId":%d,"subscriptionType":"contact.creation","occurredAt":1564113600000,"attemptNumber":%d}`, n, n%7, attempt)
+		return fmt.Sprintf(`{"eventId":%d,"portalId":6,"objectId":%d,`+
+			`"subscriptionType":"contact.creation","occurredAt":1564113600000,`+
+			`"attemptNumber":%d}`, n, n%7, attempt)
 	}
 	options := admit.Options{Secrets: []string{"the-client-secret"},
 		PublicURL: "https://hooks.example.com/webhooks/hubspot"}
