@@ -86,7 +86,7 @@ func TestStartWithoutRedis(t *testing.T) {
 			began := time.Now()
 			g := startGate(t, startOptions{env: []string{"REDIS_URL=" + server.URL()}})
 			t.Logf("the start took %v", time.Since(began))
-			if out := g.out.String(); !strings.Contains(out, "as Redis is away: on disk (fsync) in ") {
+			if out := g.out.String(); !strings.Contains(out, "while Redis is away: on disk (fsync) in ") {
 				t.Errorf("the start does not tell what a 202 is worth:\n%s", out)
 			}
 			if h := g.health(); h.Status != "degraded" || h.Queue.Error != "" {

@@ -220,7 +220,7 @@ func TestDashboardSources(t *testing.T) {
 	sendAs(t, g, b.textContent("#send-default"), g.key(bearerKeyName))
 	sendAs(t, g, b.textContent("#send-shop"), "shop-secret-12")
 	if command := b.textContent("#send-github"); !strings.Contains(command,
-		"hookgate send --source github") {
+		"hookgate sources send --source github") {
 		t.Errorf("the command for a sender that signs is %q", command)
 	}
 	g.await("the day has them", func() bool {

@@ -322,7 +322,7 @@ func TestRehearsal(t *testing.T) {
 		return alarms.has(`"release.trigger.raised"`, `"queue_depth"`, newVersion) &&
 			alarms.has(`"release.trigger.acted"`, `"canary_back"`, `"result":"done"`)
 	})
-	r.await("the alarm clears", func() bool { return len(r.release().Fired) == 0 })
+	r.awaitCleared()
 	r.passes(100)
 	if r.tell("stays", stays) || !r.tell("comes", comes) {
 		t.Error("the service before does not take what it has not had, or takes twice what it has")

@@ -175,7 +175,7 @@ sources:
 		}
 	}
 	if code, out, errs := send("stripe", `{"type":"t"}`); code != exitFail ||
-		!strings.HasPrefix(out, "400 Bad Request") || !strings.Contains(errs, "refuses") {
+		!strings.HasPrefix(out, "400 Bad Request") || !strings.Contains(errs, "rejects") {
 		t.Errorf("send of what has no id ends with %d: %s%s", code, out, errs)
 	}
 	if code, _, errs := send("stripe", `{"id":1}`, "--header", "nonsense"); code != exitNoResult ||

@@ -39,6 +39,21 @@ func (g *gate) trigger(name string) release.TriggerStatus {
 	return release.TriggerStatus{}
 }
 
+// awaitCleared waits until no release trigger has fired.
+func (g *gate) awaitCleared() {
+	g.t.Helper()
+	var last release.Status
+	defer func() {
+		if len(last.Fired) > 0 {
+			g.t.Logf("the release triggers are %+v", last)
+		}
+	}()
+	g.await("the alarms clear", func() bool {
+		last = g.release()
+		return len(last.Fired) == 0
+	})
+}
+
 // fill sends n webhooks.
 func (g *gate) fill(n int) {
 	g.t.Helper()
