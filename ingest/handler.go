@@ -1,9 +1,9 @@
 // Package ingest is the webhook handler: it authenticates a request, finds out which events it
 // carries, appends it to the queue and answers 202. During a canary it decides which requests the
-// gate takes, and passes the others on to the upstream.
+// gate handles, and forwards the others to the upstream.
 //
 //	POST /webhooks… ─► percent? ─┬─► admit: source, header, body, signature, identity ─► commit ─► 202
-//	                   canary.go │   ingest.go                                          to the queue
+//	               (upstream.go) │   (ingest.go)                                       to the queue
 //	                             └─► upstream
 package ingest
 
@@ -139,7 +139,7 @@ func (h *Handler) RequestID(path string, received time.Time) hookgate.RequestID 
 func (h *Handler) ServeRequest(w http.ResponseWriter, r *http.Request,
 	q httpserver.Request) (status int) {
 	if h.config.Canary != nil {
-		return h.split(w, r, q)
+		return h.withCanary(w, r, q)
 	}
 	return h.ingest(w, r, q)
 }

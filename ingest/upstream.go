@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// split handles a webhook during a canary: the gate handles it or forwards it to the upstream.
+// withCanary handles a webhook during a canary: the gate handles it or forwards it to the upstream.
 //
 //	percent                 0               100                        between
 //	                        │                │                            │
@@ -26,7 +26,7 @@ import (
 // The gate takes a request that it can authenticate and identify, if the canary
 // includes its ordering key. Everything else goes to the upstream, which decides as before: a wrong
 // setting of the gate must not lose a request.
-func (h *Handler) split(w http.ResponseWriter, r *http.Request, q httpserver.Request) (status int) {
+func (h *Handler) withCanary(w http.ResponseWriter, r *http.Request, q httpserver.Request) (status int) {
 	if climbs(r.URL.Path) {
 		x := h.begin(w, r, q)
 		defer h.recycle(x)
