@@ -36,9 +36,9 @@ func (id Identity) String() string {
 	return id.Source + "/" + id.EventType + "/" + id.MessageID
 }
 
-// Hash is the key of an identity's claim: the first 16 bytes of the SHA-256 of its three parts, each
-// preceded by its length in 4 bytes, little-endian. A collision needs about 2^64 events within a
-// claim's time to live. The hash must never change, because stored claims are named by it.
+// Hash is the key of an identity's claim: the first 16 bytes of the SHA-256 of its three parts,
+// each preceded by its length in 4 bytes, little-endian. A collision needs about 2^64 events within
+// a claim's time to live. The hash must never change, because stored claims are named by it.
 func (id Identity) Hash() [16]byte {
 	var room [1024]byte // enough for three parts of the largest length
 	b := room[:0]

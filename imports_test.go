@@ -37,7 +37,8 @@ var allowedImports = map[string]struct {
 	"ingest": {[]string{"", "admit", "control", "guard", "internal/arrivals", "internal/httpserver",
 		"internal/jsontext", "internal/metrics", "release/canary"},
 		"the webhook handler knows ports, not backends, and nothing of administration"},
-	"adminapi": {[]string{"", "admit", "api", "control", "dashboard", "docs", "evidence", "guard", "ingest",
+	"adminapi": {[]string{"", "admit", "api", "control", "dashboard", "docs", "evidence", "guard",
+		"ingest",
 		"internal/attention", "internal/httpserver", "internal/metrics", "release",
 		"release/canary"}, "the API knows ports, not backends"},
 	"internal/arrivals": {nil, "it compares arrivals, whatever arrives"},
@@ -92,16 +93,19 @@ var allowedImports = map[string]struct {
 	"queue/redis": {[]string{"", "queue/wire"}, "the queue knows nothing of the store"},
 	"doctor": {[]string{"queue/redis", "store/postgres"},
 		"it asks the backends what they see, and nothing on the way of an event knows it"},
-	"cmd/hookgate": {[]string{"", "admit", "attention", "release/canary", "certify", "dashboard", "doctor",
-		"evidence", "guard", "adminapi", "ingest", "internal/httpserver", "internal/secret", "release", "load", "metrics",
+	"cmd/hookgate": {[]string{"", "admit", "attention", "release/canary", "certify", "dashboard",
+		"doctor",
+		"evidence", "guard", "adminapi", "ingest", "internal/httpserver", "internal/secret", "release",
+		"load", "metrics",
 		"queue/direct", "queue/redis", "queue/spool", "queue/spool/spoolfile",
-		"retention", "release/rollback", "settings", "store/audit", "store/postgres", "store/sqlite", "tracing",
+		"retention", "release/rollback", "settings", "store/audit", "store/postgres", "store/sqlite",
+		"tracing",
 		"worker"},
 		"the only place that names backends"},
 }
 
-// confined are modules that only the named packages may import, tests aside: a Go program that embeds
-// the gate gets none of them.
+// confined are modules that only the named packages may import, tests aside: a Go program that
+// embeds the gate gets none of them.
 var confined = map[string][]string{
 	"github.com/spf13/cobra":         {"cmd/hookgate"},
 	"github.com/knadh/koanf":         {"cmd/hookgate", "config"},

@@ -47,8 +47,8 @@ type BufferedQueue interface {
 	OpenReader(ctx context.Context) (PartitionReader, error)
 }
 
-// PartitionReader holds a set of partitions and reads their records. It is for one goroutine, except
-// that Close may be called at any time.
+// PartitionReader holds a set of partitions and reads their records. It is for one goroutine,
+// except that Close may be called at any time.
 type PartitionReader interface {
 	// Next returns the records that follow those it returned before: at most max records, and at most
 	// maxBytes of bodies unless a single record is larger. The records of one partition come in order.
@@ -109,7 +109,8 @@ type QueueStats struct {
 	Err error
 	// Degraded is a problem although the queue accepts requests; nil if there is none.
 	Degraded error
-	// Spooled is the number of the records in Depth that wait in a local spool until the queue is back.
+	// Spooled is the number of the records in Depth that wait in a local spool until the queue is
+	// back.
 	Spooled int64
 	// SpoolingSince is when requests began to go to a local spool, whose 202 is worth this machine's
 	// disk; zero while they go to the queue.

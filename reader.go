@@ -63,7 +63,8 @@ const (
 	StageRetried      Stage = "retried"
 	StageDeadLettered Stage = "dead_lettered"
 	StagePurged       Stage = "purged"
-	StageRemoved      Stage = "removed" // retention, or a person with all test traffic, removed the body
+	// retention, or a person with all test traffic, removed the body
+	StageRemoved Stage = "removed"
 )
 
 // TrailEntry is one stage of one request.

@@ -53,7 +53,8 @@ func ParseApprovalState(s string) (ApprovalState, error) {
 type Approval struct {
 	// ID numbers the approvals from 1. The store gives it.
 	ID int64
-	// Action and Target name the action and its object. Two different actions never have the same text.
+	// Action and Target name the action and its object. Two different actions never have the same
+	// text.
 	Action, Target string
 	// Needs is the role that the deciding person must have: that of the action.
 	Needs Role

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// ErrCanaryChanged is returned when a canary cannot be stored because the stored one has the same or
-// a higher version.
+// ErrCanaryChanged is returned when a canary cannot be stored because the stored one has the same
+// or a higher version.
 var ErrCanaryChanged = errors.New("the canary was changed meanwhile")
 
-// Canary says which webhooks the gate handles; it forwards the others to the upstream. All processes
-// of a gate have the same canary, and it survives a restart.
+// Canary says which webhooks the gate handles; it forwards the others to the upstream. All
+// processes of a gate have the same canary, and it survives a restart.
 type Canary struct {
 	// Version grows by 1 with each change. The highest version applies. 0: no canary was ever set.
 	Version int64 `json:"-"`

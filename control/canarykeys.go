@@ -9,9 +9,9 @@ import (
 // the keys would be a percentage of the partitions.
 const canaryDomain = "hookgate canary 1\n"
 
-// canaryBucket returns the bucket of an ordering key, from 0 to 99. It scales the first 32 bits of the
-// SHA-256 of canaryDomain and key. The function must never change: otherwise keys would change sides
-// in a running canary.
+// canaryBucket returns the bucket of an ordering key, from 0 to 99. It scales the first 32 bits of
+// the SHA-256 of canaryDomain and key. The function must never change: otherwise keys would change
+// sides in a running canary.
 func canaryBucket(orderingKey string) int {
 	var room [len(canaryDomain) + 256]byte // enough for the longest key
 	sum := sha256.Sum256(append(append(room[:0], canaryDomain...), orderingKey...))

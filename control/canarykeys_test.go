@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestCanaryIncludesRises: a key that the gate takes at one percentage it takes at every higher one;
-// at 0 it takes none, at 100 all.
+// TestCanaryIncludesRises: a key that the gate takes at one percentage it takes at every higher
+// one; at 0 it takes none, at 100 all.
 func TestCanaryIncludesRises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.String().Draw(t, "key")

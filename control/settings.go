@@ -2,8 +2,8 @@ package control
 
 import "context"
 
-// Settings are the mode and the canary. All processes of a gate have the same ones, and they survive
-// a restart. All methods may be called concurrently.
+// Settings are the mode and the canary. All processes of a gate have the same ones, and they
+// survive a restart. All methods may be called concurrently.
 type Settings interface {
 	// Mode returns the mode that was set last, in any process. It sees the change of another process
 	// within a second. While the settings cannot be read, it returns the last known mode. It never

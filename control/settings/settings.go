@@ -3,8 +3,8 @@
 //
 //	SetMode, SetCanary ─► compare and swap ─► table ─► read every Options.Poll ─► Mode, Canary
 //
-// Mode and Canary answer from memory and never wait. While the table cannot be read, they return the
-// last known values.
+// Mode and Canary answer from memory and never wait. While the table cannot be read, they return
+// the last known values.
 package settings
 
 import (

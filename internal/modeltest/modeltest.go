@@ -30,8 +30,8 @@ func Pick[T any](short, long T) T {
 const soakFactor = 20
 
 // Checks makes n the number of random runs of each check of pgregory.net/rapid in this process,
-// unless the command line sets another number. Call it in the TestMain of a package whose models are
-// slow.
+// unless the command line sets another number. Call it in the TestMain of a package whose models
+// are slow.
 func Checks(n int) {
 	n = Pick(n, n*soakFactor)
 	flag.Parse()

@@ -9,8 +9,8 @@ import (
 
 const slots = 16384
 
-// Cluster starts a Redis Cluster of n masters without replicas, and waits until each of them reports
-// that it is complete.
+// Cluster starts a Redis Cluster of n masters without replicas, and waits until each of them
+// reports that it is complete.
 func Cluster(t testing.TB, n int, o Options) []*Server {
 	t.Helper()
 	o.Extra = append([]string{"cluster-enabled yes", "cluster-node-timeout 2000"}, o.Extra...)

@@ -1,6 +1,6 @@
 // Package redistest runs real Redis servers for tests: alone, as a cluster and under a sentinel.
-// They listen on free ports of the loopback address, keep their files in the temporary folder of the
-// test and end with the test.
+// They listen on free ports of the loopback address, keep their files in the temporary folder of
+// the test and end with the test.
 package redistest
 
 import (

@@ -14,8 +14,8 @@ type Sentinel struct {
 	Master, Replica, Watcher *Server
 }
 
-// StartSentinel starts all three, and waits until the replica follows and the sentinel knows it. The
-// sentinel replaces a master that does not answer for half a second.
+// StartSentinel starts all three, and waits until the replica follows and the sentinel knows it.
+// The sentinel replaces a master that does not answer for half a second.
 func StartSentinel(t testing.TB, o Options) *Sentinel {
 	t.Helper()
 	master := Start(t, o)

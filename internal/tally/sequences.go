@@ -10,8 +10,8 @@ import (
 // twice that. Each takes about 40 bytes.
 const sequenceKeys = 1 << 15
 
-// sequences remembers the highest stored sequence of each ordering key, to find gaps and inversions.
-// It is for one goroutine.
+// sequences remembers the highest stored sequence of each ordering key, to find gaps and
+// inversions. It is for one goroutine.
 //
 // It knows only the events that its owner has stored under the current lease of a partition. So it
 // accepts the first event of a key after a start, or after the partition came from another worker,
@@ -22,8 +22,8 @@ type sequences struct {
 	young, old map[sequenceKey]int64
 }
 
-// sequenceKey is the hash of a source and an ordering key under a lease. Only a collision among 2^64
-// gives a wrong answer.
+// sequenceKey is the hash of a source and an ordering key under a lease. Only a collision among
+// 2^64 gives a wrong answer.
 type sequenceKey uint64
 
 func newSequences() *sequences {

@@ -109,7 +109,8 @@ func (c *committer) add(call *call) {
 	case call.probe:
 	case call.splitErr != nil:
 		m.first, m.dead = len(c.dead), true
-		c.dead = append(c.dead, hookgate.DeadLetter{Record: call.prepared[0], Reason: call.splitErr.Error()})
+		c.dead = append(c.dead, hookgate.DeadLetter{Record: call.prepared[0],
+			Reason: call.splitErr.Error()})
 	case call.prepared != nil:
 		c.records = append(c.records, call.prepared...)
 	default:
@@ -239,8 +240,8 @@ func (c *committer) reject(at int, err error) {
 	}
 }
 
-// receiptOf returns the receipt of a member. A request that carries several events is a duplicate if
-// all of them are. It is then a duplicate of the request that brought the first one.
+// receiptOf returns the receipt of a member. A request that carries several events is a duplicate
+// if all of them are. It is then a duplicate of the request that brought the first one.
 func (m *member) receiptOf(o *hookgate.Outcome) hookgate.Receipt {
 	r := hookgate.Receipt{Partition: m.partition}
 	if m.dead || m.probe {

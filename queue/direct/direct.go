@@ -38,8 +38,8 @@ type Options struct {
 	Name string
 	// Partitions is the number of partitions for receipts and records; default 16.
 	Partitions int
-	// Timeout bounds an Append and a call of the store; default 5 seconds. After a time-out the outcome
-	// is unknown: the store may still commit.
+	// Timeout bounds an Append and a call of the store; default 5 seconds. After a time-out the
+	// outcome is unknown: the store may still commit.
 	Timeout time.Duration
 	// MinFree is the free space in bytes below which Append returns ErrFull; 0: no bound. Free returns
 	// the free space. It is called at most once per second, and may be called concurrently.
@@ -48,8 +48,8 @@ type Options struct {
 	// Probe tests whether a store that has failed could store so many bytes now. Default: Apply with
 	// nothing to store.
 	Probe func(ctx context.Context, bytes int) error
-	// Shared reports whether other processes store events too. Then a gap in a sequence is no sign of a
-	// missing event.
+	// Shared reports whether other processes store events too. Then a gap in a sequence is no sign of
+	// a missing event.
 	Shared bool
 	// Metrics counts events and groups; default none.
 	Metrics tally.Metrics
@@ -96,8 +96,8 @@ type Queue struct {
 
 	// failure is why the store fails; nil while it works.
 	failure atomic.Pointer[failure]
-	// full reports whether the free space was below MinFree. askAt is when to ask again, in nanoseconds
-	// since 1970.
+	// full reports whether the free space was below MinFree. askAt is when to ask again, in
+	// nanoseconds since 1970.
 	full  atomic.Bool
 	askAt atomic.Int64
 }

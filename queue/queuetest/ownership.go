@@ -17,7 +17,8 @@ func copyOf(r *hookgate.Request) *hookgate.Request {
 	return &c
 }
 
-// overwrite changes everything that a request refers to, as a caller may that uses its memory again.
+// overwrite changes everything that a request refers to, as a caller may that uses its memory
+// again.
 func overwrite(r *hookgate.Request) {
 	for i := range r.Body {
 		r.Body[i] = '#'

@@ -17,8 +17,8 @@ const (
 	// long Redis does nothing else.
 	maxGroup      = 128
 	maxGroupBytes = 1 << 20
-	// maxInFlight is the largest number of groups in flight: one more than needed, so that Redis always
-	// has a group to work on.
+	// maxInFlight is the largest number of groups in flight: one more than needed, so that Redis
+	// always has a group to work on.
 	maxInFlight = 2
 	// maxInFlightFsync is that number where Redis waits for its disk before it answers, and reads
 	// nothing meanwhile: larger groups then mean fewer waits.
@@ -27,8 +27,8 @@ const (
 	maxKeptBuffer = 64 << 10
 )
 
-// appender sends requests that arrive together in one call of appendScript. Each group has a leader,
-// which sends it and hands each follower its receipt:
+// appender sends requests that arrive together in one call of appendScript. Each group has a
+// leader, which sends it and hands each follower its receipt:
 //
 //	Append ─► join ─┬─ fewer than maxInFlight groups in flight: the leader of a group of one
 //	                └─ else it waits until a group has ended ─┬─ the first that waits leads

@@ -77,8 +77,8 @@ func newBinding(run string) *binding {
 // runOf returns the run of the server that a lease names.
 func runOf(token string) string { return token[strings.LastIndexByte(token, '/')+1:] }
 
-// bind returns the binding to the run of the server that gave the lease of a partition. It makes one
-// if there is none; round must be held.
+// bind returns the binding to the run of the server that gave the lease of a partition. It makes
+// one if there is none; round must be held.
 func (q *Queue) bind(ctx context.Context, partition int, token string) (*binding, error) {
 	run := runOf(token)
 	if b := q.bindings[run]; b != nil && !b.forgotten.Load() {

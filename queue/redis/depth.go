@@ -19,9 +19,9 @@ const (
 	restEvery = 5
 )
 
-// depth estimates the number of unreleased records in the queue: the last count, plus the appends of
-// this process since that count began. It may include an append during the count twice, but it never
-// misses one.
+// depth estimates the number of unreleased records in the queue: the last count, plus the appends
+// of this process since that count began. It may include an append during the count twice, but it
+// never misses one.
 type depth struct {
 	started, finished atomic.Int64 // appends of this process
 	// offset is the last count, minus the appends that had finished before it.
@@ -49,7 +49,8 @@ func (d *depth) begin(mark int64) bool {
 	}
 }
 
-// admit counts an append or returns ErrFull. Before it returns ErrFull, it counts the records again.
+// admit counts an append or returns ErrFull. Before it returns ErrFull, it counts the records
+// again.
 func (q *Queue) admit(ctx context.Context) error {
 	if q.depth.begin(q.opts.HighWater) {
 		return nil

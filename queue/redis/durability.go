@@ -166,7 +166,8 @@ func infoField(info, name string) string {
 func checkVersion(version string) error {
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 7 {
-		return misconfigured(reasonVersion, fmt.Errorf("it is version %s; hookgate needs 7.0 or newer", version))
+		return misconfigured(reasonVersion, fmt.Errorf("it is version %s; hookgate needs 7.0 or newer",
+			version))
 	}
 	return nil
 }

@@ -15,11 +15,11 @@ import (
 )
 
 // The readers of all processes share the partitions without talking to each other. Each one is a
-// member of a sorted set for as long as it sends heartbeats. Sorted by their names, which begin with
-// the time of their start, the first is due partition 0, the second partition 1, and so on, round
-// and round. A reader leases the partitions that it is due as soon as their leases are free. It
-// gives back the others as soon as it has none of their records in hand. Each process does this for
-// its readers in rounds, every third of LeaseTTL and when something happens:
+// member of a sorted set for as long as it sends heartbeats. Sorted by their names, which begin
+// with the time of their start, the first is due partition 0, the second partition 1, and so on,
+// round and round. A reader leases the partitions that it is due as soon as their leases are free.
+// It gives back the others as soon as it has none of their records in hand. Each process does this
+// for its readers in rounds, every third of LeaseTTL and when something happens:
 //
 //	heartbeat ─► which reader is due what ─► renew / give back ─► acquire what is free
 //
@@ -262,9 +262,9 @@ func (q *Queue) lose(l *lane) {
 	q.kick()
 }
 
-// Owners returns for each partition the number of the reader of this process that holds it. The open
-// readers are numbered from 1 in the order in which they were opened. 0: no reader of this process
-// holds it; another process may.
+// Owners returns for each partition the number of the reader of this process that holds it. The
+// open readers are numbered from 1 in the order in which they were opened. 0: no reader of this
+// process holds it; another process may.
 func (q *Queue) Owners() []int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -277,8 +277,8 @@ func (q *Queue) Owners() []int {
 	return owners
 }
 
-// LeasesLost returns the number of leases that this process has lost without giving them back, since
-// the queue was opened.
+// LeasesLost returns the number of leases that this process has lost without giving them back,
+// since the queue was opened.
 func (q *Queue) LeasesLost() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -10,18 +10,18 @@
 // Only Commit trims. Each partition belongs to one reader at a time, by a lease that its process
 // renews; see keeper.go.
 //
-// A claim holds within the partition of its ordering key. A repetition with another ordering key may
-// belong to another partition, which queues it as new. The store then recognises it.
+// A claim holds within the partition of its ordering key. A repetition with another ordering key
+// may belong to another partition, which queues it as new. The store then recognises it.
 //
 // EnqueuedAt comes from the clock of the process that appends. Positions come from the clock of
 // Redis: milliseconds since 1970 and a count. Redis keeps the last position of an empty log, so no
 // position is used twice. After a log was deleted by hand (DEL, FLUSHALL), positions go on from the
 // clock.
 //
-// Known limits: an append does not wait for replicas, so a failover loses the records that a replica
-// had not received. A reader sees the appends of another process to an idle partition within 100 ms.
-// The Redis user needs INFO, in scripts too. Without CONFIG GET the gate cannot say what a 202 is
-// worth.
+// Known limits: an append does not wait for replicas, so a failover loses the records that a
+// replica had not received. A reader sees the appends of another process to an idle partition
+// within 100 ms. The Redis user needs INFO, in scripts too. Without CONFIG GET the gate cannot say
+// what a 202 is worth.
 package redis
 
 import (
@@ -73,10 +73,10 @@ type Queue struct {
 
 var _ hookgate.BufferedQueue = (*Queue)(nil)
 
-// Open opens the queue in the Redis that c names. The error is a hookgate.MisconfiguredError if c is
-// invalid, if Redis rejects this process, if Redis may evict keys and c does not allow that, or if
-// the queue holds records for another number of partitions. Any other error means that Redis is away
-// or not ready.
+// Open opens the queue in the Redis that c names. The error is a hookgate.MisconfiguredError if c
+// is invalid, if Redis rejects this process, if Redis may evict keys and c does not allow that, or
+// if the queue holds records for another number of partitions. Any other error means that Redis is
+// away or not ready.
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c, err := c.withDefaults()
 	if err != nil {

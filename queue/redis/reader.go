@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// pauseMin and pauseMax bound the pauses between two polls of empty partitions. The reader reads the
-	// appends of its own process at once, and those of others when a count finds them.
+	// pauseMin and pauseMax bound the pauses between two polls of empty partitions. The reader reads
+	// the appends of its own process at once, and those of others when a count finds them.
 	pauseMin = time.Millisecond
 	pauseMax = time.Second
 	// readBytesMin is the least number of bytes of a read, even if a partition's part of a batch is
@@ -468,8 +468,9 @@ func (c *reader) planRelease(last []hookgate.Offset) (calls []leaseCall,
 		upTo[o.Partition] = to
 		keys := []string{q.keys.lease[o.Partition], q.keys.log[o.Partition]}
 		args := []string{l.lease.token, after(to).String()}
-		calls = append(calls, leaseCall{call: call{l.lease.scripts.release, keys, args}, partition: o.Partition,
-			token: l.lease.token, must: true})
+		calls = append(calls, leaseCall{call: call{l.lease.scripts.release, keys, args},
+			partition: o.Partition,
+			token:     l.lease.token, must: true})
 	}
 	return calls, upTo, err
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate/queue/wire"
 )
 
-// retryScript appends the retry of a dead letter and takes over the claim of its identity, unless it
-// has that already. It is a script of its own so that appendScript stays short.
+// retryScript appends the retry of a dead letter and takes over the claim of its identity, unless
+// it has that already. It is a script of its own so that appendScript stays short.
 //
 //	KEYS claim, log; ARGV request id, the claim's ms to live, the record -> id of the entry
 var retryScript = newScript("", `

@@ -120,8 +120,8 @@ return answers
 
 // runHead defines a function that returns the id of the server's run, which is new at each start of
 // the server. A lease names its owner, its number and the run of the server that gave it. After a
-// failover the new server may lack the last entries and use their ids again, so a reader's positions
-// are not valid there.
+// failover the new server may lack the last entries and use their ids again, so a reader's
+// positions are not valid there.
 const runHead = `
 local function run()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''

@@ -69,8 +69,8 @@ end
 return redis.call('HGET', KEYS[1], ARGV[1])
 `)
 
-// readSettings reads the generation of claims, and checks that Redis still has this process's number
-// of partitions.
+// readSettings reads the generation of claims, and checks that Redis still has this process's
+// number of partitions.
 func (q *Queue) readSettings(ctx context.Context) error {
 	values, err := q.do(ctx, q.client.B().Hmget().Key(q.keys.settings).Field("partitions", "claims",
 		"replaced").Build()).ToArray()

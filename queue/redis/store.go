@@ -13,15 +13,16 @@ import (
 
 // A claim says that an event is queued or stored. It must not outlive the event. But a person may
 // replace the store by an older copy or by another store, or a standby that lacks the last commits
-// may take over. So Redis keeps the mark of the store, which is its id and the id of its last entry:
+// may take over. So Redis keeps the mark of the store, which is its id and the id of its last
+// entry:
 //
 //	Apply ─► mark of the store ─► keepMark ─► the records are released ─► only their claims are left
 //
 // At the start, and then every second, each process compares the store with that mark. If the store
 // does not follow it, the first process to find out begins a new generation of claims, in one step
 // with the new mark. The claims of older generations have other names, so nothing finds them, and
-// they expire. A repetition is then appended again, and the unique index of the store recognises it.
-// Queued records lose their claims too, with the same result.
+// they expire. A repetition is then appended again, and the unique index of the store recognises
+// it. Queued records lose their claims too, with the same result.
 //
 // Limit: between such a replacement and the next comparison, at most a second, old claims are used.
 

@@ -16,7 +16,8 @@ import (
 
 var (
 	errNotThere      = errors.New("connection refused")
-	errMisconfigured = &hookgate.MisconfiguredError{Reason: "it is purple", Err: errors.New("colour is #800080")}
+	errMisconfigured = &hookgate.MisconfiguredError{Reason: "it is purple",
+		Err: errors.New("colour is #800080")}
 )
 
 // TestUntilItIsThere: what is away holds up nothing, is tried until it is there, and says meanwhile
@@ -67,7 +68,8 @@ func TestUntilItIsThere(t *testing.T) {
 
 // TestMisconfigured: a configuration error of the first attempt is the error of the start.
 func TestMisconfigured(t *testing.T) {
-	_, err := Connect(t.Context(), ConnectOptions{}, func(context.Context) error { return errMisconfigured })
+	_, err := Connect(t.Context(), ConnectOptions{},
+		func(context.Context) error { return errMisconfigured })
 	var unfit *hookgate.MisconfiguredError
 	if !errors.As(err, &unfit) || unfit.Reason != errMisconfigured.Reason {
 		t.Errorf("start got %v", err)

@@ -47,9 +47,9 @@ type Options struct {
 	// Paused reports whether the primary must not be used now: appends go to the file, and its records
 	// stay there. It is called before each call of the primary, concurrently; nil: never paused.
 	Paused func() bool
-	// Leftover, if not empty, is the name of a file that an earlier configuration has left behind. Such
-	// a file is only emptied: then appends go to the primary alone, even if it fails, and Emptied is
-	// called.
+	// Leftover, if not empty, is the name of a file that an earlier configuration has left behind.
+	// Such a file is only emptied: then appends go to the primary alone, even if it fails, and Emptied
+	// is called.
 	Leftover string
 	// Reject makes appends fail until a leftover file is empty. Without it they go to its end.
 	Reject bool
@@ -83,8 +83,8 @@ func (o Options) withDefaults() Options {
 // Appender is a queue that records can be moved to.
 type Appender interface {
 	hookgate.Queue
-	// AppendDuplicate appends r, which another queue has found to be a duplicate of the request of. The
-	// other queue has dropped the body of r. If of is zero, AppendDuplicate is Append.
+	// AppendDuplicate appends r, which another queue has found to be a duplicate of the request of.
+	// The other queue has dropped the body of r. If of is zero, AppendDuplicate is Append.
 	AppendDuplicate(ctx context.Context, r *hookgate.Request,
 		of hookgate.RequestID) (hookgate.Receipt, error)
 }

@@ -61,8 +61,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // ErrCorrupt is wrapped by every error of Decode.
 var ErrCorrupt = errors.New("corrupt queue entry")
 
-// Append appends the encoded record to dst. A duplicate (duplicateOf is not zero) is encoded without
-// its body.
+// Append appends the encoded record to dst. A duplicate (duplicateOf is not zero) is encoded
+// without its body.
 func Append(dst []byte, d *hookgate.Request, duplicateOf hookgate.RequestID,
 	enqueuedAt time.Time) []byte {
 	start := len(dst)

@@ -1,5 +1,5 @@
-// Package settingstest is the conformance suite of control.Settings. Each backend runs it in its own
-// tests:
+// Package settingstest is the conformance suite of control.Settings. Each backend runs it in its
+// own tests:
 //
 //	settingstest.Run(t, settingstest.Backend{Open: …})
 package settingstest
@@ -103,9 +103,9 @@ func testMode(t *testing.T, b Backend) {
 	}
 }
 
-// testCanary: the canary with the highest version is stored. Setting the same one again is harmless;
-// an older one, and another of the same version, are rejected. The canary survives the end and the
-// crash of the process. Of many concurrent changes to one version, one is stored.
+// testCanary: the canary with the highest version is stored. Setting the same one again is
+// harmless; an older one, and another of the same version, are rejected. The canary survives the
+// end and the crash of the process. Of many concurrent changes to one version, one is stored.
 func testCanary(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	s := open(t, b, place)
@@ -196,8 +196,8 @@ func testCanaryFails(t *testing.T, b Backend, done bool) {
 	}
 }
 
-// testOthers: a process sees the changes of another. Of the changes of two processes to one version,
-// one is stored.
+// testOthers: a process sees the changes of another. Of the changes of two processes to one
+// version, one is stored.
 func testOthers(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	one, two := open(t, b, place), open(t, b, place)

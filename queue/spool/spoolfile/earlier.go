@@ -21,8 +21,8 @@ type settings struct {
 	kept   bool
 }
 
-// EarlierSettings returns the mode and the canary that the embedded queue of an earlier release kept
-// in the file; false if there are none. A File never changes them.
+// EarlierSettings returns the mode and the canary that the embedded queue of an earlier release
+// kept in the file; false if there are none. A File never changes them.
 func (q *File) EarlierSettings() (control.Mode, control.Canary, bool) {
 	return q.settings.mode, q.settings.canary, q.settings.kept
 }

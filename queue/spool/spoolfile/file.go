@@ -1,16 +1,16 @@
 // Package spoolfile is a durable first-in, first-out file: one SQLite database with one goroutine
 // that writes and one reader.
 //
-// Appends and releases that wait at the same time share one transaction and one fsync. Only counters
-// are in memory; the reader reads the file in the order of the ids.
+// Appends and releases that wait at the same time share one transaction and one fsync. Only
+// counters are in memory; the reader reads the file in the order of the ids.
 //
 //	Append ─┐                               ┌─► Next
 //	Append ─┼─► group commit ─► records ────┤
 //	Append ─┘        ▲                      └─► Commit ─┐
 //	                 └──── remove released records ◄────┘
 //
-// The file keeps every request: it recognises no duplicates. It can also be the file of the embedded
-// queue of an earlier release, which is opened to be emptied; its claims are ignored.
+// The file keeps every request: it recognises no duplicates. It can also be the file of the
+// embedded queue of an earlier release, which is opened to be emptied; its claims are ignored.
 package spoolfile
 
 import (
@@ -68,8 +68,8 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // File is a hookgate.BufferedQueue in a SQLite file. It has one partition, 0, whose records are in
-// the order in which they were acknowledged. The caller must make sure that only one process has the
-// file open.
+// the order in which they were acknowledged. The caller must make sure that only one process has
+// the file open.
 type File struct {
 	opts        Options
 	path        string
@@ -108,8 +108,8 @@ const (
 
 var _ hookgate.BufferedQueue = (*File)(nil)
 
-// Open opens the file at path, and creates it if it does not exist. The file may be the spool or the
-// embedded queue of an earlier release.
+// Open opens the file at path, and creates it if it does not exist. The file may be the spool or
+// the embedded queue of an earlier release.
 func Open(ctx context.Context, path string, o Options) (*File, error) {
 	return open(ctx, path, o, nil)
 }

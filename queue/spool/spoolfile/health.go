@@ -51,8 +51,8 @@ func (h *health) counted() {
 	}
 }
 
-// committed notes that a transaction of so many bytes committed. It reports whether that proves that
-// writing works.
+// committed notes that a transaction of so many bytes committed. It reports whether that proves
+// that writing works.
 func (h *health) committed(bytes int) bool {
 	if bytes < h.failedBytes {
 		return false

@@ -87,8 +87,8 @@ func (c *reader) Next(ctx context.Context, max, maxBytes int) ([]hookgate.Record
 	}
 }
 
-// read returns the records after an id: at most max records, and at most maxBytes of bodies unless a
-// single record is larger.
+// read returns the records after an id: at most max records, and at most maxBytes of bodies unless
+// a single record is larger.
 func (q *File) read(ctx context.Context, after int64, max, maxBytes int) ([]hookgate.Record,
 	error) {
 	// At its first read a connection opens the write-ahead log and keeps it open. That must be the log
@@ -135,8 +135,8 @@ func record(s *sqlite.Stmt) (r hookgate.Record) {
 	return r
 }
 
-// corruptRecord returns the record of an entry that cannot be decoded. Its request id comes from the
-// id and the bytes of the entry, so that it is the same at each read.
+// corruptRecord returns the record of an entry that cannot be decoded. Its request id comes from
+// the id and the bytes of the entry, so that it is the same at each read.
 func corruptRecord(id int64, data []byte, why error) hookgate.Record {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64(slices.Clone(data), uint64(id)))
 	return hookgate.Record{

@@ -198,7 +198,8 @@ func (w *writer) report(err error) {
 	w.q.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		w.q.opts.Logger.Error("cannot write the spool; requests are rejected until it works", "file", w.q.path,
+		w.q.opts.Logger.Error("cannot write the spool; requests are rejected until it works", "file",
+			w.q.path,
 			"error", err)
 	case err == nil && before != nil:
 		w.q.opts.Logger.Info("the spool can be written again", "file", w.q.path)
