@@ -114,7 +114,8 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 		if !known {
 			r.Foreign.add("%s is stored as event %s although it was refused", e.messageID, l.ID)
 		} else {
-			r.Different.add("%s is stored as event %s for request %s, which no request that was taken had",
+			r.Different.add("%s is stored as event %s for request %s, which no request that was "+
+				"taken had",
 				e.messageID, l.ID, l.RequestID)
 		}
 		return
@@ -228,9 +229,11 @@ func checkDuplicates(a *account) (r duplicateReport) {
 			switch {
 			case !q.duplicate:
 			case first != nil && q.firstID != first.id:
-				r.Violations.add("%s: a duplicate (line %d) names another first request than the one that was accepted first", e.messageID, q.line)
+				r.Violations.add("%s: a duplicate (line %d) names another first request than the "+
+					"one that was accepted first", e.messageID, q.line)
 			case first == nil && !unsure:
-				r.Violations.add("%s (line %d) was answered as a duplicate, and no request before it can have been taken", e.messageID, q.line)
+				r.Violations.add("%s (line %d) was answered as a duplicate, and no request "+
+					"before it can have been taken", e.messageID, q.line)
 			case first == nil && named != [16]byte{} && named != q.firstID:
 				r.Violations.add("%s: two duplicates name different first requests", e.messageID)
 			default:
@@ -269,7 +272,8 @@ func checkOrder(a *account, places []int32) (r orderReport) {
 		if ok {
 			r.Judged++
 			if acknowledged, ok := a.acknowledged(e); ok && acknowledged < before.begun {
-				r.Inversions.add("%s is stored behind %s of the same key, which was sent after it had been acknowledged",
+				r.Inversions.add("%s is stored behind %s of the same key, which was sent after "+
+					"it had been acknowledged",
 					e.messageID, a.events[before.event].messageID)
 			}
 		}

@@ -135,7 +135,8 @@ func capacity(criteria []Criterion) []Criterion {
 // rampCriteria are the requirements of a ramp. Beyond the highest rate a target may be slow or
 // reject requests, but it must not be wrong.
 func rampCriteria(steps []*phaseResult, p Profile) (criteria []Criterion) {
-	highest := Criterion{ID: Ramp + "/highest_rate", Text: "highest rate that passes, of those tried",
+	highest := Criterion{ID: Ramp + "/highest_rate", Text: "highest rate that passes, of those " +
+		"tried",
 		Relation: ">=",
 		Limit:    p.Phases[Ramp].Steps[0], Unit: "requests/s", Evidence: steps[0].summary.Phase + "/" +
 			histogramsFile}

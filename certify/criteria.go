@@ -48,7 +48,8 @@ func (j *judging) load(m *measured) {
 		ms(m.lag, 99), "ms", histogramsFile)
 	lagging := lag.Status != Pass
 	if lagging {
-		lag.invalidate("the client could not keep its schedule, so that what it measured says nothing of the target; run it on a machine with more to spare")
+		lag.invalidate("the client could not keep its schedule, so that what it measured says " +
+			"nothing of the target; run it on a machine with more to spare")
 	}
 	events, tried := 0, 0
 	for i := range m.account.events {
@@ -93,7 +94,8 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 		if !j.profile.Exclusive && s.Missing.Count == 0 && s.AcknowledgedEvents > 0 &&
 			j.run.Unread == "" {
 			drained.Status, drained.Note = Pass,
-				"the queue was not empty, as others send too; everything acknowledged here is stored"
+				"the queue was not empty, as others send too; everything acknowledged here is "+
+					"stored"
 		}
 	}
 	first := len(j.criteria)
@@ -104,7 +106,8 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 	if foreign.Status == Fail && j.profile.Exclusive {
 		foreign.Note = "if others send to the gate meanwhile, certify it with --exclusive=false"
 	}
-	j.none("content", "stored events that are not byte for byte, and field for field, what was sent",
+	j.none("content", "stored events that are not byte for byte, and field for field, what was "+
+		"sent",
 		s.Different, "events", storeFile)
 	j.none("unchanged", "stored events that read differently the second time", s.Changed, "events",
 		againFile)
@@ -200,7 +203,8 @@ func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before,
 		low, high = h.Server.quantile(0.95)
 	}
 	gap := max(client-high, low-client, 0)
-	g := j.add("server_latency", "difference between the P95 of the target's histogram and the client's from sending", "<=", j.limits.LatencyGapMS, gap, "ms", histogramsFile)
+	g := j.add("server_latency", "difference between the P95 of the target's histogram and the "+
+		"client's from sending", "<=", j.limits.LatencyGapMS, gap, "ms", histogramsFile)
 	switch {
 	case h.Server == nil || h.Server.Count == 0 || len(h.Server.Counts) == 0:
 		g.invalidate("the target has no histogram webhook_http_latency_ms of POST with 202")

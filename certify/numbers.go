@@ -40,7 +40,8 @@ var Numbers = []Number{
 		func(p *Phase) any { return &p.LagP99MS }},
 	{"counter-tolerance", "allowed difference of the counters, in `percent`",
 		func(p *Phase) any { return &p.CounterPercent }},
-	{"latency-gap", "allowed difference between the target's P95 and the client's, in `milliseconds`",
+	{"latency-gap", "allowed difference between the target's P95 and the client's, in " +
+		"`milliseconds`",
 		func(p *Phase) any { return &p.LatencyGapMS }},
 }
 

@@ -85,7 +85,8 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 			return err
 		}
 	}
-	c.say("%s: %d requests, %d accepted (%d duplicates), %d not accepted, %.0f/s, P95 %.2f ms, P99 %.2f ms, own lag P99 %.2f ms", name, summary.Attempts,
+	c.say("%s: %d requests, %d accepted (%d duplicates), %d not accepted, %.0f/s, P95 %.2f ms, "+
+		"P99 %.2f ms, own lag P99 %.2f ms", name, summary.Attempts,
 		summary.Accepted, summary.Duplicates, summary.Failed, summary.Rate, summary.LatencyMS.P95,
 		summary.LatencyMS.P99, summary.LagMS.P99)
 

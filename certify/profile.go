@@ -157,7 +157,8 @@ func ReadProfile(text []byte) (Profile, error) {
 	for name, settings := range given {
 		phase, ok := p.Phases[name]
 		if !ok {
-			return p, fmt.Errorf("profile: phases.%s is none of the phases smoke, load, full, soak, ramp",
+			return p, fmt.Errorf("profile: phases.%s is none of the phases smoke, load, full, "+
+				"soak, ramp",
 				name)
 		}
 		if err := apply(settings, &phase); err != nil {
@@ -185,10 +186,12 @@ func apply(settings, to any) error {
 func (p Profile) Check() error {
 	if p.Application == "" || p.Source == "" || !strings.HasPrefix(p.Path, "/") ||
 		p.AuditTimeoutSeconds <= 0 {
-		return errors.New("profile: application, source, path (from /) and audit_timeout_s must be set")
+		return errors.New("profile: application, source, path (from /) and audit_timeout_s must " +
+			"be set")
 	}
 	if p.CanaryPercent < 1 || p.CanaryPercent > 100 {
-		return fmt.Errorf("profile: canary_percent is %d; it must be from 1 to 100, the percentage that the target's canary stands at", p.CanaryPercent)
+		return fmt.Errorf("profile: canary_percent is %d; it must be from 1 to 100, the "+
+			"percentage that the target's canary stands at", p.CanaryPercent)
 	}
 	for name, ph := range p.Phases {
 		var problem string
@@ -197,7 +200,8 @@ func (p Profile) Check() error {
 		case err != nil:
 			problem = "every number must be finite"
 		case ph.Events < 0 || ph.Seconds < 0 || ph.Rate < 0 || ph.Duplicates < 0 || ph.Duplicates > 100:
-			problem = "events, seconds, rate and duplicates must not be negative, duplicates at most 100"
+			problem = "events, seconds, rate and duplicates must not be negative, duplicates at " +
+				"most 100"
 		case ph.Events == 0 && ph.Seconds == 0:
 			problem = "there must be events or seconds"
 		case ph.Seconds > 0 && ph.Rate == 0 && name != Ramp:

@@ -10,7 +10,8 @@ import (
 
 // Goal: a profile changes the named settings and no others.
 func TestReadProfile(t *testing.T) {
-	p, err := ReadProfile([]byte("application: shop\nexclusive: false\nmetrics: [http://a/metrics]\nphases: {full: {rate: 1000, p95_ms: 50}}\n"))
+	p, err := ReadProfile([]byte("application: shop\nexclusive: false\nmetrics: " +
+		"[http://a/metrics]\nphases: {full: {rate: 1000, p95_ms: 50}}\n"))
 	want := DefaultProfile()
 	want.Application, want.Exclusive, want.Metrics = "shop", false, []string{"http://a/metrics"}
 	full := want.Phases[Full]

@@ -82,7 +82,8 @@ func (c *conclusion) headline() string {
 	case c.Status == Fail:
 		return fmt.Sprintf("%d of %d criteria are not met.", failed, len(c.Criteria))
 	}
-	return fmt.Sprintf("%d of %d criteria could not be measured, so there is no verdict on the target.", invalid, len(c.Criteria))
+	return fmt.Sprintf("%d of %d criteria could not be measured, so there is no verdict on the "+
+		"target.", invalid, len(c.Criteria))
 }
 
 // rows arranges the calls that were tried.

@@ -136,7 +136,8 @@ func (o *Options) check() error {
 		}
 	}
 	if o.Input != "" && o.Profile.CanaryPercent < 100 {
-		return errors.New("canary_percent chooses the ordering keys of generated events, and an input has its own keys: use only one of the two")
+		return errors.New("canary_percent chooses the ordering keys of generated events, and an " +
+			"input has its own keys: use only one of the two")
 	}
 	return o.Profile.Check()
 }
@@ -148,14 +149,18 @@ func (c *certification) prepare(ctx context.Context) error {
 		return err
 	}
 	if h.Mode != "" && h.Mode != "normal" {
-		return fmt.Errorf("the target is in mode %s and rejects webhooks: run hookgate maintenance normal",
+		return fmt.Errorf("the target is in mode %s and rejects webhooks: run hookgate "+
+			"maintenance normal",
 			h.Mode)
 	}
 	if _, err := c.target.get(ctx, "/api/events?limit=1", jsonType); err != nil {
-		return fmt.Errorf("read the events of the target (is HOOKGATE_TOKEN or ADMIN_TOKEN right?): %w", err)
+		return fmt.Errorf("read the events of the target (is HOOKGATE_TOKEN or ADMIN_TOKEN "+
+			"right?): %w",
+			err)
 	}
 	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("the folder %s is not empty: name another one, because evidence is never overwritten", c.Dir)
+		return fmt.Errorf("the folder %s is not empty: name another one, because evidence is "+
+			"never overwritten", c.Dir)
 	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err

@@ -93,14 +93,17 @@ func (d DataDir) left(a area) {
 				"find out why: it may contain acknowledged webhooks")
 		case l.Records > 0:
 			a.add(Warning, "unused queue",
-				fmt.Sprintf("%d acknowledged webhooks wait in %s, which this configuration does not use",
+				fmt.Sprintf("%d acknowledged webhooks wait in %s, which this configuration does "+
+					"not use",
 					l.Records, l.Path), "none",
-				"start hookgate serve: it moves them to the queue; while it runs, wait until it has")
+				"start hookgate serve: it moves them to the queue; while it runs, wait until it "+
+					"has")
 		}
 	}
 	if d.UsedRedis {
 		a.add(Advice, "earlier Redis", d.Path+" was used with Redis, and redis.url is not set", "",
-			"nothing if Redis was drained; otherwise start a gate with the old REDIS_URL and run hookgate drain")
+			"nothing if Redis was drained; otherwise start a gate with the old REDIS_URL and run "+
+				"hookgate drain")
 	}
 }
 
@@ -126,13 +129,15 @@ func filesystem(a area, path string) {
 		a.add(Unknown, "filesystem", err.Error(), "a local disk", "")
 	case kind == "tmpfs" || kind == "ramfs":
 		a.add(LosesData, "filesystem", kind, "a local disk",
-			"choose a data_dir on a disk: this one is in memory, and a restart of the machine loses it")
+			"choose a data_dir on a disk: this one is in memory, and a restart of the machine "+
+				"loses it")
 	case kind == "overlay":
 		a.add(Warning, "filesystem", kind, "a volume",
 			"mount a volume for data_dir: this one is deleted with its container")
 	case slices.Contains([]string{"nfs", "smb", "fuse"}, kind):
 		a.add(Warning, "filesystem", kind, "a local disk",
-			"choose a data_dir on a local disk: SQLite's locks and fsync are not reliable over a network")
+			"choose a data_dir on a local disk: SQLite's locks and fsync are not reliable over a "+
+				"network")
 	case kind == "":
 		a.ok("filesystem", "of an unknown kind")
 	default:
@@ -157,7 +162,8 @@ func (d DataDir) space(a area, path string) {
 			"free some space, or lower queue.high_water: on a full disk webhooks get 503")
 	case free < most:
 		a.add(Advice, "free space", seen, want,
-			"this is enough for bodies of the usual size; if yours are large, lower http.max_body or the high-water mark")
+			"this is enough for bodies of the usual size; if yours are large, lower "+
+				"http.max_body or the high-water mark")
 	default:
 		a.ok("free space", seen)
 	}
@@ -199,7 +205,8 @@ func timeFsync(a area, path string) {
 			"choose a faster disk for faster answers: each 202 waits for an fsync")
 	case median < suspiciousFsync:
 		a.add(Advice, "fsync", seen, "more than "+suspiciousFsync.String(),
-			"check that this disk, and the virtual machine, really write before they report success")
+			"check that this disk, and the virtual machine, really write before they report "+
+				"success")
 	default:
 		a.ok("fsync", seen)
 	}

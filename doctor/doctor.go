@@ -123,7 +123,8 @@ func (a area) skew(ahead, roundTrip time.Duration) {
 	switch {
 	case off > time.Second:
 		a.add(Warning, "clock", seen, "less than 1s",
-			"run NTP on both: the times in a trail come from several machines, and retention counts by them")
+			"run NTP on both: the times in a trail come from several machines, and retention "+
+				"counts by them")
 	case off > 100*time.Millisecond:
 		a.add(Advice, "clock", seen, "less than 100ms",
 			"run NTP on both: the times in a trail come from several machines")

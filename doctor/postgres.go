@@ -54,8 +54,10 @@ func (c Postgres) examine(ctx context.Context, a area) error {
 
 func durability(a area, settings map[string]postgres.Setting) {
 	for _, s := range []struct{ name, why string }{
-		{"fsync", "ALTER SYSTEM SET fsync = on, and reload: a crash of its machine may damage the whole database"},
-		{"full_page_writes", "ALTER SYSTEM SET full_page_writes = on, and reload: a crash in the middle of a write destroys a page"},
+		{"fsync", "ALTER SYSTEM SET fsync = on, and reload: a crash of its machine may damage " +
+			"the whole database"},
+		{"full_page_writes", "ALTER SYSTEM SET full_page_writes = on, and reload: a crash in the " +
+			"middle of a write destroys a page"},
 	} {
 		if value := settings[s.name].Value; value != "on" {
 			a.add(LosesData, s.name, value, "on", s.why)
@@ -66,7 +68,8 @@ func durability(a area, settings map[string]postgres.Setting) {
 	// hookgate turns it on for its own transactions.
 	if value := settings["synchronous_commit"].Value; value == "off" {
 		a.add(Advice, "synchronous_commit", value, "on",
-			"hookgate turns it on for its own transactions; other programs that write to this database depend on the setting")
+			"hookgate turns it on for its own transactions; other programs that write to this "+
+				"database depend on the setting")
 	} else {
 		a.ok("synchronous_commit", value)
 	}
@@ -81,13 +84,16 @@ func (c Postgres) connections(a area, i *postgres.Inspection) {
 	want := fmt.Sprintf("%d or more", need)
 	switch {
 	case i.Pooled:
-		a.ok("max_connections", "a pooler is in between: its own limits apply (default_pool_size, max_client_conn)")
+		a.ok("max_connections", "a pooler is in between: its own limits apply "+
+			"(default_pool_size, max_client_conn)")
 	case need > most-reserved:
 		a.add(Warning, "max_connections", seen, want,
-			"raise max_connections, lower database.max_connections, or put PgBouncer in between: a process without a connection cannot store events")
+			"raise max_connections, lower database.max_connections, or put PgBouncer in between: "+
+				"a process without a connection cannot store events")
 	case need > (most-reserved)*8/10:
 		a.add(Advice, "max_connections", seen, want,
-			"few connections are left for others: lower database.max_connections; with few workers 4 are enough")
+			"few connections are left for others: lower database.max_connections; with few "+
+				"workers 4 are enough")
 	default:
 		a.ok("max_connections", seen)
 	}
@@ -115,7 +121,8 @@ func (c Postgres) schema(a area, i *postgres.Inspection) {
 			"find out which gate stores in "+i.Other+
 				": an older hookgate does, and its events are not visible here")
 	case c.Schema != "" && i.Schema != c.Schema:
-		a.ok("schema", fmt.Sprintf("%s, where an older hookgate made the tables (database.schema is %s)",
+		a.ok("schema", fmt.Sprintf("%s, where an older hookgate made the tables (database.schema "+
+			"is %s)",
 			i.Schema, c.Schema))
 	default:
 		a.ok("schema", i.Schema)

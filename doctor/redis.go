@@ -73,13 +73,16 @@ func (c Redis) persistence(a area, n *redis.Inspection) {
 	switch {
 	case on != "yes":
 		a.add(LosesData, "appendonly", on, "yes",
-			"CONFIG SET appendonly yes, and in redis.conf: a crash of Redis loses everything acknowledged since its last snapshot")
+			"CONFIG SET appendonly yes, and in redis.conf: a crash of Redis loses everything "+
+				"acknowledged since its last snapshot")
 	case fsync == "no":
 		a.add(LosesData, "appendfsync", fsync, "always or everysec",
-			"CONFIG SET appendfsync everysec, and in redis.conf: a crash of its machine loses about 30 seconds")
+			"CONFIG SET appendfsync everysec, and in redis.conf: a crash of its machine loses "+
+				"about 30 seconds")
 	case fsync == "everysec":
 		a.add(Advice, "appendfsync", fsync, "always",
-			"everysec loses the last second if its machine crashes; always costs about half the throughput")
+			"everysec loses the last second if its machine crashes; always costs about half the "+
+				"throughput")
 	default:
 		a.ok("appendfsync", fsync)
 	}
@@ -118,7 +121,8 @@ func (c Redis) memory(a area, n *redis.Inspection, nodes int) {
 	switch {
 	case limit > 0 && need > limit:
 		a.add(Warning, what, seen, want,
-			"add memory, or set a shorter queue.claim_ttl or a smaller queue.high_water: without room webhooks go to the spool, and then get 503")
+			"add memory, or set a shorter queue.claim_ttl or a smaller queue.high_water: without "+
+				"room webhooks go to the spool, and then get 503")
 	case limit > 0 && need > limit*8/10:
 		a.add(Advice, what, seen, want,
 			"little room is left: add memory, or shorten queue.claim_ttl")

@@ -36,7 +36,8 @@ func (s Settings) examineMachine(a area) {
 		a.add(Unknown, "open files", err.Error(), want, "")
 	case files < need:
 		a.add(Warning, "open files", seen, want,
-			"raise it (ulimit -n, LimitNOFILE= of systemd), or lower http.max_connections: beyond it neither connections nor files can be opened")
+			"raise it (ulimit -n, LimitNOFILE= of systemd), or lower http.max_connections: "+
+				"beyond it neither connections nor files can be opened")
 	default:
 		a.ok("open files", seen)
 	}
@@ -47,12 +48,14 @@ func (s Settings) examineNetwork(a area) {
 	switch {
 	case public && len(s.Open) > 0:
 		a.add(Warning, "listen", s.Listen, "",
-			fmt.Sprintf("anyone who reaches the port can send to the sources %s: give them keys, or listen on loopback", strings.Join(s.Open, ", ")))
+			fmt.Sprintf("anyone who reaches the port can send to the sources %s: give them keys, "+
+				"or listen on loopback", strings.Join(s.Open, ", ")))
 	case public && s.TLS:
 		a.ok("listen", s.Listen+", with TLS")
 	case public:
 		a.add(Advice, "listen", s.Listen, "",
-			"set tls.cert_file and tls.key_file, or put a proxy with TLS in front of it: keys and bodies are sent unencrypted")
+			"set tls.cert_file and tls.key_file, or put a proxy with TLS in front of it: keys "+
+				"and bodies are sent unencrypted")
 	default:
 		a.ok("listen", s.Listen+", loopback")
 	}
@@ -87,7 +90,8 @@ func (s Settings) examineKeys(a area) {
 	}
 	if !s.AdminTokens {
 		a.add(Advice, "admin token", "none yet", "",
-			"nothing: the first start makes one in the data directory; processes that work together need the same ADMIN_TOKEN")
+			"nothing: the first start makes one in the data directory; processes that work "+
+				"together need the same ADMIN_TOKEN")
 	} else {
 		a.ok("admin token", "there is one")
 	}

@@ -299,7 +299,7 @@ func TestTrailCommands(t *testing.T) {
 func TestAdminListener(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_LISTEN=127.0.0.1:0"}})
-	said := regexp.MustCompile(`(?s)metrics: on (\S+) alone.*trace evt-1 --target (\S+)`)
+	said := regexp.MustCompile(`(?s)metrics: only on (\S+)\.\n.*trace evt-1 --target (\S+)`)
 	g.await("the start says where the admin side is",
 		func() bool { return said.MatchString(g.out.String()) })
 	m := said.FindStringSubmatch(g.out.String())

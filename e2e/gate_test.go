@@ -126,7 +126,7 @@ type startOptions struct {
 
 var (
 	listensOn = regexp.MustCompile(`listens on (\S+)`)
-	adminOn   = regexp.MustCompile(`metrics: on (\S+) alone`)
+	adminOn   = regexp.MustCompile(`metrics: only on (\S+)\.\n`)
 )
 
 // api is the base URL of everything but webhooks.

@@ -77,7 +77,8 @@ func MakeKeys(path string) (ed25519.PublicKey, error) {
 	publicPath := path + ".pub"
 	for _, name := range []string{path, publicPath} {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s exists: name another file, because a key is never overwritten", name)
+			return nil, fmt.Errorf("%s exists: name another file, because a key is never "+
+				"overwritten", name)
 		}
 	}
 	err1 = writeKey(path, privateText, 0o600)

@@ -67,7 +67,8 @@ func TestAnswers(t *testing.T) {
 		{"plain", ok, 202, "", 1},
 		{"chunked", "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" +
 			`{"requestId":"7"}` + "\r\n0\r\n\r\n", 202, "", 1},
-		{"interim answers", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" +
+		{"interim answers", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: " +
+			"x\r\n\r\n" +
 			ok, 202, "", 1},
 		{"no body", "HTTP/1.1 204 No Content\r\n\r\n", 204, "", 1},
 		{"to be closed", strings.Replace(ok, "\r\n", "\r\nConnection: close\r\n", 1), 202, "", 2},

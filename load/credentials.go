@@ -62,7 +62,8 @@ func loopback(host string) bool {
 // key.
 func (c Credentials) check() error {
 	if strings.ContainsFunc(c.BearerKey, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return errors.New("the bearer key contains control characters, which cannot be sent in a header")
+		return errors.New("the bearer key contains control characters, which cannot be sent in a " +
+			"header")
 	}
 	return nil
 }

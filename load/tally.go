@@ -15,10 +15,11 @@ const longest = time.Hour
 type tally struct {
 	start time.Time
 
-	mu       sync.Mutex // guards all below
-	sum      Summary
-	latency  *hdrhistogram.Histogram // microseconds from due to final answer
-	lag      *hdrhistogram.Histogram // microseconds from due to first sent, without events whose key was busy
+	mu      sync.Mutex // guards all below
+	sum     Summary
+	latency *hdrhistogram.Histogram // microseconds from due to final answer
+	// microseconds from due to first sent, without events whose key was busy
+	lag      *hdrhistogram.Histogram
 	firstDue time.Time
 	lastEnd  time.Time
 }

@@ -96,9 +96,9 @@ func newCanaryStartCommand() *cobra.Command {
 
 With --evidence the canary starts on a certification. The evidence must be what was
 signed, its verdict PASS and of the version that the gate runs. The command checks this
-and submits the evidence to the gate, which checks it again, and its age too
-(24 hours). With canary.require_evidence the gate leaves 0 percent only
-this way.
+and submits the evidence to the gate, which checks it again. The certification must not
+be older than 24 hours. With canary.require_evidence the gate leaves 0 percent only this
+way.
 
 Exit code 0: the plan has started. 1: the evidence or the gate does not allow it. 2: an
 approval is needed, or something could not be checked.`,
@@ -132,13 +132,13 @@ func newCanaryBackCommand() *cobra.Command {
 func (c *canaryCommand) registerChange(cmd *cobra.Command) {
 	c.register(cmd)
 	c.registerReason(cmd)
-	c.registerApproval(cmd)
 	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
 }
 
 func (c *canaryCommand) registerEvidence(cmd *cobra.Command) {
+	c.registerApproval(cmd)
 	cmd.Flags().StringVar(&c.evidence, "evidence", "",
-		"`folder` of evidence by hookgate certify, or the id of evidence that the gate has received")
+		"`folder` of evidence by hookgate certify, or the id of evidence that the gate has")
 	cmd.Flags().StringArrayVar(&c.keys, "public-key", nil,
 		"`file` with a key that the evidence must be signed with; if repeated, one of them")
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 10*time.Minute,

@@ -33,18 +33,18 @@ func newCertifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "certify",
 		Short: "Judge whether a running gate may go to production, with evidence",
-		Long: `Send events to a gate as its senders would, read everything back, compare, and
-judge. It is an outside client: HTTP, the read API and /metrics are all it uses.
+		Long: `Send events to a gate as its senders would, read everything back, compare, and judge. This
+is an outside client: it uses only HTTP, the read API and /metrics.
 
-Phases: smoke (1,000 events), load (5,000, 10 at a time), full (30,000 at 500/s);
-all is these three in turn. soak holds a rate for hours, ramp looks for the highest
-rate that still passes. Several are separated by commas. Every number is a line of a
-profile and a flag, which wins; --show-profile prints the profile.
+Phases: smoke (1,000 events), load (5,000, 10 at a time), full (30,000 at 500/s); "all"
+runs these three. soak holds a rate for hours, ramp finds the highest rate that still
+passes. Separate several phases by commas. Each number can be set in a profile or by a
+flag, which wins; --show-profile prints the profile.
 
-Credentials come from WEBHOOK_HMAC_SECRET or WEBHOOK_BEARER_KEY and ADMIN_TOKEN, or for
-a gate on this machine from its data directory.
+Credentials come from WEBHOOK_HMAC_SECRET or WEBHOOK_BEARER_KEY and HOOKGATE_TOKEN, or
+for a gate on this machine from its data directory.
 
-The evidence folder has the verdict, report.html, and everything they rest on;
+The evidence folder has the verdict, report.html, and everything they are derived from.
 hookgate evidence verify judges it again. See docs/guides/certify.md.
 
 Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
@@ -65,13 +65,16 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f.StringVar(&o.profile, "profile", "",
 		"YAML `file` with numbers that differ from the default profile")
 	f.StringVar(&o.input, "input", "",
-		"`file` of recorded traffic to send instead of generated events (see hookgate replay record)")
+		"`file` of recorded traffic to send instead of generated events (see hookgate replay "+
+			"record)")
 	f.Float64Var(&o.speed, "speed", 0,
 		"with --input: send this `factor` faster than recorded; 0 is the rate of the phase")
 	f.StringVar(&o.key, "key", "",
-		"`file` with the key that signs the evidence (default: EVIDENCE_KEY, or a key made for this run)")
+		"`file` with the key that signs the evidence (default: EVIDENCE_KEY, or a key made for "+
+			"this run)")
 	f.StringVar(&o.source, "source", "",
-		"`name` of the source to send to, of kind envelope (default: hookgate-certify, the source of test traffic; under a canary: default)")
+		"`name` of the source to send to, of kind envelope (default: hookgate-certify, the "+
+			"source of test traffic; under a canary: default)")
 	f.StringVar(&o.path, "path", "", "`path` of that source (default /webhooks/SOURCE)")
 	f.IntVar(&o.canaryPercent, "canary-percent", 100,
 		"send only ordering keys that a canary at this `percentage` takes")
@@ -102,12 +105,12 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	return cmd
 }
 
-// phases are those to run.
+// phases are the phases to run.
 func (o *certifyOptions) phases() []string {
 	return strings.Split(strings.ReplaceAll(o.phase, "all", "smoke,load,full"), ",")
 }
 
-// profileOf is the default profile, under the file, under the flags.
+// profileOf applies the file and then the flags to the default profile.
 func (o *certifyOptions) profileOf(cmd *cobra.Command) (p certify.Profile, err error) {
 	if p, err = certify.LoadProfile(o.profile); err != nil {
 		return p, err
@@ -174,7 +177,7 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 	bar.Done()
 	if err != nil {
 		if !errors.Is(err, certify.ErrNotRun) {
-			err = fmt.Errorf("%w (what there is of the evidence is in %s)", err, options.Dir)
+			err = fmt.Errorf("%w (the evidence so far is in %s)", err, options.Dir)
 		}
 		return &exitError{exitNoResult, fmt.Errorf("certify: %w", err)}
 	}
@@ -200,7 +203,7 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 	return &exitError{exitNoResult, fmt.Errorf("the verdict is %s", v.Status)}
 }
 
-// roleRules is the gate's own table of roles in the client's words.
+// roleRules is the gate's own table of roles, in the types of certify.
 func roleRules() (rules []certify.Rule) {
 	for _, r := range adminapi.Matrix {
 		rules = append(rules, certify.Rule{Method: r.Method, Path: r.Path, Probe: r.Probe, Body: r.Body,

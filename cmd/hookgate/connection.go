@@ -35,7 +35,7 @@ type connection struct {
 func (c *connection) register(cmd *cobra.Command) {
 	c.registerOpen(cmd)
 	cmd.Flags().StringVar(&c.dataDir, "data-dir", defaultDataDir(),
-		"data `folder` of a gate on this machine, to read its admin token (for another gate set HOOKGATE_TOKEN)")
+		"data `folder` of a gate on this machine, for its admin token (elsewhere set HOOKGATE_TOKEN)")
 }
 
 // registerOpen is register for calls that need no token.
@@ -113,14 +113,17 @@ func (c *connection) token() (string, error) {
 	}
 	token, err := datadir.Dir(c.dataDir).ReadKey(datadir.AdminToken)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no token: set HOOKGATE_TOKEN, or set --data-dir to the data directory of the gate (%w)", err)
+		return "", fmt.Errorf("no token: set HOOKGATE_TOKEN, or set --data-dir to the data "+
+			"directory of the gate (%w)", err)
 	}
 	return token, err
 }
 
-// with returns the function of a command that calls the gate.
-func (c *connection) with(run func(*cobra.Command, *api.Client, []string) error) func(*cobra.Command,
-	[]string) error {
+// gateFunc is the function of a command that calls the gate.
+type gateFunc = func(*cobra.Command, *api.Client, []string) error
+
+// with returns run as the function of a command.
+func (c *connection) with(run gateFunc) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		client, err := c.client()
 		if err != nil {
@@ -155,12 +158,14 @@ func (c *connection) approved(cmd *cobra.Command, client *api.Client,
 		decided, err := client.AwaitApproval(cmd.Context(), *a)
 		switch {
 		case err != nil:
-			return fmt.Errorf("approval %s may still be approved; then repeat the command with --approval %s: %w", a.ID, a.ID, err)
+			return fmt.Errorf("approval %s may still be approved; then repeat the command with "+
+				"--approval %s: %w", a.ID, a.ID, err)
 		case decided.State == control.ApprovalDenied:
 			return &exitError{exitFail, fmt.Errorf("nothing is done: %s has denied approval %s: %s",
 				show.TextOf(decided.DecidedBy), a.ID, show.TextOf(decided.DecisionReason))}
 		case decided.State != control.ApprovalApproved:
-			return &exitError{exitFail, fmt.Errorf("nothing is done: approval %s is %s", a.ID, decided.State)}
+			return &exitError{exitFail, fmt.Errorf("nothing is done: approval %s is %s", a.ID,
+				decided.State)}
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s has approved: %s\n", show.TextOf(decided.DecidedBy),
 			show.TextOf(decided.DecisionReason))

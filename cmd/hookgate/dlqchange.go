@@ -52,7 +52,8 @@ func (l *letterChange) run(cmd *cobra.Command, client *api.Client, ids []string,
 	case len(ids) == 0 && !byFilter && !l.all:
 		return errors.New("name the dead letters: ids from hookgate dlq list, a filter, or --all")
 	case len(ids) > 1 && l.approval != "":
-		return errors.New("--approval is for one dead letter, or for those of a filter; several ids need one approval each: use a filter, or --wait")
+		return errors.New("--approval is for one dead letter, or for those of a filter; several " +
+			"ids need one approval each: use a filter, or --wait")
 	}
 	l.out, l.status = cmd.OutOrStdout(), cmd.ErrOrStderr()
 	l.bar = progress.New(l.status, 0)
@@ -202,7 +203,8 @@ approval was denied. 2: the gate could not be asked, or an approval is needed.`,
 		}
 		err := l.run(cmd, client, ids, loseEvents)
 		if l.refused > 0 && !loseEvents {
-			err = errors.Join(err, errors.New("to purge open ones and lose their events, add --lose-events"))
+			err = errors.Join(err, errors.New("to purge open ones and lose their events, add "+
+				"--lose-events"))
 		}
 		return err
 	})

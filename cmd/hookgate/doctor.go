@@ -53,7 +53,8 @@ Exit code 0: nothing loses data. 1: something does. 2: something could not be ex
 		case err != nil:
 			return err
 		case worst == doctor.LosesData:
-			return &exitError{exitFail, errors.New("acknowledged webhooks can be lost: see the findings above")}
+			return &exitError{exitFail,
+				errors.New("acknowledged webhooks can be lost: see the findings above")}
 		case worst == doctor.Unknown:
 			return errors.New("not everything could be examined")
 		}

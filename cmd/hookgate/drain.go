@@ -58,12 +58,15 @@ could not be asked.`,
 				time.Since(begun).Round(time.Millisecond))
 			return err
 		case errors.Is(err, api.ErrBuffering):
-			err = fmt.Errorf("%d records are queued, and %w: run `hookgate maintenance normal` or `hookgate maintenance read_only`, then drain", last.Left, err)
+			err = fmt.Errorf("%d records are queued, and %w: run `hookgate maintenance normal` "+
+				"or `hookgate maintenance read_only`, then drain", last.Left, err)
 		case errors.Is(err, context.DeadlineExceeded) && last.Left > 0:
-			err = fmt.Errorf("%d records are still queued after %v; see /api/health and the log of the gate",
+			err = fmt.Errorf("%d records are still queued after %v; see /api/health and the log "+
+				"of the gate",
 				last.Left, timeout)
 		case errors.Is(err, context.DeadlineExceeded) && last.Unsure:
-			err = fmt.Errorf("the queue of the gate is away, so it is unknown what is left in it after %v",
+			err = fmt.Errorf("the queue of the gate is away, so it is unknown what is left in it "+
+				"after %v",
 				timeout)
 		case errors.Is(err, context.Canceled) && last.Left > 0:
 			err = fmt.Errorf("interrupted: %d records are still queued", last.Left)

@@ -1,7 +1,7 @@
 // Command hookgate runs a webhook gate and operates running ones.
 //
-// Each file has one command: its flags, its help and its output. The work is done by the packages
-// that the command calls: gate runs the gate, api reaches a running one.
+// Each command has its own file with its flags, help and output. Other packages do the work: gate
+// runs the gate, and api calls a running one.
 package main
 
 import (
@@ -126,13 +126,13 @@ func loadConfig(cmd *cobra.Command, set map[string]string) (config.Config, error
 
 // configFlag adds the flag for the configuration file.
 func configFlag(cmd *cobra.Command) {
-	cmd.Flags().String("config", "", "configuration `file` (default hookgate.yaml, if there is one)")
+	cmd.Flags().String("config", "", "configuration `file` (default hookgate.yaml, if it exists)")
 }
 
 // version is set for releases by -ldflags "-X main.version=…".
 var version string
 
-// versionText names the release, or the commit that the binary was built from.
+// versionText is the release, or the version that the Go tool recorded.
 func versionText() string {
 	if version != "" {
 		return version

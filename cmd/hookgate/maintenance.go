@@ -65,7 +65,8 @@ Redis the store keeps the mode, so no mode can be set while the store is away.`,
 // warnUnrecorded says that a change was made although the admin trail could not be written.
 func warnUnrecorded(cmd *cobra.Command, recorded *bool) {
 	if recorded != nil && !*recorded {
-		fmt.Fprintln(cmd.ErrOrStderr(), "hookgate: warning: the admin trail could not be written and "+
+		fmt.Fprintln(cmd.ErrOrStderr(), "hookgate: warning: the admin trail could not be written "+
+			"and "+
 			"does not have this change; the log of the gate has it")
 	}
 }

@@ -32,7 +32,7 @@ func newReplayCommand() *cobra.Command {
 		Use:   "replay",
 		Short: "Send events to a gate on a schedule and report how it answered",
 		Long: `Send each line of the input to /webhooks of the target. Event n is due n/rate seconds
-after the first, whatever became of those before it, and its latency counts from that
+after the first, even if earlier events are late, and its latency counts from that
 moment. An ordering key never has two requests in flight. A request that is answered 429
 or 503, or not at all, is repeated with the same bytes. With --test the events are marked
 as test traffic.
@@ -125,7 +125,8 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 		}
 		cfg.Input = file
 	} else if cfg.Input == os.Stdin && terminal.Is(os.Stdin) {
-		return summary, errors.New("no input: pipe events in, as in hookgate generate | hookgate replay, or name a file with --input")
+		return summary, errors.New("no input: pipe events in, as in hookgate generate | hookgate " +
+			"replay, or name a file with --input")
 	}
 	if o.output != "" {
 		ledger, err := load.CreateOutput(o.output)

@@ -30,8 +30,9 @@ type rollbackFlags struct {
 func newRollbackCommand() *cobra.Command {
 	var f rollbackFlags
 	cmd := &cobra.Command{
-		Use:   "rollback [--yes] [-- COMMAND ARGUMENT…]",
-		Short: "Roll back to the previous version: read_only, drain, the roll-back command, health, normal",
+		Use: "rollback [--yes] [-- COMMAND ARGUMENT…]",
+		Short: "Roll back to the previous version: read_only, drain, the roll-back command, " +
+			"health, normal",
 		Long: `Roll a running gate back, step by step:
 
   announce   record in the admin trail that the roll-back begins
@@ -76,13 +77,16 @@ Exit code 0: rolled back. 1: stopped; it can be resumed. 2: it could not start.`
 	flags.BoolVar(&f.undrained, "allow-undrained", false,
 		"go on even if the queue has not drained in time; the rest stays queued")
 	flags.BoolVar(&f.rerun, "rerun-command", false, "with --resume: run the command again")
-	flags.BoolVar(&f.isDone, "command-done", false, "with --resume: assume that the command has succeeded")
-	flags.StringVar(&f.approval, "approval", "", "`ID` of the approval to use, if the gate requires one")
+	flags.BoolVar(&f.isDone, "command-done", false,
+		"with --resume: assume that the command has succeeded")
+	flags.StringVar(&f.approval, "approval", "",
+		"`ID` of the approval to use, if the gate requires one")
 	cmd.MarkFlagsMutuallyExclusive("resume", "abandon")
 	cmd.MarkFlagsMutuallyExclusive("rerun-command", "command-done")
 	cmd.RunE = func(cmd *cobra.Command, command []string) error {
 		if f.abandon && len(command) > 0 || f.resume && (len(command) > 0 || f.expect != "") {
-			return errors.New("the journal has the command and the version of the roll-back: do not give them again")
+			return errors.New("the journal has the command and the version of the roll-back: do " +
+				"not give them again")
 		}
 		if (f.rerun || f.isDone) && !f.resume {
 			return errors.New("--rerun-command and --command-done are for --resume")
@@ -148,7 +152,7 @@ func (f *rollbackFlags) run(cmd *cobra.Command, command []string) error {
 	return nil
 }
 
-// advised is an error with what to do about it.
+// advised adds to an error what to do about it.
 func advised(err error) error {
 	var a *rollback.Advised
 	if errors.As(err, &a) {

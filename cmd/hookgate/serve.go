@@ -23,17 +23,18 @@ func newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gate",
-		Long: `Run the gate: take webhooks, answer 202 when each is on disk, store them in order.
+		Long: `Run the gate: take webhooks, answer 202 when each is stored durably, and keep their order.
 
-Everything is kept in the data directory, unless DB_URL makes PostgreSQL the store; then
-any number of processes share it. REDIS_URL puts Redis before the store: webhooks are
-queued there, and workers store them. The gate also starts while these are away: it
-spools on its own disk until they are there. On the first start keys are made in the data
-directory and shown where they are. SIGTERM or SIGINT ends it in good order; webhooks
-that are queued then are stored later. SIGHUP changes nothing.
+By default the store is one SQLite file in the data directory. With DB_URL the store is
+PostgreSQL, and any number of processes share it. With REDIS_URL webhooks are first queued
+in Redis, and workers store them. If these services are away, the gate starts all the
+same and spools webhooks on its own disk until they are back.
 
-Settings come from hookgate.yaml, the environment and flags, in rising
-precedence; docs/reference/configuration.md has them all.`,
+The first start makes keys in the data directory and prints their paths. SIGTERM or SIGINT
+ends the gate gracefully: what is queued then is stored later. SIGHUP does nothing.
+
+Settings come from hookgate.yaml, the environment and flags; later ones win. All are in
+docs/reference/configuration.md.`,
 		Example: `  hookgate serve
   hookgate serve --listen 0.0.0.0:8080 --data-dir /var/lib/hookgate
   REDIS_URL=redis://10.0.0.1 DB_URL=postgres://gate@10.0.0.2/gate hookgate serve --role worker`,
@@ -43,8 +44,9 @@ precedence; docs/reference/configuration.md has them all.`,
 	configFlag(cmd)
 	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
 	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
-	flags.String("role", "", "what this process does: `all`, ingest (take webhooks; with PostgreSQL) or worker (store them; with Redis and PostgreSQL)")
-	flags.Int("workers", 0, "most workers at a time, with Redis (default: half the number of cores)")
+	flags.String("role", "", "what this process does: `all`, ingest (take webhooks; with "+
+		"PostgreSQL) or worker (store them; with Redis and PostgreSQL)")
+	flags.Int("workers", 0, "greatest number of workers, with Redis (default: half the cores)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd, map[string]string{"config": "config", "listen": "listen",
 			"data-dir": "data_dir", "role": "role", "workers": "worker.count"})
@@ -56,7 +58,7 @@ precedence; docs/reference/configuration.md has them all.`,
 	return cmd
 }
 
-// serve runs a gate until ctx ends. It prints where it listens on out and logs to logs.
+// serve runs a gate until ctx ends. It prints where it listens to out, and logs to logs.
 func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
@@ -70,8 +72,8 @@ func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error
 			strings.Join(c.Unused, ", "))
 	}
 	collector.Tune()
-	// Nobody else reads the webhooks, whatever the folder allows. SQLite gives its journals the mode
-	// of the database.
+	// No other user can read the files, whatever the mode of the folder. SQLite gives its journals
+	// the mode of the database.
 	syscall.Umask(0o077)
 
 	c.Logger, c.Version = log, versionText()
@@ -84,8 +86,7 @@ func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error
 	return g.Run(ctx)
 }
 
-// readable writes a duration into the log as "1.5s"; slog would write its nanoseconds as a number
-// without a unit.
+// readable logs a duration as "1.5s". slog would log a number of nanoseconds without a unit.
 func readable(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().Round(time.Microsecond).String())

@@ -37,7 +37,8 @@ sources:
 // TestSendUnknownSource: whoever is in another folder than the configuration learns where it is
 // looked for, and a misspelt name can be compared with those that there are.
 func TestSendUnknownSource(t *testing.T) {
-	file := writeConfig(t, "sources: {stripe: {kind: stripe, secrets: [whsec_0123456789abcdef0123456789abcdef]}}")
+	file := writeConfig(t, "sources: {stripe: {kind: stripe, secrets: "+
+		"[whsec_0123456789abcdef0123456789abcdef]}}")
 	t.Setenv("HOOKGATE_DATA_DIR", t.TempDir())
 	cmd := newSourcesSendCommand()
 	cmd.SetArgs([]string{"--source", "strip", "--config", file})

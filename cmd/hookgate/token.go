@@ -52,7 +52,8 @@ To use a token, set HOOKGATE_TOKEN.`,
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the token in the admin trail")
 	cmd.Flags().StringVar(&role, "role", "", "`role`: viewer, operator or admin")
 	cmd.Flags().StringVar(&expires, "expires", "",
-		"when the token stops working: a `time` (RFC 3339) or a duration such as 720h (default: never)")
+		"when the token stops working: a `time` (RFC 3339) or a duration such as 720h (default: "+
+			"never)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagRequired("name")
 	cmd.MarkFlagRequired("role")
@@ -91,7 +92,8 @@ func parseExpiry(s string, now time.Time) (time.Time, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < time.Second {
-		return time.Time{}, errors.New("--expires is neither a duration like 720h nor a time like 2027-01-01T00:00:00Z")
+		return time.Time{}, errors.New("--expires is neither a duration like 720h nor a time " +
+			"like 2027-01-01T00:00:00Z")
 	}
 	return now.Add(d), nil
 }
@@ -134,7 +136,8 @@ func newTokenRevokeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, show.TimeOr(t.RevokedAt, "?"))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s at %s\n", t.Name, show.TimeOr(t.RevokedAt,
+			"?"))
 		return err
 	})
 	return cmd

@@ -1,4 +1,4 @@
-// Package show prints the answers of a gate for people, as tables and text, and for scripts, as JSON.
+// Package show prints the answers of a gate: for people as tables and text, for scripts as JSON.
 package show
 
 import (

@@ -21,7 +21,8 @@ func TestSourcesTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := Sources(&out, api.Sources{Since: api.At(time.Unix(0, 0)), Sources: sources}); err != nil {
+	if err := Sources(&out, api.Sources{Since: api.At(time.Unix(0, 0)),
+		Sources: sources}); err != nil {
 		t.Fatal(err)
 	}
 	const want = `NAME  KIND    URL                  ACCEPTED  DUPLICATES  REJECTED  LAST  AUTHENTICATED BY

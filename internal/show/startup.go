@@ -22,7 +22,7 @@ func Startup(to io.Writer, c gate.Options, started gate.Startup) {
 	defer out.WriteTo(to)
 	fmt.Fprintf(out, "hookgate %s listens on %s\n", c.Version, started.Addr)
 	if started.AdminAddr != started.Addr {
-		fmt.Fprintf(out, "Admin and read API, metrics: on %s alone.\n", started.AdminAddr)
+		fmt.Fprintf(out, "Admin and read API, metrics: only on %s.\n", started.AdminAddr)
 	}
 	fmt.Fprintf(out, "%s.\n", strings.Replace(started.Promise, "a", "A", 1))
 	for _, path := range started.KeysMade {
@@ -30,15 +30,17 @@ func Startup(to io.Writer, c gate.Options, started gate.Startup) {
 	}
 	switch mode := started.Mode; mode {
 	case control.ModeReadOnly:
-		fmt.Fprintf(out, "Mode is %s: webhooks are refused with 503 until `hookgate maintenance normal`.\n", mode)
+		fmt.Fprintf(out, "Mode is %s: webhooks get 503 until `hookgate maintenance normal`.\n", mode)
 	case control.ModeBuffer:
-		fmt.Fprintf(out, "Mode is %s: webhooks are queued and nothing is stored until `hookgate maintenance normal`.\n", mode)
+		fmt.Fprintf(out, "Mode is %s: webhooks are queued and nothing is stored until `hookgate "+
+			"maintenance normal`.\n", mode)
 	}
 	if c.Canary.Upstream != "" {
-		fmt.Fprintf(out, "Canary: %d percent of the ordering keys are taken here, everything else goes on to %s.\n", started.CanaryPercent, c.Canary.Upstream)
+		fmt.Fprintf(out, "Canary: this gate takes %d percent of the ordering keys and forwards "+
+			"the rest to %s.\n", started.CanaryPercent, c.Canary.Upstream)
 	}
 	if c.Role == gate.RoleWorker {
-		fmt.Fprintln(out, "Role is worker: webhooks are taken by other processes.")
+		fmt.Fprintln(out, "Role is worker: other processes take the webhooks.")
 		return
 	}
 	for _, name := range c.SourceNames() {
@@ -47,7 +49,7 @@ func Startup(to io.Writer, c gate.Options, started gate.Startup) {
 				name)
 		}
 		if kind, _ := admit.Find(c.Sources[name].Kind); kind.Open {
-			fmt.Fprintf(out, "Source %s authenticates nobody: whoever reaches %s may send.\n", name,
+			fmt.Fprintf(out, "Source %s authenticates nobody: anyone who reaches %s can send.\n", name,
 				started.Addr)
 		}
 	}
@@ -62,11 +64,11 @@ Send a first webhook:
   curl -i %s/webhooks -H "Authorization: Bearer $(cat %s)" \
     -H 'Content-Type: application/json' -d '{"messageId":"evt-1","eventType":"order.paid","orderingKey":"customer-1","amount":42}'
 
-and see what became of it:
+Then see what became of it:
 
   %s trace evt-1 --target %s --data-dir %s
 
-or look at %s/ui/ with %s.
+Or open %s/ui/ and sign in with %s.
 
 `, started.URL, terminal.Quote(datadir.Dir(c.DataDir).KeyFile(datadir.BearerKey)), self(), started.AdminURL, terminal.Quote(c.DataDir),
 			started.AdminURL, adminToken)
