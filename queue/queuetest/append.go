@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testAppendAndNext: everything a request says comes back, with its place and times.
+// testAppendAndNext: Next returns every field of a request, with its position and times.
 func testAppendAndNext(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
 	d := newRequest("k", 1)
@@ -42,8 +42,8 @@ func testAppendAndNext(t *testing.T, b Backend) {
 	}
 }
 
-// testDuplicates: a second request of an identity is told which request was first, before and
-// after the first is released, and is queued without its body.
+// testDuplicates: the receipt of a repetition names the first request, before and after that is
+// released. The repetition is queued without its body.
 func testDuplicates(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
@@ -66,8 +66,8 @@ func testDuplicates(t *testing.T, b Backend) {
 	}
 }
 
-// testUnprovenType: the type of an event does not tell it from another if nothing proves the type,
-// and it comes out of the queue as it was put in.
+// testUnprovenType: if nothing proves the event type, two requests that differ only in it are
+// repetitions. The type itself comes back as it was appended.
 func testUnprovenType(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
@@ -93,7 +93,8 @@ func testUnprovenType(t *testing.T, b Backend) {
 	}
 }
 
-// testSameRequestTwice: appending one request again, as after an unknown outcome, adds nothing.
+// testSameRequestTwice: appending the same request again, as after an unknown outcome, adds
+// nothing.
 func testSameRequestTwice(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
@@ -108,8 +109,8 @@ func testSameRequestTwice(t *testing.T, b Backend) {
 	mustReachDepth(t, q, 0)
 }
 
-// testHighWater: at the mark Append answers ErrFull and stores nothing; what was there stays; a
-// release makes room; nothing is trimmed.
+// testHighWater: at the high-water mark Append returns ErrFull and stores nothing. The queued
+// records stay, and a release makes room.
 func testHighWater(t *testing.T, b Backend) {
 	const mark = 10
 	q := open(t, b, Options{Partitions: 1, HighWater: mark})
@@ -133,7 +134,7 @@ func testHighWater(t *testing.T, b Backend) {
 	}
 }
 
-// testClaimExpires: after its time to live a claim is gone, whether its record is released or not.
+// testClaimExpires: a claim expires after its time to live, whether its record is released or not.
 func testClaimExpires(t *testing.T, b Backend) {
 	const ttl = 50 * time.Millisecond
 	q := open(t, b, Options{Partitions: 1, ClaimTTL: ttl})

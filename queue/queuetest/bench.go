@@ -13,11 +13,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// benchGroup is the number of requests of one step of a benchmark; what a step costs is reported
-// for each of them.
+// benchGroup is the number of requests in one step of a benchmark.
 const benchGroup = 1000
 
-// benchRequests returns new requests as senders make them: bodies of 600 bytes, random message
+// benchRequests returns requests like those of real senders: bodies of 600 bytes, random message
 // ids, 100 ordering keys.
 func benchRequests(rng *rand.Rand, n int) []*hookgate.Request {
 	all := make([]*hookgate.Request, n)
@@ -38,9 +37,9 @@ func benchRequests(rng *rand.Rand, n int) []*hookgate.Request {
 	return all
 }
 
-// BenchmarkAppend measures durable appends of 1,000 requests by so many callers, with a reader
-// that releases them at once, so that claims and removals are part of the cost. It returns how many
-// it appended.
+// BenchmarkAppend measures durable appends of 1,000 requests by a number of callers. A reader
+// releases the records at once, so claims and removals are part of the cost. It returns the number
+// of appends.
 func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appended int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var reading sync.WaitGroup
@@ -60,8 +59,8 @@ func BenchmarkAppend(b *testing.B, q hookgate.BufferedQueue, callers int) (appen
 	return appended
 }
 
-// BenchmarkRead measures Next and Commit, in batches of 500, of 1,000 requests that are
-// queued. It returns how many it read.
+// BenchmarkRead measures Next and Commit of 1,000 queued records in batches of 500. It returns the
+// number of records.
 func BenchmarkRead(b *testing.B, q hookgate.BufferedQueue) (read int) {
 	ctx := context.Background()
 	c, err := q.OpenReader(ctx)
@@ -91,8 +90,8 @@ func BenchmarkRead(b *testing.B, q hookgate.BufferedQueue) (read int) {
 	return read
 }
 
-// BenchmarkAppendAlone measures durable appends of 1,000 requests by so many callers. It returns
-// how many it appended.
+// BenchmarkAppendAlone measures durable appends of 1,000 requests by a number of callers, without a
+// reader. It returns the number of appends.
 func BenchmarkAppendAlone(b *testing.B, q hookgate.Queue, callers int) (appended int) {
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	b.ReportAllocs()
@@ -107,8 +106,8 @@ func BenchmarkAppendAlone(b *testing.B, q hookgate.Queue, callers int) (appended
 	return appended
 }
 
-// BenchmarkPaced measures how long appends take that are due at so many a second, evenly. Each is
-// timed from when it was due. Metrics are quantiles in ms.
+// BenchmarkPaced measures the latency of appends at a constant rate per second. The time counts
+// from the moment when the append was due. Metrics are quantiles in ms.
 func BenchmarkPaced(b *testing.B, q hookgate.Queue, rate int) {
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	var mu sync.Mutex
@@ -138,7 +137,7 @@ func BenchmarkPaced(b *testing.B, q hookgate.Queue, rate int) {
 	}
 }
 
-// reportEach reports what one of n requests took.
+// reportEach reports the time for each of n requests.
 func reportEach(b *testing.B, n int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")

@@ -7,7 +7,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testClaimSurvives: the claim of a released record holds after a restart and after a crash.
+// testClaimSurvives: the claim of a released record survives a restart and a crash.
 func testClaimSurvives(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
@@ -32,8 +32,8 @@ func testClaimSurvives(t *testing.T, b Backend) {
 	}
 }
 
-// testCommitFails: the write behind a release fails, before or after it took effect. Afterwards
-// what was released may come again, but nothing else is lost, and its claims still stand.
+// testCommitFails: the write of a release fails, before or after it took effect. Released records
+// may come again, but the others are not lost, and the claims hold.
 func testCommitFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
@@ -47,7 +47,7 @@ func testCommitFails(t *testing.T, b Backend, done bool) {
 	c := mustOpenReader(t, q)
 	records := mustNext(t, c, 10)
 	q.FailWrites(&done)
-	// may report it, or write later
+	// Commit may return the error, or write later.
 	_ = c.Commit(context.Background(), hookgate.LastOffsets(records[:6]))
 	_, _ = q.Append(context.Background(), newRequest("other", 0))
 	q.Crash()

@@ -10,23 +10,23 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// model is what the queue must look like: for each partition the records ever acknowledged, in
-// order, and how many of them have been released.
+// model is the expected state of the queue: for each partition the acknowledged records in order,
+// and how many of them are released.
 type model struct {
 	q        Instance
 	reader   hookgate.PartitionReader
 	appended map[int][]hookgate.Record
 	released map[int]int
-	// next is how many of a partition the reader has been handed; known is false until its first
-	// record shows where it begins.
+	// next is the number of a partition's records that Next has returned. known is false until its
+	// first record shows where the reader begins.
 	next  map[int]int
 	known map[int]bool
 	first map[string]hookgate.RequestID
 }
 
 // testModel drives a queue with random appends, repetitions, reads, releases, changes of reader,
-// restarts and crashes, and compares it with slices. After an end a reader may begin anywhere up
-// to the first unreleased record, but from there on it must see every record in order.
+// restarts and crashes, and compares it with slices. A new reader may begin at any record up to the
+// first unreleased one. From there on it must see every record in order.
 func testModel(t *testing.T, b Backend) {
 	rapid.Check(t, func(t *rapid.T) {
 		const partitions = 3
@@ -119,7 +119,7 @@ func (m *model) append(t TB, key string, n int) {
 	m.appended[r.Partition] = append(m.appended[r.Partition], r)
 }
 
-// retry appends a retry, of whatever request, which takes the claim over.
+// retryOf appends a retry of any request. The retry takes over the claim.
 func (m *model) retryOf(t TB, key string, n int) {
 	d := retryOf(newRequest(key, n))
 	receipt := mustAppend(t, m.q, d)
@@ -131,7 +131,7 @@ func (m *model) retryOf(t TB, key string, n int) {
 	m.appended[r.Partition] = append(m.appended[r.Partition], r)
 }
 
-// waiting is a lower bound of the records that the reader has not been handed.
+// waiting is a lower bound of the number of records that Next has not returned.
 func (m *model) waiting() int {
 	n := 0
 	for p, all := range m.appended {

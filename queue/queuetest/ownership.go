@@ -17,8 +17,7 @@ func copyOf(r *hookgate.Request) *hookgate.Request {
 	return &c
 }
 
-// overwrite changes everything that a request refers to, as a caller may that uses its memory
-// again.
+// overwrite changes everything that a request refers to, like a caller that uses its memory again.
 func overwrite(r *hookgate.Request) {
 	for i := range r.Body {
 		r.Body[i] = '#'
@@ -32,10 +31,10 @@ func overwrite(r *hookgate.Request) {
 	*r = hookgate.Request{}
 }
 
-// testOwnership: Append does not refer to the request after it has returned, whatever it returned.
-// Many callers append at once, half of them with a context that ends at any moment, and each
-// overwrites its request as soon as Append returns. The queue must still have what it was given.
-// Under the race detector, any later reading of the request is a race.
+// testOwnership: Append never refers to the request after it has returned, whatever it returned.
+// Many callers append at once. Half of their contexts end at a random moment. Each caller
+// overwrites its request as soon as Append returns. The queue must still have the original. Under
+// the race detector, any later read of the request is a race.
 func testOwnership(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	const callers, each = 32, 8

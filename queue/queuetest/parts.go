@@ -23,8 +23,9 @@ func severalEvents(body string, ids ...string) *hookgate.Request {
 	return d
 }
 
-// testParts: a request of several events is one record, which comes back with its parts, and a
-// duplicate if all of its events repeat, in whatever bytes. A duplicate has its parts and no body.
+// testParts: a request that carries several events is one record, which comes back with its parts.
+// It is a duplicate if all of its events repeat, even in other bytes. A duplicate has its parts and
+// no body.
 func testParts(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 8})
 	first, other := severalEvents("12", "1", "2"), severalEvents("13", "1", "3")

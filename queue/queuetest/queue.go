@@ -13,23 +13,24 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// QueueBackend makes queues of one kind, buffered or not.
+// QueueBackend opens queues of one kind, buffered or not.
 type QueueBackend struct {
-	// Open opens the queue at a place, with 4 partitions. The same place again is the same queue,
-	// after it was closed or has crashed.
+	// Open opens the queue at a place, with 4 partitions. After End or Crash the same place has the
+	// same queue.
 	Open func(t TB, place string) QueueInstance
-	// NewPlace returns a place where no queue has been.
+	// NewPlace returns a place without a queue.
 	NewPlace func(t TB) string
-	// FailsWrites says that instances have FailWrites. Without it the failure twins do not exist.
+	// FailsWrites reports whether instances have FailWrites. Without it the suite skips the tests with
+	// failing writes.
 	FailsWrites bool
 }
 
-// QueueInstance is one open queue and what the suite does to it.
+// QueueInstance is one open queue, with the faults that the suite needs.
 type QueueInstance struct {
 	hookgate.Queue
-	// Kept returns everything that was ever appended at the place of the queue, requests of several
-	// events divided, in the order in which the store has it or will have it. Duplicates say so and
-	// may stand anywhere. It was appended by that many calls that added something.
+	// Kept returns everything that was ever appended at the place of the queue, with requests of
+	// several events split. The order is that of the store, now or later. Duplicates are marked and
+	// may be anywhere. appends is the number of calls that added a record.
 	Kept func(t TB, appends int) []hookgate.Record
 	// End, Crash and FailWrites are those of Instance.
 	End        func() error
@@ -37,7 +38,7 @@ type QueueInstance struct {
 	FailWrites func(done *bool)
 }
 
-// RunQueue runs the tests of what every queue does.
+// RunQueue runs the tests for every queue.
 func RunQueue(t *testing.T, b QueueBackend) {
 	tests := []struct {
 		name string
@@ -71,7 +72,7 @@ func RunQueue(t *testing.T, b QueueBackend) {
 	}
 }
 
-// everyQueue is what RunQueue needs of a buffered queue.
+// everyQueue makes a buffered queue fit RunQueue.
 func (b Backend) everyQueue() QueueBackend {
 	return QueueBackend{
 		NewPlace:    b.NewPlace,
@@ -86,7 +87,7 @@ func (b Backend) everyQueue() QueueBackend {
 	}
 }
 
-// unreleased returns the events of the so many records that a queue holds.
+// unreleased returns the events of the records that a queue holds.
 func unreleased(t TB, q hookgate.BufferedQueue, records int) (events []hookgate.Record) {
 	t.Helper()
 	c := mustOpenReader(t, q)
@@ -110,7 +111,7 @@ func openQueue(t *testing.T, b QueueBackend) QueueInstance {
 	return q
 }
 
-// split returns the events among records, and the first request of each duplicate by its own.
+// split returns the events among records, and for each duplicate its first request.
 func split(records []hookgate.Record) (events []hookgate.Record,
 	duplicates map[hookgate.RequestID]hookgate.RequestID) {
 	duplicates = map[hookgate.RequestID]hookgate.RequestID{}
@@ -124,8 +125,8 @@ func split(records []hookgate.Record) (events []hookgate.Record,
 	return events, duplicates
 }
 
-// mustKeep checks that the queue keeps these requests and no other event, each key in order, and
-// returns the first requests of duplicates by their own. It was appended by that many calls.
+// mustKeep checks that the queue has these requests and no other event, each key in order. It
+// returns for each duplicate its first request. appends is the number of calls that added a record.
 func mustKeep(t TB, q QueueInstance, appends int,
 	want ...*hookgate.Request) map[hookgate.RequestID]hookgate.RequestID {
 	t.Helper()
@@ -152,7 +153,7 @@ func mustKeep(t TB, q QueueInstance, appends int,
 	return duplicates
 }
 
-// testAsItWas: everything that a request says is kept.
+// testAsItWas: the queue keeps every field of a request.
 func testAsItWas(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	d := newRequest("k", 1)
@@ -172,7 +173,7 @@ func testAsItWas(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testBytes: bodies of all kinds are kept byte for byte, and extreme fields are.
+// testBytes: bodies of all kinds are kept byte for byte, with extreme values of the other fields.
 func testBytes(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	big := make([]byte, 1<<20)
@@ -199,8 +200,8 @@ func testBytes(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testIdentity: source, event type and message id together are the identity, without the type where
-// nothing proves that; no way of joining them makes two identities one.
+// testIdentity: the identity is source, event type and message id together, without the type if
+// nothing proves it. No two identities are confused, however their parts are joined.
 func testIdentity(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	for _, id := range []hookgate.Identity{
@@ -233,7 +234,8 @@ func testIdentity(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testRepetitions: each repetition learns which request was first, and is kept as its duplicate.
+// testRepetitions: the receipt of each repetition names the first request, and the queue keeps the
+// repetition as its duplicate.
 func testRepetitions(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	first := newRequest("k", 1)
@@ -256,7 +258,7 @@ func testRepetitions(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testSameRequest: one request appended again, as after an unknown outcome, adds nothing.
+// testSameRequest: appending the same request again, as after an unknown outcome, adds nothing.
 func testSameRequest(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	d := newRequest("k", 1)
@@ -268,8 +270,8 @@ func testSameRequest(t *testing.T, b QueueBackend) {
 	mustKeep(t, q, 1, d)
 }
 
-// testRepeatedParts: a request of several events is a duplicate if all of its events are, of the
-// request that brought them. Each event is kept once.
+// testRepeatedParts: a request that carries several events is a duplicate if all of its events are.
+// Each event is kept once.
 func testRepeatedParts(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	first, again := severalEvents("12", "1", "2"), severalEvents("xy", "1", "2")
@@ -303,8 +305,8 @@ func testRepeatedParts(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testRetryIsKept: the retry of a request whose event is not stored is kept as an event, the same
-// retry again adds nothing, and a repetition by the sender is a duplicate of it.
+// testRetryIsKept: the retry of a request whose event is not stored is kept as an event. The same
+// retry again adds nothing, and a repetition by the sender is its duplicate.
 func testRetryIsKept(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	d := retryOf(newRequest("k", 1))
@@ -320,7 +322,7 @@ func testRetryIsKept(t *testing.T, b QueueBackend) {
 	mustKeep(t, q, 2, d)
 }
 
-// testManyCallers: many callers at once; every place is unique, everything is kept once.
+// testManyCallers: of many concurrent appends, each has a position of its own and is kept once.
 func testManyCallers(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	const callers, each = 64, 20
@@ -354,8 +356,8 @@ func testManyCallers(t *testing.T, b QueueBackend) {
 	mustKeep(t, q, len(all), all...)
 }
 
-// testConcurrentDuplicates: of many requests of one identity at once, exactly one is the first,
-// and the others name it.
+// testConcurrentDuplicates: of many concurrent requests with one identity, exactly one is the
+// first, and the others name it.
 func testConcurrentDuplicates(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	const callers, identities = 16, 20
@@ -388,8 +390,8 @@ func testConcurrentDuplicates(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testOrder: senders that wait for each answer have the events of their key in the order sent,
-// although many send at once.
+// testOrder: if each sender waits for its answer, its events are kept in the order sent, although
+// many send at once.
 func testOrder(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	const keys, each = 12, 30
@@ -414,8 +416,8 @@ func testOrder(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testEndedContext: an append whose context has ended gets its error or a receipt. After an error
-// the same request again is kept once.
+// testEndedContext: an append whose context has ended returns the context's error or a receipt.
+// After an error the same request again is kept once.
 func testEndedContext(t *testing.T, b QueueBackend) {
 	q := openQueue(t, b)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -438,7 +440,8 @@ func testEndedContext(t *testing.T, b QueueBackend) {
 	mustKeep(t, q, len(all), all...)
 }
 
-// testCrash: what was appended before a crash is there after it, in order, and is recognised.
+// testCrash: after a crash the appended requests are kept, in order, and their repetitions
+// recognised.
 func testCrash(t *testing.T, b QueueBackend) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
@@ -458,8 +461,8 @@ func testCrash(t *testing.T, b QueueBackend) {
 	mustKeep(t, q, 51, all...)
 }
 
-// testCloseWhileAppending: each append that is under way when the queue closes is either kept or
-// gets an error, and none waits for ever.
+// testCloseWhileAppending: when the queue closes, each append in flight is either kept or returns
+// an error. None waits forever.
 func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
@@ -504,8 +507,8 @@ func testCloseWhileAppending(t *testing.T, b QueueBackend) {
 	}
 }
 
-// testAppendFails: a write fails, once before and once after it took effect. The caller gets an
-// error; its retry is safe; the event is kept once and in its place, and the stats tell of it.
+// testAppendFails: a write fails, before or after it took effect. The caller gets an error, and its
+// retry is safe. The event is kept once and in its place, and Stats shows the error.
 func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 	place := b.NewPlace(t)
 	q := b.Open(t, place)
@@ -546,8 +549,8 @@ func testAppendFails(t *testing.T, b QueueBackend, done bool) {
 	mustKeep(t, q, appends+1, before, sameRequest, want, last)
 }
 
-// testManyFail: a write of many appends at once fails. All that were in it get an error, and the
-// same requests again are kept once each.
+// testManyFail: one write of many appends fails. Each of them returns an error, and the same
+// requests again are kept once each.
 func testManyFail(t *testing.T, b QueueBackend, done bool) {
 	q := openQueue(t, b)
 	q.FailWrites(&done)

@@ -10,7 +10,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// queueModel is what a queue must have kept.
+// queueModel is the expected content of a queue.
 type queueModel struct {
 	q     QueueInstance
 	first map[string]*hookgate.Request // by message id
@@ -20,7 +20,7 @@ type queueModel struct {
 }
 
 // testQueueModel drives a queue with random appends, one or several at a time, repetitions, failing
-// writes, restarts and crashes, and compares it with a list. It makes each unknown outcome known by
+// writes, restarts and crashes, and compares it with a list. After an unknown outcome it appends
 // the same request again.
 func testQueueModel(t *testing.T, b QueueBackend) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -55,7 +55,7 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 				done := rapid.Bool().Draw(t, "done")
 				d := draw(t)
 				if m.first[d.MessageID] != nil {
-					return // a buffered queue may keep the same duplicate twice; its store finds out
+					return // a buffered queue may keep the same duplicate twice; the store recognises that
 				}
 				m.q.FailWrites(&done)
 				if _, err := m.q.Append(context.Background(), d); err == nil {
@@ -70,7 +70,7 @@ func testQueueModel(t *testing.T, b QueueBackend) {
 	})
 }
 
-// append appends a request, whose request may have been kept before.
+// append appends a request, which the queue may have already.
 func (m *queueModel) append(t TB, d *hookgate.Request) {
 	m.check(t, d, mustAppend(t, m.q, d))
 }

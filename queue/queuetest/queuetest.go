@@ -1,5 +1,5 @@
-// Package queuetest is the conformance suite of hookgate.Queue and hookgate.BufferedQueue. A
-// backend runs it from its own tests:
+// Package queuetest is the conformance suite of hookgate.Queue and hookgate.BufferedQueue. Each
+// backend runs it in its own tests:
 //
 //	queuetest.RunQueue(t, queuetest.QueueBackend{Open: …}) // any queue
 //	queuetest.Run(t, queuetest.Backend{Open: …})           // a buffered one
@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// Options are what a test wants of a queue.
+// Options are the options that a test needs.
 type Options struct {
 	Partitions int
 	HighWater  int64
@@ -34,30 +34,30 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Backend makes queues of one kind.
+// Backend opens queues of one kind.
 type Backend struct {
-	// Open opens the queue at a place. The same place again is the same queue, after it was closed
-	// or has crashed.
+	// Open opens the queue at a place. After End or Crash the same place has the same queue.
 	Open func(t TB, place string, o Options) Instance
-	// NewPlace returns a place where no queue has been.
+	// NewPlace returns a place without a queue.
 	NewPlace func(t TB) string
-	// FailsWrites says that instances have FailWrites. Without it the failure twins do not exist.
+	// FailsWrites reports whether instances have FailWrites. Without it the suite skips the tests with
+	// failing writes.
 	FailsWrites bool
 }
 
-// Instance is one open queue and what the suite does to it.
+// Instance is one open queue, with the faults that the suite needs.
 type Instance struct {
 	hookgate.BufferedQueue
 	// End closes the queue and what the backend opened for it.
 	End func() error
-	// Crash ends it as the death of its process would: what was in memory is gone.
+	// Crash ends the queue like a crash of its process: everything in memory is lost.
 	Crash func()
-	// FailWrites makes each write that follows fail: with done false before it took effect, with
-	// done true after. Nil ends that.
+	// FailWrites makes each following write fail: with done false before it takes effect, with done
+	// true afterwards. nil ends that.
 	FailWrites func(done *bool)
 }
 
-// TB is the part of testing.TB that the suite and rapid's tests share.
+// TB is the part of testing.TB that the suite and the tests of rapid share.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -66,10 +66,10 @@ type TB interface {
 	Cleanup(func())
 }
 
-// waitFor is how long the suite waits for something that must happen. It only ends tests that fail.
+// waitFor bounds the wait for something that must happen. It only ends tests that fail.
 const waitFor = 3 * time.Minute
 
-// Run runs the suite of a buffered queue, and that of every queue.
+// Run runs the suite for buffered queues, and that for every queue.
 func Run(t *testing.T, b Backend) {
 	RunQueue(t, b.everyQueue())
 	tests := []struct {
@@ -176,7 +176,7 @@ func mustNext(t TB, c hookgate.PartitionReader, n int) []hookgate.Record {
 	return all
 }
 
-// mustBeEmpty checks that there is nothing to read now.
+// mustBeEmpty checks that there is no record now.
 func mustBeEmpty(t TB, c hookgate.PartitionReader) {
 	t.Helper()
 	if records := nextNow(t, c, 1000); len(records) > 0 {
@@ -184,9 +184,8 @@ func mustBeEmpty(t TB, c hookgate.PartitionReader) {
 	}
 }
 
-// nextNow reads what is there without waiting for more than a moment. The moment is for backends
-// that ask another process; what a test concludes from an empty answer is never that something is
-// absent which was ever acknowledged.
+// nextNow returns the records that are there, after a short wait for backends that ask another
+// process. A test must never conclude from an empty result that an acknowledged record is missing.
 func nextNow(t TB, c hookgate.PartitionReader, max int) []hookgate.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
@@ -205,7 +204,7 @@ func mustCommit(t TB, c hookgate.PartitionReader, records []hookgate.Record) {
 	}
 }
 
-// mustReachDepth waits until the queue says that it holds want records.
+// mustReachDepth waits until the queue reports want records.
 func mustReachDepth(t TB, q hookgate.Queue, want int64) {
 	t.Helper()
 	var got int64

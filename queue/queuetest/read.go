@@ -10,7 +10,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// testNextLimits: Next keeps to both limits, and a record larger than the byte limit still comes.
+// testNextLimits: Next respects both limits, but returns a record that is larger than the byte
+// limit.
 func testNextLimits(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	for n := range 10 {
@@ -30,7 +31,7 @@ func testNextLimits(t *testing.T, b Backend) {
 	}
 }
 
-// testNextWaits: Next waits for a record; when its context ends first, it has taken nothing.
+// testNextWaits: Next waits for a record. If its context ends first, no record is lost.
 func testNextWaits(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
 	c := mustOpenReader(t, q)
@@ -55,7 +56,7 @@ func testNextWaits(t *testing.T, b Backend) {
 	}
 }
 
-// testCommit: a commit releases everything up to its position and nothing behind it.
+// testCommit: Commit releases everything up to its position and nothing after it.
 func testCommit(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
@@ -82,7 +83,8 @@ func testCommit(t *testing.T, b Backend) {
 	mustBeEmpty(t, c)
 }
 
-// testUncommitted: what was read and not released comes again, in order, from the next reader.
+// testUncommitted: records that were read and not released come again, in order, from the next
+// reader.
 func testUncommitted(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	for n := range 4 {
@@ -107,7 +109,7 @@ func testUncommitted(t *testing.T, b Backend) {
 	}
 }
 
-// testPositions: positions ascend across releases and restarts, also when the queue was empty in
+// testPositions: positions grow across releases and restarts, even if the queue was empty in
 // between.
 func testPositions(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
@@ -134,8 +136,8 @@ func testPositions(t *testing.T, b Backend) {
 	}
 }
 
-// testRebalance: readers share all partitions, none held twice; a partition moves only when its
-// records in hand are released, and one that closes leaves its share to the others.
+// testRebalance: the readers hold all partitions, each partition once. A partition moves only when
+// its records in hand are released. A reader that closes leaves its partitions to the others.
 func testRebalance(t *testing.T, b Backend) {
 	const partitions = 8
 	q := open(t, b, Options{Partitions: partitions})
@@ -158,7 +160,7 @@ func testRebalance(t *testing.T, b Backend) {
 		t.Fatalf("partition %d moved while its records were in hand", early[0].Partition)
 	}
 	mustCommit(t, first, held)
-	// Both read until everything has come; each partition must come from one of them only.
+	// Both read until all records have come. Each partition must come from one of them only.
 	holder := map[int]hookgate.PartitionReader{}
 	seen := 0
 	for end := time.Now().Add(waitFor); seen < partitions && time.Now().Before(end); {
@@ -186,7 +188,7 @@ func testRebalance(t *testing.T, b Backend) {
 	if byFirst == 0 || byFirst == partitions {
 		t.Errorf("the first of two readers holds %d of %d partitions", byFirst, partitions)
 	}
-	// what people are shown; not part of the port
+	// Owners is no part of the port.
 	shows, ok := q.BufferedQueue.(interface{ Owners() []int })
 	if ok {
 		for p, owner := range shows.Owners() {
@@ -228,7 +230,7 @@ func testCloseWhileNext(t *testing.T, b Backend) {
 	}
 }
 
-// testStats: depth and the age of the oldest follow what is unreleased.
+// testStats: depth and oldest record follow the unreleased records.
 func testStats(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 3, HighWater: 77})
 	s, err := q.Stats(context.Background())
@@ -256,7 +258,7 @@ func testStats(t *testing.T, b Backend) {
 	}
 }
 
-// testClosed: a closed queue takes nothing and says so.
+// testClosed: a closed queue returns ErrClosed.
 func testClosed(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
 	c := mustOpenReader(t, q)

@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// retry returns a retry of the dead letter that d has become.
+// retryOf returns a retry of the dead letter of d.
 func retryOf(d *hookgate.Request) *hookgate.Request {
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	r := *d
@@ -27,9 +27,9 @@ func mustBeRetry(t TB, r hookgate.Record, want *hookgate.Request) {
 	}
 }
 
-// testRetry: the claim of the request whose dead letter is retried does not hold the retry up.
-// It comes with its body and all that the dead letter had; the same retry again adds nothing; a
-// repetition by the sender is a duplicate of it.
+// testRetry: the claim of the dead-lettered request does not reject its retry. The retry has the
+// body and all fields of the dead letter. The same retry again adds nothing. A repetition by the
+// sender is a duplicate of the retry.
 func testRetry(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	c := mustOpenReader(t, q)
@@ -61,8 +61,8 @@ func testRetry(t *testing.T, b Backend) {
 	}
 }
 
-// testRetryWhileQueued: a retry is appended although a record of its identity is still queued,
-// and neither touches the other.
+// testRetryWhileQueued: a retry is appended although a record with its identity is queued. Neither
+// changes the other.
 func testRetryWhileQueued(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1})
 	dead, other := newRequest("k", 1), newRequest("k", 1)
@@ -93,7 +93,8 @@ func testRetryWhileQueued(t *testing.T, b Backend) {
 	}
 }
 
-// testConcurrentRetries: many retries of one dead letter at once all come, each with its body.
+// testConcurrentRetries: many concurrent retries of one dead letter are all appended, each with its
+// body.
 func testConcurrentRetries(t *testing.T, b Backend) {
 	q := open(t, b, Options{})
 	const callers = 16
@@ -118,7 +119,7 @@ func testConcurrentRetries(t *testing.T, b Backend) {
 	}
 }
 
-// testRetryFull: a retry is no exception from the high-water mark.
+// testRetryFull: the high-water mark holds for retries too.
 func testRetryFull(t *testing.T, b Backend) {
 	q := open(t, b, Options{Partitions: 1, HighWater: 2})
 	dead := newRequest("k", 1)
@@ -132,7 +133,7 @@ func testRetryFull(t *testing.T, b Backend) {
 	}
 }
 
-// testRetrySurvives: after a crash the retry is there as it was, and holds the claim.
+// testRetrySurvives: after a crash the retry is unchanged and holds the claim.
 func testRetrySurvives(t *testing.T, b Backend) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
@@ -153,7 +154,7 @@ func testRetrySurvives(t *testing.T, b Backend) {
 		t.Errorf("after the crash a repetition is a duplicate of %s, want %s", receipt.DuplicateOf,
 			again.RequestID)
 	}
-	// What was released may come again first, its release having been lost.
+	// Released records may come again first, because the release may have been lost.
 	c = mustOpenReader(t, q)
 	r := mustNext(t, c, 1)[0]
 	if r.RequestID == dead.RequestID {
@@ -165,8 +166,8 @@ func testRetrySurvives(t *testing.T, b Backend) {
 	}
 }
 
-// testRetryFails: the append of a retry fails, once before and once after it took effect. The
-// same request again is appended once.
+// testRetryFails: the append of a retry fails, before or after it took effect. The same request
+// again is appended once.
 func testRetryFails(t *testing.T, b Backend, done bool) {
 	place := b.NewPlace(t)
 	o := Options{Partitions: 1}.withDefaults()
