@@ -221,9 +221,9 @@ type Stored struct {
 	Request hookgate.Request
 }
 
-// Scan reads a row that begins with these columns into s. It overwrites everything in s.
+// Scan reads a row that begins with these columns into s. It sets only the fields of these columns,
+// so rows of the same columns can use the same s.
 func (cs Columns) Scan(r Row, s *Stored) {
-	*s = Stored{}
 	for i := range cs {
 		cs[i].scan(r, i, s)
 	}

@@ -59,9 +59,10 @@ func (r eventReader) ahead(ctx context.Context, after int64, skip int) (id int64
 // FROM.
 func (t *Tables) events(ctx context.Context, rest string, args []any) (events []hookgate.Event,
 	err error) {
+	var s entry.Stored // one for all rows saves an allocation for each
 	err = t.db.Query(ctx, Statement{SQL: "SELECT " + eventNames + " " + rest, Args: args,
 		Row: func(r Row) error {
-			e, err := scanEvent(r)
+			e, err := scanEvent(r, &s)
 			events = append(events, e)
 			return err
 		}})
@@ -133,9 +134,9 @@ func (t *Tables) addPrefix(c *conditions, column, p string) {
 	}
 }
 
-func scanEvent(r Row) (e hookgate.Event, err error) {
-	var s entry.Stored
-	eventColumns.Scan(r, &s)
+// scanEvent reads an event from a row of eventNames. It overwrites s.
+func scanEvent(r Row, s *entry.Stored) (e hookgate.Event, err error) {
+	eventColumns.Scan(r, s)
 	e = hookgate.Event{
 		ID: strconv.FormatInt(s.ID, 10), Identity: s.Request.Identity,
 		OrderingKey: s.Request.OrderingKey, Sequence: s.Request.Sequence, SHA256: s.BodySHA256,
@@ -152,7 +153,7 @@ func scanEvent(r Row) (e hookgate.Event, err error) {
 // Event implements hookgate.Events.
 func (t *Tables) Event(ctx context.Context, id string) (e hookgate.Event, err error) {
 	err = t.event(ctx, eventNames, id, func(r Row) (err error) {
-		e, err = scanEvent(r)
+		e, err = scanEvent(r, new(entry.Stored))
 		return err
 	})
 	return e, err
