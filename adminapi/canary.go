@@ -16,7 +16,7 @@ import (
 
 func (s *API) canaryNow() api.Canary {
 	a := api.Canary{Percent: 100, Plan: []api.CanaryStep{}, Stored: true}
-	a.Guard.Fired = []string{}
+	a.Verdict.Fired = []string{}
 	if s.canary == nil {
 		return a
 	}
@@ -31,9 +31,9 @@ func (s *API) canaryNow() api.Canary {
 	for _, step := range now.Plan {
 		a.Plan = append(a.Plan, api.CanaryStep{Percent: step.Percent, Seconds: step.For.Seconds()})
 	}
-	a.Guard.Fired = append(a.Guard.Fired, now.Fired...)
+	a.Verdict.Fired = append(a.Verdict.Fired, now.Fired...)
 	if now.Unknown != nil {
-		a.Guard.Unknown = now.Unknown.Error()
+		a.Verdict.Unknown = now.Unknown.Error()
 	}
 	return a
 }

@@ -21,8 +21,8 @@ type Canary struct {
 	// WatchedSeconds is how long this process has seen "go" from the release triggers in this step.
 	WatchedSeconds float64 `json:"watchedSeconds"`
 	// Held is the reason why the plan does not go on to the next step.
-	Held  string      `json:"held,omitempty"`
-	Guard CanaryGuard `json:"guard"`
+	Held    string        `json:"held,omitempty"`
+	Verdict CanaryVerdict `json:"verdict"`
 	// Stored is false while a way back to 0 percent is in effect in this process only.
 	Stored bool `json:"stored"`
 	// Recorded is false if the canary went back but the admin trail could not be written; otherwise
@@ -36,8 +36,8 @@ type CanaryStep struct {
 	Seconds float64 `json:"forSeconds"`
 }
 
-// CanaryGuard is the opinion of the release triggers about the canary.
-type CanaryGuard struct {
+// CanaryVerdict says whether a canary may take its next step.
+type CanaryVerdict struct {
 	// Fired names the triggers that have fired; empty means "go".
 	Fired []string `json:"fired"`
 	// Unknown is the reason why the triggers cannot tell.

@@ -55,7 +55,7 @@ func TestControlWords(t *testing.T) {
 		"/admin/approvals?state=approved": `{"approvals":[` + fmt.Sprintf(ask, "15", "rollback",
 			"approved", "olga", `"bob"`, `"go ahead"`) + "," +
 			fmt.Sprintf(ask, "16", "dlq_purge", "approved", "alice", `"bob"`, `"tests"`) + `]}`,
-		"/admin/canary": `{"configured":true,"upstream":"http://before.example","percent":25,"at":"2026-11-24T11:00:00.000000Z","by":"olga","reason":"go","plan":[{"percent":25,"forSeconds":5400},{"percent":100,"forSeconds":0}],"step":1,"watchedSeconds":63.5,"held":"the guard cannot tell","guard":{"fired":["error_rate"],"unknown":"no answer"},"stored":false}`,
+		"/admin/canary": `{"configured":true,"upstream":"http://before.example","percent":25,"at":"2026-11-24T11:00:00.000000Z","by":"olga","reason":"go","plan":[{"percent":25,"forSeconds":5400},{"percent":100,"forSeconds":0}],"step":1,"watchedSeconds":63.5,"held":"the verdict is not known","verdict":{"fired":["error_rate"],"unknown":"no answer"},"stored":false}`,
 		"/admin/release": `{"process":"a","fired":["error_rate"],"triggers":[{"name":"error_rate","state":"fired","since":"2026-11-24T11:00:00Z","unit":"percent","value":2.5,"known":true,"limit":2,"nearness":1.25,"above_s":9,"sustain_s":60,"action":"rollback","times_fired":1},
 			{"name":"p95","state":"pending","unit":"ms","value":130,"known":true,"limit":120,"nearness":1.08,"above_s":61,"sustain_s":300,"action":"none","times_fired":0},
 			{"name":"redis","state":"off","why":"Redis is not in use","unit":"percent","value":0,"known":false,"limit":50,"nearness":0,"above_s":0,"sustain_s":0,"action":"none","times_fired":0}],
@@ -65,8 +65,8 @@ func TestControlWords(t *testing.T) {
 	}
 	admin := answersOf(control.RoleAdmin, all)
 	control := show("/ui/control", admin)
-	for _, text := range []string{"plan held", "The plan does not go on: the guard cannot tell",
-		"no-go: error rate", "The guard cannot tell: no answer", "Only this process is at 0 percent",
+	for _, text := range []string{"plan held", "The plan does not go on: the verdict is not known",
+		"No-go: error rate", "The verdict is not known: no answer", "Only this process is at 0 percent",
 		"<small>1 min 4 s of 1 h 30 min</small>", "75% <small>to", "error rate fires",
 		"roll-back command: failed: no such file",
 		"alice asks: <bdi>next step", "you ask: <bdi>next step",

@@ -62,7 +62,7 @@ func (t trigger) Level() string {
 // Near is its nearness as far as a bar goes.
 func (t trigger) Near() float64 { return min(1, t.Nearness) }
 
-// Then says what the guard does when it fires.
+// Then says what the gate does when the trigger fires.
 func (t trigger) Then() string { return actionWords[release.Action(t.Action)] }
 
 // Rolls reports whether it starts the roll-back command.

@@ -124,7 +124,7 @@ type canaryState struct {
 	Step           int
 	WatchedSeconds float64
 	Held           string
-	Guard          struct {
+	Verdict        struct {
 		Fired   []string
 		Unknown string
 	}

@@ -167,7 +167,7 @@ func TestDashboardRelease(t *testing.T) {
 		document.querySelector("#problems").textContent.includes("release trigger queue depth has fired")`)
 	viewer.check("release")
 	alice.await("the canary is shown to be back",
-		`/Set by guard.*no-go: queue depth/s.test(document.querySelector("#canary[data-percent='0']")`+
+		`/Set by guard.*No-go: queue depth/s.test(document.querySelector("#canary[data-percent='0']")`+
 			`?.textContent)`)
 	alice.check("control-release")
 	alice.press("[data-plan=start]")

@@ -10,8 +10,8 @@ import (
 	"github.com/hookgate/hookgate/internal/datadir"
 )
 
-// TestRollBackCooldown: the guard starts no roll-back soon after another, and is not kept from it
-// for ever by a clock that was wrong then.
+// TestRollBackCooldown checks that the gate does not start a roll-back soon after another one, and
+// that a wrong clock does not prevent it for long.
 func TestRollBackCooldown(t *testing.T) {
 	t.Parallel()
 	l := &launcher{command: []string{"true"}, cooldown: time.Hour, dir: datadir.Dir(t.TempDir())}

@@ -81,7 +81,7 @@ document.addEventListener("submit", (e) => {
   act({ title: `Set the canary to ${percent}%?`, text: `${percent} of a hundred ordering keys are taken here, the rest goes to the service before. A plan that is under way ends.`, action: `Set to ${percent}%`, why: true },
     "POST", "/admin/canary", { percent }, `The canary is at ${percent}%.`);
 });
-on("[data-plan=start]", () => act({ title: "Start the plan?", text: "The share grows step by step for as long as the guard says go, and goes back to 0% if it does not.", action: "Start the plan", why: true },
+on("[data-plan=start]", () => act({ title: "Start the plan?", text: "The percentage grows step by step as long as no release trigger fires, and goes back to 0% if one does.", action: "Start the plan", why: true },
   "POST", "/admin/canary", { plan: "start" }, "The plan has begun."));
 const back = () => act({ title: "Back to 0%?", text: "All webhooks go to the service before, at once. This takes no approval.", action: "Back to 0%", danger: true },
   "POST", "/admin/canary", { plan: "back" }, "All webhooks go to the service before.");

@@ -51,10 +51,10 @@ func writeCanary(w *strings.Builder, s *api.Canary) {
 		fmt.Fprintln(w)
 	}
 	switch {
-	case len(s.Guard.Fired) > 0:
-		fmt.Fprintf(w, "release triggers: fired: %s\n", strings.Join(s.Guard.Fired, ", "))
-	case s.Guard.Unknown != "":
-		fmt.Fprintf(w, "release triggers: unknown: %s\n", s.Guard.Unknown)
+	case len(s.Verdict.Fired) > 0:
+		fmt.Fprintf(w, "release triggers: fired: %s\n", strings.Join(s.Verdict.Fired, ", "))
+	case s.Verdict.Unknown != "":
+		fmt.Fprintf(w, "release triggers: unknown: %s\n", s.Verdict.Unknown)
 	default:
 		fmt.Fprintln(w, "release triggers: go")
 	}

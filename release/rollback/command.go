@@ -51,7 +51,7 @@ const (
 	IDVariable       = "HOOKGATE_ROLLBACK_ID"
 	ExpectedVariable = "HOOKGATE_ROLLBACK_EXPECTED_VERSION"
 	FromVariable     = "HOOKGATE_ROLLBACK_FROM_VERSION"
-	// ReasonVariable has the reason of the guard that started the roll-back.
+	// ReasonVariable has the reason of the release trigger that started the roll-back.
 	ReasonVariable = "HOOKGATE_ROLLBACK_REASON"
 )
 
