@@ -234,9 +234,9 @@ var notSettings = map[string]bool{
 	"release.trigger.cleared": true, "release.trigger.acted": true,
 }
 
-// TestNamesExist checks that each test, benchmark and Go file that a page names exists, and each log
-// line that the runbook quotes. A path is given from the root or from the folder that the same line
-// is about.
+// TestNamesExist checks that each test, benchmark and Go file that a page names exists, and each
+// log line that the runbook quotes. A path is given from the root, or from the folder that the same
+// line names.
 func TestNamesExist(t *testing.T) {
 	functions := map[string]bool{}
 	files := map[string]bool{}
