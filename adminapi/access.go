@@ -15,36 +15,37 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
-// Access keeps the tokens, the admin trail and the approvals, for all processes of a gate. All
-// methods may be called concurrently. After an error of one that writes, other than those named, it
-// is unknown whether it took effect.
+// Access stores the tokens, the admin trail and the approvals, for all processes of a gate. All
+// methods may be called concurrently. If a method that writes returns an error that is not named
+// here, its outcome is unknown.
 type Access interface {
 	Approvals
-	// CreateToken keeps a token. ErrExists: its name has been given before.
+	// CreateToken stores a token. ErrExists: its name has been used before.
 	CreateToken(context.Context, control.Token) error
-	// Token finds a token by its hash, revoked and expired ones too, as it stands now in every
-	// process. ErrNotFound: there is none.
+	// Token finds a token by its hash, as it is now in every process, including revoked and expired
+	// ones. ErrNotFound: there is none.
 	Token(ctx context.Context, hash [32]byte) (control.Token, error)
 	// Tokens returns all tokens, oldest first.
 	Tokens(context.Context) ([]control.Token, error)
-	// RevokeToken ends a token for good and returns it; an earlier revocation stays as it is.
-	// ErrNotFound: there is none.
+	// RevokeToken revokes a token for good and returns it. A token that was revoked before keeps
+	// the earlier time. ErrNotFound: there is none.
 	RevokeToken(ctx context.Context, name string, at time.Time) (control.Token, error)
-	// RecordAction adds a row to the admin trail and gives it its number and its place in the chain.
+	// RecordAction appends a row to the admin trail, and sets its number and its place in the
+	// chain.
 	RecordAction(context.Context, control.AdminAction) error
-	// Actions returns the rows of the trail behind the number after, oldest first, at most limit.
+	// Actions returns the rows of the trail after the number given, oldest first, at most limit.
 	Actions(ctx context.Context, after int64, limit int) ([]control.AdminAction, error)
 }
 
-// accessTimeout bounds what one call asks of Access at a time.
+// accessTimeout bounds each call of Access.
 const accessTimeout = 5 * time.Second
 
-// configuredName is what a token of the configuration is called in the trail, with a number if
-// there are several. No other token may have a name that begins so.
+// configuredName is the name of a configured token in the trail, with a number if there are
+// several. Other tokens must not have a name that begins with it.
 const configuredName = "configured"
 
-// configuredTokens are the tokens of the configuration, which work while the store is away.
-// Digests, so that a comparison tells neither content nor length.
+// configuredTokens are the tokens of the configuration, which work while the store is away. They
+// are digests, so that a comparison reveals neither content nor length.
 type configuredTokens [][sha256.Size]byte
 
 func newConfiguredTokens(all []string) (t configuredTokens) {
@@ -54,7 +55,8 @@ func newConfiguredTokens(all []string) (t configuredTokens) {
 	return t
 }
 
-// find compares with every token, whatever comes out, and returns the name of the one that fits.
+// find compares the hash with every token, in constant time, and returns the name of the one that
+// matches.
 func (t configuredTokens) find(hash [sha256.Size]byte) (name string, ok bool) {
 	found := 0 // counted from 1
 	for i := range t {
@@ -69,19 +71,19 @@ func (t configuredTokens) find(hash [sha256.Size]byte) (name string, ok bool) {
 	return fmt.Sprintf("%s-%d", configuredName, found), true
 }
 
-// actor is who makes a call.
+// actor is the caller.
 type actor struct {
-	name string // of the token
+	name string // of its token
 	role control.Role
-	// since is when the token was made; zero for those of the configuration.
+	// since is when the token was created; zero for a configured token.
 	since time.Time
 }
 
-// authorise finds out who makes the call, and whether its role covers the route's. If not it has
-// answered.
+// authorise identifies the caller and checks that its role covers the route's. If not, it answers
+// the call and returns false.
 //
-// A token is looked up in the store at every call and kept nowhere, so that one that was revoked
-// stops working at once in every process. Calls of this kind are rare enough for that.
+// It looks the token up in the store for every call and caches nothing, so that a revoked token
+// stops working in every process at once. These calls are rare enough for that.
 func (c *call) authorise() bool {
 	s := c.server
 	scheme, text, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
@@ -95,7 +97,7 @@ func (c *call) authorise() bool {
 	}
 	if c.route.Path == intakePath {
 		if _, ok := s.evidenceTokens.find(control.HashToken(text)); ok {
-			// it may do this, and has no role elsewhere
+			// The token may do only this, and has no other role.
 			c.actor = actor{name: evidenceActor, role: c.route.Role}
 			return true
 		}
@@ -103,12 +105,12 @@ func (c *call) authorise() bool {
 	return c.identified(c.find(text))
 }
 
-const noCredential = "not authorised: this call takes Authorization: Bearer TOKEN"
+const noCredential = "not authorised: send the header Authorization: Bearer TOKEN"
 
-// countFailure counts a token that opens nothing, and answers if the address has shown too many of
-// them. One that has ended is no guess. Nobody else at the address notices: a token that is right
-// is never refused for the guesses of others.
-func (c *call) countFailure(refused refusedToken) (answered bool) {
+// countFailure counts an unknown token. It answers the call if the address has sent too many of
+// them. Tokens that were revoked or have expired do not count, because they are no guesses. A valid
+// token is never rejected because of guesses from the same address.
+func (c *call) countFailure(refused rejectedToken) (answered bool) {
 	if refused != unknownToken {
 		return false
 	}
@@ -119,51 +121,52 @@ func (c *call) countFailure(refused refusedToken) (answered bool) {
 		return false
 	}
 	c.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
-	c.refuse(http.StatusTooManyRequests,
-		"too many unknown tokens from this address, and this one is unknown too")
+	c.reject(http.StatusTooManyRequests,
+		"too many unknown tokens from this address; wait, then use a valid token")
 	return true
 }
 
-// identified lets who was found make the call, if his role covers the route's. If not it has
-// answered.
+// identified checks the role of the caller that was found. If it does not cover the route's, or err
+// is set, it answers the call and returns false.
 func (c *call) identified(who actor, err error) bool {
-	var refused refusedToken
+	var refused rejectedToken
 	switch {
 	case errors.As(err, &refused):
 		if !c.countFailure(refused) {
 			c.unauthorised(refused.Error())
 		}
 		return false
-	case errors.Is(err, errNotMeant):
-		c.refuse(http.StatusForbidden, err.Error())
+	case errors.Is(err, errForged):
+		c.reject(http.StatusForbidden, err.Error())
 		return false
 	case err != nil:
-		c.broken("looking up the token", err)
+		c.unavailable("looking up the token", err)
 		return false
 	}
 	c.actor = who
 	if !who.role.Covers(c.route.Role) {
-		c.refuse(http.StatusForbidden, fmt.Sprintf("token %s has the role %s, and this call takes %s",
-			who.name, who.role, c.route.Role))
+		c.reject(http.StatusForbidden,
+			fmt.Sprintf("token %s has the role %s; this call needs the role %s",
+				who.name, who.role, c.route.Role))
 		return false
 	}
 	return true
 }
 
-// refusedToken says why a token opens nothing.
-type refusedToken string
+// rejectedToken is the reason why a token is not valid.
+type rejectedToken string
 
-const unknownToken refusedToken = "is not known"
+const unknownToken rejectedToken = "is unknown"
 
-func (e refusedToken) Error() string { return "not authorised: this token " + string(e) }
+func (e rejectedToken) Error() string { return "not authorised: this token " + string(e) }
 
-// maxGuesses is how many tokens from addresses with too many failed logins are looked up in the
-// store at a time, so that guesses cost it little, however many come; a token that is right waits
-// its turn.
+// maxGuesses bounds how many tokens are looked up in the store at a time for addresses with too
+// many failed logins. Guesses therefore cost the store little, and a valid token only waits its
+// turn.
 const maxGuesses = 4
 
-// find returns who has the token. An error that is no refusedToken means that it could not be found
-// out.
+// find returns the owner of a token. An error that is not a rejectedToken means that the look-up
+// failed.
 func (c *call) find(text string) (actor, error) {
 	s, ctx := c.server, c.request.Context()
 	hash := control.HashToken(text)
@@ -185,7 +188,7 @@ func (c *call) find(text string) (actor, error) {
 	return s.findHash(ctx, hash, time.Now())
 }
 
-// findHash returns who has the token with this hash.
+// findHash returns the owner of the token with this hash.
 func (s *API) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Time) (actor,
 	error) {
 	if name, ok := s.configured.find(hash); ok {
@@ -200,21 +203,21 @@ func (s *API) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Tim
 	case err != nil:
 		return actor{}, err
 	case !t.RevokedAt.IsZero():
-		return actor{}, refusedToken("was revoked at " + t.RevokedAt.Format(time.RFC3339))
+		return actor{}, rejectedToken("was revoked at " + t.RevokedAt.Format(time.RFC3339))
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
-		return actor{}, refusedToken("expired at " + t.ExpiresAt.Format(time.RFC3339))
+		return actor{}, rejectedToken("expired at " + t.ExpiresAt.Format(time.RFC3339))
 	}
 	return actor{name: t.Name, role: t.Role, since: t.CreatedAt}, nil
 }
 
-func (c *call) unauthorised(told string) {
+func (c *call) unauthorised(text string) {
 	c.Header().Set("Www-Authenticate", "Bearer")
-	c.refuse(http.StatusUnauthorized, told)
+	c.reject(http.StatusUnauthorized, text)
 }
 
-// refuse answers with an error that is the caller's and logs it, though not without limit.
-func (c *call) refuse(status int, told string) {
-	c.server.refusedCalls.Log(c.request, c.requestID,
-		httpserver.Rejection{Status: status, Text: told})
-	c.fail(status, told)
+// reject answers with an error that is the caller's, and logs it at a bounded rate.
+func (c *call) reject(status int, text string) {
+	c.server.rejectedCalls.Log(c.request, c.requestID,
+		httpserver.Rejection{Status: status, Text: text})
+	c.fail(status, text)
 }

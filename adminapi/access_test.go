@@ -74,7 +74,8 @@ func TestTokens(t *testing.T) {
 	g.do(t, "POST", "/admin/maintenance", strings.NewReader(`{"mode":"normal"}`), "Authorization",
 		bearer, "X-Reason", "practice: ü").want(t, 200)
 	a := g.do(t, "GET", "/admin/tokens", nil, "Authorization", bearer).want(t, 403)
-	if told := a.told(t); !strings.Contains(told, "alice") || !strings.Contains(told, "operator") ||
+	if told := a.errorText(t); !strings.Contains(told, "alice") ||
+		!strings.Contains(told, "operator") ||
 		!strings.Contains(told, "admin") {
 		t.Errorf("told %q", told)
 	}
@@ -87,7 +88,7 @@ func TestTokens(t *testing.T) {
 	for range 2 {
 		g.admin(t, "DELETE", "/admin/tokens/alice", "", "X-Reason", "has left").want(t, 200)
 		a := g.do(t, "GET", "/admin/maintenance", nil, "Authorization", bearer).want(t, 401)
-		if told := a.told(t); !strings.Contains(told, "revoked") {
+		if told := a.errorText(t); !strings.Contains(told, "revoked") {
 			t.Errorf("told %q", told)
 		}
 	}
@@ -199,13 +200,14 @@ func TestTrailAway(t *testing.T) {
 		f.records.Store(0)
 		a := g.admin(t, call.method, call.path, call.body).want(t, 503)
 		checkRefusal(t, a)
-		if told := a.told(t); !strings.Contains(told, "admin trail") {
+		if told := a.errorText(t); !strings.Contains(told, "admin trail") {
 			t.Errorf("%s %s: told %q", call.method, call.path, told)
 		}
 		f.records.Store(1) // the row before it is written, and the one after it is not
-		if a := g.admin(t, call.method, call.path, call.body).want(t, 503); !strings.Contains(a.told(t),
+		if a := g.admin(t, call.method, call.path, call.body).want(t,
+			503); !strings.Contains(a.errorText(t),
 			"the action was ") {
-			t.Errorf("%s %s: told %q", call.method, call.path, a.told(t))
+			t.Errorf("%s %s: told %q", call.method, call.path, a.errorText(t))
 		}
 	}
 	f.records.Store(-1000)
@@ -219,7 +221,7 @@ func TestTrailAway(t *testing.T) {
 			200); string(a.body) != `{"mode":"read_only","recorded":false}`+"\n" {
 			t.Errorf("answer %s", a.body)
 		}
-		if !strings.Contains(g.log.String(), "the admin trail does not have it") {
+		if !strings.Contains(g.log.String(), "but the admin trail could not be written") {
 			t.Error("the log does not say that read_only is not recorded")
 		}
 		f.records.Store(-1000)

@@ -1,9 +1,10 @@
-// Package adminapi is everything that the gate serves over HTTP but the webhooks: the read API, the
-// calls that steer the gate, health and metrics, and the pages of the dashboard.
+// Package adminapi serves everything over HTTP except the webhooks: the read API, the calls that
+// steer the gate, health and metrics, and the pages of the dashboard.
 //
-//	routes.go  one table: method, path, least role, action in the admin trail, handler
-//	call.go    one call on its way: who makes it, whether he may, its answer
-//	pages.go   the routes that answer HTML; package dashboard makes it
+//	routes.go  the table of all calls: pattern, least role, action in the admin trail, handler
+//	call.go    one call: its caller, the check of the role, its answer
+//	wire.go    from the gate's types to those of package api
+//	pages.go   the calls that answer HTML, which package dashboard makes
 package adminapi
 
 import (
@@ -32,38 +33,40 @@ type Config struct {
 	WriteTimeout time.Duration
 	// RetryAfter is how long a 503 asks the caller to wait, rounded up to seconds.
 	RetryAfter time.Duration
-	// TrustedProxies are those whose X-Forwarded-For is believed, for failed logins; may be nil.
+	// TrustedProxies are the proxies whose X-Forwarded-For names the client of a failed login; may be
+	// nil.
 	TrustedProxies []netip.Prefix
-	// AuditTimeout bounds a verification of the audit chain that was asked for here.
+	// AuditTimeout bounds a verification of the audit chain.
 	AuditTimeout time.Duration
-	// MaxEvidenceAge is how old the evidence may be on which the canary leaves 0 percent.
+	// MaxEvidenceAge is the greatest age of evidence on which the canary may leave 0 percent.
 	MaxEvidenceAge time.Duration
-	// SearchTime is how long one page of a search looks for events when few match; then it says how
-	// far it came.
+	// SearchTime bounds how long one page of a search looks for events. A page that is not full by
+	// then is partial, and says how far the search came.
 	SearchTime time.Duration
-	// AdminTokens have the role admin and work while the store is away; all are valid at once.
+	// AdminTokens have the role admin and work while the store is away. All are valid at once.
 	AdminTokens []string
-	// EvidenceTokens open /api/intake and nothing else; there need not be any.
+	// EvidenceTokens are valid for /api/intake only; may be empty.
 	EvidenceTokens []string
-	// MaxEvidence bounds a bundle of evidence in bytes, and EvidenceTimeout the time that it takes to
-	// arrive.
+	// MaxEvidence bounds the size of a bundle of evidence in bytes, EvidenceTimeout the time to
+	// receive it.
 	MaxEvidence     int64
 	EvidenceTimeout time.Duration
-	// Approvals say what takes the approval of another person; by itself nothing does.
+	// Approvals says which actions need the approval of another person; the zero value: none.
 	Approvals ApprovalRules
-	// SessionIdle is how long a session of the dashboard lasts without being used, SessionMax how long
-	// it lasts at most.
+	// SessionIdle is how long a session of the dashboard lasts without use, SessionMax how long it
+	// lasts at most.
 	SessionIdle, SessionMax time.Duration
-	// FailedLogins is how many unknown tokens an address may show in a minute; further ones get 429.
+	// FailedLogins is how many unknown tokens an address may send in a minute. The answer to more
+	// is 429.
 	FailedLogins int
-	// QueueKind is the kind of queue, direct or redis, and Version that of the gate; the health shows
-	// both.
+	// QueueKind is direct or redis. The health shows it, and Version.
 	QueueKind string
 	Version   string
 	Logger    *slog.Logger
 }
 
-// Parts are the parts of a gate that the API shows and steers. Each must be set.
+// Parts are the parts of a gate that the API shows and steers. Set each one whose comment does not
+// say otherwise.
 type Parts struct {
 	Queue    hookgate.Queue
 	Reader   hookgate.Reader
@@ -74,55 +77,55 @@ type Parts struct {
 	Intake   Intake
 	Metrics  *metrics.Metrics
 	Pages    *dashboard.Dashboard
-	// Webhooks is the handler whose sources are shown.
+	// Webhooks has the sources.
 	Webhooks *ingest.Handler
-	// Guard decides how many webhooks are taken and how much memory their bodies may have.
+	// Guard bounds the load of the webhooks.
 	Guard *guard.Guard
 	// Release watches the release triggers.
 	Release *release.Monitor
-	// Canary shares the webhooks with the service before; nil if the gate takes all.
+	// Canary shares the webhooks with the previous service; nil if the gate takes all.
 	Canary *canary.Canary
-	// Attention is what the health shows beside the state; nil for nothing.
+	// Attention lists the things that a person should look at; nil for none.
 	Attention *attention.List
 }
 
-// API handles everything but webhooks. All methods may be called concurrently.
+// API handles everything except webhooks. All methods may be called concurrently.
 type API struct {
-	config              Config
-	queue               hookgate.Queue
-	stored              hookgate.Events
-	trails              hookgate.Lineage
-	letters             hookgate.DeadLetters
-	purger              hookgate.Purger
-	settings            control.Settings
-	access              Access
-	verify              Verifier
-	intake              Intake
-	auditing, receiving sync.Mutex // held by the one call of its kind at a time; see call.alone
-	removing            sync.Mutex // likewise
-	metrics             *metrics.Metrics
-	webhooks            *ingest.Handler
-	guard               *guard.Guard
-	release             *release.Monitor
-	canary              *canary.Canary // nil: the gate takes all
-	attention           *attention.List
-	configured          configuredTokens
-	evidenceTokens      configuredTokens
-	logins              *logins
-	guesses             chan struct{} // has a place for each look-up that maxGuesses allows
-	sessions            *sessions
-	pages               *dashboard.Dashboard
-	retryAfter          []string
-	log                 *slog.Logger
-	refusedCalls        *httpserver.RejectionLog
-	started             time.Time
-	muxes               [httpserver.Sides]*http.ServeMux // by side
-	ending              chan struct{}                    // closed by Stop
-	stopOnce            sync.Once
+	config   Config
+	queue    hookgate.Queue
+	stored   hookgate.Events
+	trails   hookgate.Lineage
+	letters  hookgate.DeadLetters
+	purger   hookgate.Purger
+	settings control.Settings
+	access   Access
+	verify   Verifier
+	intake   Intake
+	// Each is held by the one call of its kind; see call.alone.
+	auditing, receiving, removing sync.Mutex
+	metrics                       *metrics.Metrics
+	webhooks                      *ingest.Handler
+	guard                         *guard.Guard
+	release                       *release.Monitor
+	canary                        *canary.Canary // nil: the gate takes all
+	attention                     *attention.List
+	configured                    configuredTokens
+	evidenceTokens                configuredTokens
+	logins                        *logins
+	guesses                       chan struct{} // one place for each look-up; see maxGuesses
+	sessions                      *sessions
+	pages                         *dashboard.Dashboard
+	retryAfter                    []string
+	log                           *slog.Logger
+	rejectedCalls                 *httpserver.RejectionLog
+	started                       time.Time
+	muxes                         [httpserver.Sides]*http.ServeMux // by side
+	ending                        chan struct{}                    // closed by Stop
+	stopOnce                      sync.Once
 }
 
-// refusedPerSecond is how many refused calls are logged a second, and refusedBurst how many at once.
-const refusedPerSecond, refusedBurst = 10, 50
+// rejectedPerSecond and rejectedBurst bound how many rejected calls are logged.
+const rejectedPerSecond, rejectedBurst = 10, 50
 
 // New returns the API of one gate.
 func New(c Config, p Parts) *API {
@@ -139,8 +142,8 @@ func New(c Config, p Parts) *API {
 		sessions:       newSessions(c.AdminTokens, c.SessionIdle, c.SessionMax),
 		retryAfter:     []string{httpserver.RetryAfter(c.RetryAfter)},
 		log:            c.Logger,
-		refusedCalls: httpserver.NewRejectionLog(c.Logger, "call refused", refusedPerSecond,
-			refusedBurst),
+		rejectedCalls: httpserver.NewRejectionLog(c.Logger, "call rejected", rejectedPerSecond,
+			rejectedBurst),
 		started: time.Now(),
 		ending:  make(chan struct{}),
 	}
@@ -150,5 +153,5 @@ func New(c Config, p Parts) *API {
 	return a
 }
 
-// Stop ends the calls that stream or wait for something. The server calls it when it shuts down.
+// Stop ends the calls that stream or wait. The server calls it at shutdown.
 func (s *API) Stop() { s.stopOnce.Do(func() { close(s.ending) }) }

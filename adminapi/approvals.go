@@ -15,21 +15,21 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// Approvals keeps requests for approval and what came of them, for all processes of a gate. All
-// methods may be called concurrently. After an error of one that writes, other than those named, it
-// is unknown whether it took effect.
+// Approvals stores requests for approval and their outcomes, for all processes of a gate. All
+// methods may be called concurrently. If a method that writes returns an error that is not named
+// here, its outcome is unknown.
 type Approvals interface {
-	// RequestApproval keeps a request and returns it with its ID; or the one of the same person for
-	// the same action and target that is pending or approved at its RequestedAt. ErrTooManyApprovals:
-	// maxPending requests of this person are pending.
+	// RequestApproval stores a request and returns it with its ID. If the same person has a request
+	// for the same action and target that is pending or approved at RequestedAt, it returns that
+	// one. ErrTooManyApprovals: maxPending requests of this person are pending.
 	RequestApproval(ctx context.Context, a control.Approval, maxPending int) (control.Approval,
 		error)
-	// DecideApproval approves or denies, once: of several who try at the same time one does it.
-	// ErrApprovalState: the state of the approval, which is returned, does not allow it. ErrNotFound:
-	// there is none.
+	// DecideApproval approves or denies a request. Of concurrent calls exactly one succeeds.
+	// ErrApprovalState: the state of the approval, which is returned, does not allow the decision.
+	// ErrNotFound: there is none.
 	DecideApproval(context.Context, control.ApprovalDecision) (control.Approval, error)
-	// UseApproval uses up an approval that is approved and not expired, once. Errors are those of
-	// DecideApproval.
+	// UseApproval uses up an approval that is approved and has not expired. Of concurrent calls
+	// exactly one succeeds. Errors are those of DecideApproval.
 	UseApproval(ctx context.Context, id int64, by hookgate.RequestID, at time.Time) (control.Approval,
 		error)
 	// Approval returns an approval. ErrNotFound: there is none.
@@ -47,31 +47,31 @@ const (
 	approvePromote  = "promote"
 )
 
-// ApprovalActions returns the names of the actions that can be made to need an approval.
+// ApprovalActions returns the actions that can need an approval.
 func ApprovalActions() []string {
 	return []string{approveCanary, approveRollback, approvePurge, approveRetryAll, approvePromote}
 }
 
-// ApprovalRules say what needs an approval.
+// ApprovalRules says which actions need an approval.
 type ApprovalRules struct {
-	// Required are the actions that do, of ApprovalActions; there need not be any.
+	// Required are actions of ApprovalActions; may be empty.
 	Required []string
-	// Expiry is how long after the request an approval can be given and used.
+	// Expiry is how long after the request an approval can be decided and used.
 	Expiry time.Duration
 	// MaxPending is how many requests of one person may be pending.
 	MaxPending int
 }
 
 const (
-	// approvalHeader is where a call names the approval that it uses.
+	// approvalHeader has the number of the approval that a call uses.
 	approvalHeader = "X-Approval"
-	// approvalRequest is what a request for approval is called in the admin trail.
+	// approvalRequest is the action of a request for approval in the admin trail.
 	approvalRequest = "approval_request"
 )
 
-// person says whose a name of a token is. The tokens of the configuration are one person's: the
-// number in their name is their place in a list, which is another one tomorrow, and whoever can
-// read one can mostly read them all.
+// person returns the person whom the name of a token stands for. All configured tokens are one
+// person: their numbers are positions in a list, which may change, and somebody who can read one
+// can usually read all.
 func person(name string) string {
 	if strings.HasPrefix(name, configuredName) {
 		return configuredName
@@ -79,20 +79,20 @@ func person(name string) string {
 	return name
 }
 
-// approved reports whether the action, of ApprovalActions, may be done to the target now, which is
-// exactly what an approval permits: two targets that differ in anything that matters must differ as
-// text. It comes when everything else about the call has been found in order, right before begin.
-// If it returns false nothing may be done, and the call is answered: what it lacked was an
-// approval, which now is asked for, or the one that it names is not for this.
+// approved reports whether the action, of ApprovalActions, may be done to the target now. An
+// approval permits exactly one target, so two targets that differ in anything that matters must
+// differ as text. Call it after all other checks of the call, right before begin. If it returns
+// false, do nothing: the call is answered, because it lacks an approval, which is then requested,
+// or names an approval for something else.
 func (c *call) approved(action, target string) bool {
-	_, ok := c.permitted(action, target, false)
+	_, ok := c.mayContinue(action, target, false)
 	return ok
 }
 
-// permitted is approved for what takes several calls. One that goesOn uses the approval that the
-// first one used, and so whatever is done must be bounded by the time of the decision, as of which
-// the approver knew what it would be done to; it is zero if the action needs no approval.
-func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Time, ok bool) {
+// mayContinue is approved for an action that takes several calls. A call that continues one reuses
+// the approval of the first call. The action must then be limited to what existed at decidedAt,
+// because that is what the approver saw. decidedAt is zero if the action needs no approval.
+func (c *call) mayContinue(action, target string, continues bool) (decidedAt time.Time, ok bool) {
 	s := c.server
 	if !slices.Contains(s.config.Approvals.Required, action) {
 		return time.Time{}, true
@@ -104,7 +104,7 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 	}
 	id, err := strconv.ParseInt(header, 10, 64)
 	if err != nil {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s is not the number of an approval",
+		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s must be the number of an approval",
 			approvalHeader))
 		return time.Time{}, false
 	}
@@ -115,55 +115,55 @@ func (c *call) permitted(action, target string, goesOn bool) (decidedAt time.Tim
 	why := ""
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
-		why = "there is none of this number"
+		why = "it does not exist"
 	case err != nil:
-		c.broken("reading the approval", err)
+		c.unavailable("reading the approval", err)
 		return time.Time{}, false
 	case person(a.RequestedBy) != person(c.actor.name):
-		why = "it is of " + a.RequestedBy
+		why = "it was requested by " + a.RequestedBy
 	case a.Action != action || a.Target != target:
-		why = fmt.Sprintf("it is for %s of %s, and this is %s of %s", a.Action, cut(a.Target), action,
+		why = fmt.Sprintf("it is for %s of %s, but this is %s of %s", a.Action, cut(a.Target), action,
 			cut(target))
-	case goesOn && a.State == control.ApprovalUsed && now.Before(a.ExpiresAt):
+	case continues && a.State == control.ApprovalUsed && now.Before(a.ExpiresAt):
 	default:
 		a, err = s.access.UseApproval(ctx, id, c.id, now)
 		switch {
 		case errors.Is(err, control.ErrApprovalState):
-			why = standing(&a, now)
+			why = stateText(&a, now)
 		case err != nil:
-			c.broken("using the approval", err)
+			c.unavailable("using the approval", err)
 			return time.Time{}, false
 		}
 	}
 	if why != "" {
-		c.refuse(http.StatusForbidden, fmt.Sprintf("approval %d does not permit this: %s", id, why))
+		c.reject(http.StatusForbidden, fmt.Sprintf("approval %d does not allow this: %s", id, why))
 		return time.Time{}, false
 	}
 	c.approval = id
 	return a.DecidedAt, true
 }
 
-// standing says how it stands with an approval that cannot be used or decided.
-func standing(a *control.Approval, now time.Time) string {
+// stateText describes an approval that cannot be used or decided.
+func stateText(a *control.Approval, now time.Time) string {
 	switch a.StateAt(now) {
 	case control.ApprovalPending:
-		return "nobody has decided yet"
+		return "it is still pending"
 	case control.ApprovalApproved:
-		return fmt.Sprintf("%s has approved it", a.DecidedBy)
+		return fmt.Sprintf("%s approved it", a.DecidedBy)
 	case control.ApprovalDenied:
-		return fmt.Sprintf("%s has denied it: %s", a.DecidedBy, a.DecisionReason)
+		return fmt.Sprintf("%s denied it: %s", a.DecidedBy, a.DecisionReason)
 	case control.ApprovalUsed:
-		return fmt.Sprintf("request %s has used it", a.UsedBy)
+		return fmt.Sprintf("request %s used it", a.UsedBy)
 	}
 	return "it expired at " + a.ExpiresAt.Format(time.RFC3339)
 }
 
-// requestApproval asks for the approval of an action, and answers.
+// requestApproval requests the approval of an action, and answers the call.
 func (c *call) requestApproval(action, target string) {
 	s := c.server
 	if c.reason == "" {
 		c.fail(http.StatusBadRequest,
-			fmt.Sprintf("%s takes the approval of another person, who must be told why: give a reason in %s (of the commands: --reason)", action, reasonHeader))
+			fmt.Sprintf("%s needs the approval of another person: give a reason in the header %s (commands: --reason)", action, reasonHeader))
 		return
 	}
 	c.action = approvalRequest
@@ -180,14 +180,14 @@ func (c *call) requestApproval(action, target string) {
 	}, s.config.Approvals.MaxPending)
 	switch {
 	case errors.Is(err, control.ErrTooManyApprovals):
-		if c.end(control.ResultFailed + ": too many requests wait") {
+		if c.end(control.ResultFailed + ": too many requests are pending") {
 			c.Header()["Retry-After"] = s.retryAfter
 			c.fail(http.StatusTooManyRequests,
-				fmt.Sprintf("%d requests of %s wait for approval already: deny those that are not needed, or wait until they expire",
+				fmt.Sprintf("%d requests of %s are pending already: deny those that are not needed, or wait until they expire",
 					s.config.Approvals.MaxPending, c.actor.name))
 		}
 	case err != nil:
-		c.failed("asking for the approval", err)
+		c.failed("requesting the approval", err)
 	case c.end(fmt.Sprintf("%s: approval %d is %s", control.ResultDone, a.ID, a.State)):
 		c.jsonStatus(http.StatusAccepted, api.ApprovalRequired{
 			Status: api.StatusApprovalRequired, Approval: approvalOf(&a, now)})

@@ -92,7 +92,7 @@ const (
 // the approval tell of everything.
 func TestApproval(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 2)
+	p.deadLetterAll(t, 2)
 	before := len(p.trail(t))
 	id := p.asks(t, "alice", purgePath, purgeAll)
 	if again := p.asks(t, "alice", purgePath, purgeAll); again != id {
@@ -103,7 +103,7 @@ func TestApproval(t *testing.T) {
 	}
 	refused := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t, 403)
 	checkRefusal(t, refused)
-	if told := refused.told(t); !strings.Contains(told, "nobody has decided") {
+	if told := refused.errorText(t); !strings.Contains(told, "still pending") {
 		t.Errorf("told %q", told)
 	}
 	p.decide(t, "bob", "approve", id).want(t, 200)
@@ -117,7 +117,7 @@ func TestApproval(t *testing.T) {
 		t.Errorf("purged %+v", purged)
 	}
 	if told := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t,
-		403).told(t); !strings.Contains(told, "has used it") {
+		403).errorText(t); !strings.Contains(told, " used it") {
 		t.Errorf("told %q", told)
 	}
 	if again := p.asks(t, "alice", purgePath, purgeAll); again == id {
@@ -152,22 +152,22 @@ alice approval_request dlq_purge: all losing events|done: approval 2 is pending|
 // another after asking, or whose role does not go as far as the action.
 func TestNobodyApprovesTheirOwn(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 1)
+	p.deadLetterAll(t, 1)
 	ids := map[string]string{}
 	for _, who := range []string{"alice", "configured-2"} {
 		ids[who] = p.asks(t, who, purgePath, purgeAll)
 	}
 	p.join(t, "alice-again", control.RoleAdmin)
 	for _, c := range []struct{ asked, decides, why string }{
-		{"alice", "alice", "nobody approves their own"},
-		{"alice", "olga", "takes the role admin"},
-		{"alice", "alice-again", "younger than the request"},
+		{"alice", "alice", "nobody may approve their own request"},
+		{"alice", "olga", "needs the role admin"},
+		{"alice", "alice-again", "created after the request"},
 		{"configured-2", "configured-2", "one person"},
 		{"configured-2", "configured-1", "one person"},
 	} {
 		a := p.decide(t, c.decides, "approve", ids[c.asked]).want(t, 403)
 		checkRefusal(t, a)
-		if told := a.told(t); !strings.Contains(told, c.why) {
+		if told := a.errorText(t); !strings.Contains(told, c.why) {
 			t.Errorf("%s on a request of %s: told %q, want %q", c.decides, c.asked, told, c.why)
 		}
 		if s := p.state(t, ids[c.asked]); s != control.ApprovalPending {
@@ -216,7 +216,7 @@ func TestApprovalOfALostAnnouncement(t *testing.T) {
 // in anything.
 func TestApprovalIsExact(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 2)
+	p.deadLetterAll(t, 2)
 	letters, _ := p.letters(t, "")
 	// what is longer than a row of the trail shows is compared too
 	long := strings.Repeat("x", maxReason)
@@ -235,12 +235,12 @@ func TestApprovalIsExact(t *testing.T) {
 			"it is for dlq_purge of "},
 		{"alice", "/admin/dlq/retry", strings.Replace(body(long+"1"), `,"loseEvents":true`, "", 1),
 			"this is dlq_retry_all of "},
-		{"bob", purgePath, body(long + "1"), "it is of alice"},
-		{"configured-2", purgePath, body(long + "1"), "it is of alice"},
+		{"bob", purgePath, body(long + "1"), "it was requested by alice"},
+		{"configured-2", purgePath, body(long + "1"), "it was requested by alice"},
 	} {
 		a := p.as(t, c.who, "POST", c.path, c.body, "X-Approval", id).want(t, 403)
 		checkRefusal(t, a)
-		if told := a.told(t); !strings.Contains(told, c.why) {
+		if told := a.errorText(t); !strings.Contains(told, c.why) {
 			t.Errorf("%s %s: told %.200q, want %q", c.who, c.body, told, c.why)
 		}
 	}
@@ -268,7 +268,7 @@ func TestApprovalIsExact(t *testing.T) {
 // TestApprovalExpires: what has expired can neither be decided nor used; it is asked for anew.
 func TestApprovalExpires(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 1)
+	p.deadLetterAll(t, 1)
 	asked := time.Now().Add(-2 * time.Hour).Truncate(time.Microsecond)
 	expired := func(target string) control.Approval {
 		a, err := p.access.RequestApproval(t.Context(), control.Approval{Action: approvePurge,
@@ -289,7 +289,8 @@ func TestApprovalExpires(t *testing.T) {
 		}
 		for _, verb := range []string{"approve", "deny"} {
 			// The configured token has no age, so that it is the expiry that keeps it from deciding.
-			if told := p.decide(t, "configured-1", verb, id).want(t, 409).told(t); !strings.Contains(told,
+			if told := p.decide(t, "configured-1", verb, id).want(t,
+				409).errorText(t); !strings.Contains(told,
 				"expired at "+a.ExpiresAt.Format(time.RFC3339)) {
 				t.Errorf("%s: told %q", verb, told)
 			}
@@ -298,7 +299,7 @@ func TestApprovalExpires(t *testing.T) {
 	used := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", fmt.Sprint(approved.ID)).
 		want(t, 403)
 	checkRefusal(t, used)
-	if told := used.told(t); !strings.Contains(told, "expired at ") {
+	if told := used.errorText(t); !strings.Contains(told, "expired at ") {
 		t.Errorf("told %q", told)
 	}
 	if all, _ := p.letters(t, ""); states(all) != "evt-0:open" {
@@ -313,7 +314,7 @@ func TestApprovalExpires(t *testing.T) {
 // and why.
 func TestApprovalDenied(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 1)
+	p.deadLetterAll(t, 1)
 	for _, c := range []struct {
 		approved bool
 		denies   string
@@ -324,7 +325,7 @@ func TestApprovalDenied(t *testing.T) {
 		}
 		p.decide(t, c.denies, "deny", id).want(t, 200)
 		if told := p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t,
-			403).told(t); !strings.Contains(told, c.denies+" has denied it: "+c.denies+" has a reason") {
+			403).errorText(t); !strings.Contains(told, c.denies+" denied it: "+c.denies+" has a reason") {
 			t.Errorf("told %q", told)
 		}
 		p.decide(t, "bob", "approve", id).want(t, 409)
@@ -337,7 +338,7 @@ func TestApprovalDenied(t *testing.T) {
 // TestApprovalUsedOnce: of calls that come at the same time with one approval, one does it.
 func TestApprovalUsedOnce(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 1)
+	p.deadLetterAll(t, 1)
 	id := p.asks(t, "alice", purgePath, purgeAll)
 	p.decide(t, "bob", "approve", id).want(t, 200)
 	var mu sync.Mutex // guards count
@@ -366,7 +367,7 @@ func TestApprovalUsedOnce(t *testing.T) {
 // none that came after the decision.
 func TestApprovalGoesOn(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 5)
+	p.deadLetterAll(t, 5)
 	const body = `{"all":true,"limit":2,"loseEvents":true%s}`
 	id := p.asks(t, "alice", purgePath, fmt.Sprintf(body, ""))
 	p.decide(t, "bob", "approve", id).want(t, 200)
@@ -412,7 +413,7 @@ func TestApprovalRequests(t *testing.T) {
 	before := len(p.trail(t))
 	a := p.do(t, "POST", purgePath, strings.NewReader(purgeAll), "Authorization", "Bearer "+
 		p.tokens["alice"]).want(t, 400)
-	if told := a.told(t); !strings.Contains(told, "X-Reason") {
+	if told := a.errorText(t); !strings.Contains(told, "X-Reason") {
 		t.Errorf("told %q", told)
 	}
 	// what cannot be done is not asked for
@@ -507,7 +508,7 @@ func (f *failingApprovals) RequestApproval(ctx context.Context, a control.Approv
 // whose use is in doubt permits nothing.
 func TestApprovalsFail(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 1)
+	p.deadLetterAll(t, 1)
 	f := &failingApprovals{failingAccess: withFailures(p.gate)}
 	p.API.access = f
 	fails := func(switched *bool, call func() *answer) {
@@ -546,7 +547,7 @@ func TestApprovalsFail(t *testing.T) {
 // TestApprovalOfSomebodyWhoLeft: whoever asked can use it as long as their token works.
 func TestApprovalOfSomebodyWhoLeft(t *testing.T) {
 	p := newPeople(t)
-	p.bury(t, 1)
+	p.deadLetterAll(t, 1)
 	id := p.asks(t, "alice", purgePath, purgeAll)
 	p.decide(t, "bob", "approve", id).want(t, 200)
 	p.admin(t, "DELETE", "/admin/tokens/alice", "").want(t, 200)

@@ -20,11 +20,11 @@ func (s *API) listApprovals(c *call) {
 		switch name {
 		case "state":
 			if f.State, err = control.ParseApprovalState(value); err != nil {
-				return badParameter{name, "is none of pending, approved, denied, used and expired"}
+				return badParameter{name, "must be pending, approved, denied, used or expired"}
 			}
 		case "after":
 			if f.After, err = strconv.ParseInt(value, 10, 64); err != nil || f.After < 0 {
-				return badParameter{name, "is not the id of an approval"}
+				return badParameter{name, "must be the id of an approval"}
 			}
 		case "limit":
 			if err := parseLimit(&f.Limit, name, value); err != nil {
@@ -48,7 +48,7 @@ func (s *API) listApprovals(c *call) {
 	f.Limit++ // one more tells whether there is a next page
 	all, err := s.access.Approvals(ctx, f)
 	if err != nil {
-		c.broken("reading the approvals", err)
+		c.unavailable("reading the approvals", err)
 		return
 	}
 	answer := api.Approvals{Approvals: []api.Approval{}}
@@ -69,7 +69,7 @@ func (s *API) showApproval(c *call) {
 	}
 }
 
-// findApproval returns the approval of the path. If ok is false the call is answered.
+// findApproval returns the approval of the path. If ok is false, the call is answered.
 func (s *API) findApproval(c *call) (a control.Approval, ok bool) {
 	id, err := strconv.ParseInt(c.parameter("id"), 10, 64)
 	if err == nil {
@@ -81,17 +81,17 @@ func (s *API) findApproval(c *call) (a control.Approval, ok bool) {
 	}
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
-		c.fail(http.StatusNotFound, "there is no such approval")
+		c.fail(http.StatusNotFound, "no such approval")
 	case err != nil:
-		c.broken("reading the approval", err)
+		c.unavailable("reading the approval", err)
 	}
 	return a, err == nil
 }
 
 func (s *API) approve(c *call) { s.decide(c, control.ApprovalApproved) }
 
-// deny denies a request, or takes back what was approved and is not used yet. Whoever asked may do
-// it too: it is withdrawn then.
+// deny denies a request, or revokes an approval that is not used yet. The person who asked may
+// withdraw the request in this way.
 func (s *API) deny(c *call) { s.decide(c, control.ApprovalDenied) }
 
 // decide approves or denies.
@@ -101,11 +101,11 @@ func (s *API) decide(c *call, state control.ApprovalState) {
 		return
 	}
 	if c.reason == "" {
-		c.fail(http.StatusBadRequest, "a decision takes a reason: give it in "+reasonHeader)
+		c.fail(http.StatusBadRequest, "a decision needs a reason: give it in the header "+reasonHeader)
 		return
 	}
 	if why := c.actor.mayDecide(&a, state); why != "" {
-		c.refuse(http.StatusForbidden, fmt.Sprintf("%s may not decide approval %d: %s", c.actor.name,
+		c.reject(http.StatusForbidden, fmt.Sprintf("%s may not decide approval %d: %s", c.actor.name,
 			a.ID, why))
 		return
 	}
@@ -120,33 +120,33 @@ func (s *API) decide(c *call, state control.ApprovalState) {
 		By: c.actor.name, Reason: c.reason, At: now})
 	switch {
 	case errors.Is(err, control.ErrApprovalState):
-		why := standing(&a, now)
+		why := stateText(&a, now)
 		if c.end(cut(control.ResultFailed + ": " + why)) {
-			c.fail(http.StatusConflict, fmt.Sprintf("approval %d cannot be %s any more: %s", a.ID, state,
+			c.fail(http.StatusConflict, fmt.Sprintf("approval %d can no longer be %s: %s", a.ID, state,
 				why))
 		}
 	case err != nil:
-		c.failed("keeping the decision", err)
+		c.failed("storing the decision", err)
 	case c.end(control.ResultDone):
 		c.json(approvalOf(&a, now))
 	}
 }
 
-// mayDecide says why the actor may not decide so; empty if it may.
+// mayDecide returns the reason why the actor may not decide so; empty if it may.
 func (who *actor) mayDecide(a *control.Approval, state control.ApprovalState) string {
 	own := person(a.RequestedBy) == person(who.name)
 	switch {
 	case own && state == control.ApprovalDenied:
 		return ""
 	case own && person(a.RequestedBy) == configuredName:
-		return "it was asked for with a token of the configuration, and all of these are one person's; another takes a token of its own (hookgate token create)"
+		return "it was requested with a configured token, and all of these belong to one person; another person needs a token of their own (hookgate token create)"
 	case own:
-		return "nobody approves their own"
+		return "nobody may approve their own request"
 	case !who.role.Covers(a.Needs):
-		return fmt.Sprintf("%s takes the role %s", a.Action, a.Needs)
+		return fmt.Sprintf("%s needs the role %s", a.Action, a.Needs)
 	case who.since.After(a.RequestedAt):
-		// Else an admin who asks would make a second token and be their own approver.
-		return "its token is younger than the request"
+		// Otherwise an admin could make a second token and approve their own request.
+		return "its token was created after the request"
 	}
 	return ""
 }

@@ -109,8 +109,8 @@ func TestTruncatedBody(t *testing.T) {
 			must(t, conn.CloseWrite())
 			a := readAnswer(t, conn).want(t, 400)
 			checkRefusal(t, a)
-			if !strings.Contains(a.told(t), "body") {
-				t.Errorf("told %q", a.told(t))
+			if !strings.Contains(a.errorText(t), "body") {
+				t.Errorf("told %q", a.errorText(t))
 			}
 		})
 	}
@@ -231,8 +231,8 @@ func TestBodyMemory(t *testing.T) {
 	for range others {
 		a := (<-put).want(t, 503)
 		checkRefusal(t, a)
-		if a.header.Get("Retry-After") != "2" || !strings.Contains(a.told(t), "bodies") {
-			t.Errorf("Retry-After %q, told %q", a.header.Get("Retry-After"), a.told(t))
+		if a.header.Get("Retry-After") != "2" || !strings.Contains(a.errorText(t), "bodies") {
+			t.Errorf("Retry-After %q, told %q", a.header.Get("Retry-After"), a.errorText(t))
 		}
 	}
 	g.post(t, envelopeOf("small", 60_000)).want(t, 202)

@@ -13,7 +13,7 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
-// call is a request to anything but /webhooks, on its way to its answer.
+// call is one request to anything but /webhooks.
 type call struct {
 	http.ResponseWriter
 	server    *API
@@ -22,17 +22,18 @@ type call struct {
 	requestID string // id as text
 	status    int
 
-	route *route // nil if none fits
-	actor actor  // who makes the call, unless it is open
-	csrf  string // of the session that it is made with, if it is
-	// that of a page which makes this one, in the name of the same actor; nil if it came from outside
+	route *route // nil if no route fits
+	actor actor  // the caller, unless the call is open to anyone
+	csrf  string // of the caller's session, if it has one
+	// outer is the call of the page that makes this one, for the same actor; nil if it came from
+	// outside.
 	outer *call
 
-	// Of a call that changes something: its reason, and once it is in the admin trail its target.
+	// The reason of a call that changes something, and its target once that is in the admin trail.
 	reason, target string
 	recorded       bool
-	// action is what the trail calls it, if not by the route's name; approval is the number of the
-	// approval that it rests on, if any.
+	// action is its name in the trail, if not Route.Action; approval is the number of the approval
+	// that it uses, or 0.
 	action   string
 	approval int64
 }
@@ -40,7 +41,7 @@ type call struct {
 // WriteHeader notes the status for the metrics.
 func (c *call) WriteHeader(status int) {
 	if status < 300 && c.route != nil && c.route.Action != "" && !c.recorded {
-		panic("route " + c.route.Path + " has done something and not written it into the admin trail")
+		panic("route " + c.route.Path + " changed something without writing it into the admin trail")
 	}
 	c.status = status
 	c.ResponseWriter.WriteHeader(status)
@@ -49,7 +50,7 @@ func (c *call) WriteHeader(status int) {
 // Unwrap lets http.ResponseController reach the connection.
 func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// serve answers the call if its bearer may make it.
+// serve handles the call if the caller's role allows it. This is the only place that checks roles.
 func (c *call) serve() {
 	switch {
 	case c.route.Role == control.RoleNone:
@@ -72,7 +73,7 @@ func (c *call) json(v any) { c.jsonStatus(http.StatusOK, v) }
 func (c *call) jsonStatus(status int, v any) {
 	var text bytes.Buffer
 	if err := newEncoder(&text).Encode(v); err != nil {
-		panic(err) // all answers are made of types that have a JSON form
+		panic(err) // every type of package api has a JSON form
 	}
 	c.text(status, text.Bytes())
 }
@@ -93,8 +94,8 @@ func (c *call) text(status int, body []byte) {
 	c.Write(body) // the client may be gone
 }
 
-// alone takes turn, which must be given back, for a call of which there is one at a time. If
-// another has it the call is answered.
+// alone takes the lock for a call of which there is one at a time; the caller unlocks it. If
+// another call has it, alone answers and returns false.
 func (c *call) alone(turn *sync.Mutex, busy string) bool {
 	if turn.TryLock() {
 		return true
@@ -113,11 +114,12 @@ func (c *call) fail(status int, reason string) {
 	c.jsonStatus(status, api.ErrorAnswer{Status: "error", Error: reason, RequestID: c.requestID})
 }
 
-// broken answers 503 for an error that is not the caller's, and logs it.
-func (c *call) broken(doing string, err error) {
+// unavailable logs an error that is not the caller's, and answers 503.
+func (c *call) unavailable(doing string, err error) {
 	c.server.log.Error(doing+" failed", "request_id", c.requestID, "error", err)
 	c.Header()["Retry-After"] = c.server.retryAfter
-	c.fail(http.StatusServiceUnavailable, doing+" failed: "+told(err, "the log has the reason"))
+	c.fail(http.StatusServiceUnavailable, doing+" failed: "+
+		publicReason(err, "see the log for the reason"))
 }
 
 // printable shortens a text that a client chose, for answers and the log.

@@ -40,18 +40,19 @@ func (s *API) canaryNow() api.Canary {
 
 func (s *API) showCanary(c *call) { c.json(s.canaryNow()) }
 
+// wantCanary describes the body of POST /admin/canary.
 const wantCanary = `{"percent":N} with N from 0 to 100, {"plan":"start"} or {"plan":"back"}; the first two may have "evidence":"ID"`
 
-// canaryWish is what somebody wants of the canary.
-type canaryWish struct {
+// canaryChange is a change of the canary that a caller asks for.
+type canaryChange struct {
 	start    bool
-	percent  int // 0 is the way back
+	percent  int // 0: back to the upstream
 	evidence string
 }
 
-// parseCanary reads a body that must be of the form of wantCanary.
-func parseCanary(body []byte) (w canaryWish, ok bool) {
-	// a map, because the names of a struct's members would match in any case
+// parseCanary reads a body that must have the form of wantCanary.
+func parseCanary(body []byte) (w canaryChange, ok bool) {
+	// A struct would match names in any case.
 	var members map[string]any
 	if json.Unmarshal(body, &members) != nil {
 		return w, false
@@ -84,8 +85,8 @@ func parseCanary(body []byte) (w canaryWish, ok bool) {
 	return w, ok && !(hasEvidence && !w.start && w.percent == 0)
 }
 
-// target describes the wish to people.
-func (w canaryWish) target() string {
+// target describes the change for the admin trail.
+func (w canaryChange) target() string {
 	text := fmt.Sprintf("%d percent", w.percent)
 	if w.start {
 		text = "plan start"
@@ -98,50 +99,50 @@ func (w canaryWish) target() string {
 	return text
 }
 
-// setCanary sets the percentage, starts the plan or goes back, which needs no approval.
+// setCanary sets the percentage, starts the plan, or goes back to 0, which needs no approval.
 func (s *API) setCanary(c *call) {
 	body, err := c.body()
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	wish, ok := parseCanary(body)
+	asked, ok := parseCanary(body)
 	switch {
 	case !ok:
-		c.fail(http.StatusBadRequest, "body is not "+wantCanary)
+		c.fail(http.StatusBadRequest, "body must be "+wantCanary)
 		return
 	case s.canary == nil:
-		c.fail(http.StatusConflict, "there is no canary: set canary.upstream")
+		c.fail(http.StatusConflict, "the canary is not configured: set canary.upstream")
 		return
-	case !wish.start && wish.percent == 0:
-		s.goBack(c, wish)
+	case !asked.start && asked.percent == 0:
+		s.goBack(c, asked)
 		return
 	}
 	action := approveCanary
-	if wish.evidence != "" {
-		if err := s.fitEvidence(c, wish.evidence); err != nil {
+	if asked.evidence != "" {
+		if err := s.checkEvidence(c, asked.evidence); err != nil {
 			c.canaryFailed(err)
 			return
 		}
 		if slices.Contains(s.config.Approvals.Required, approvePromote) {
-			action = approvePromote // else evidence would lift the approval that is wanted of every change
+			action = approvePromote // evidence does not replace an approval
 		}
 	}
-	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: wish.evidence}
-	check := func() error { return s.canary.CheckSet(wish.percent, why) }
+	why := canary.Change{By: c.actor.name, Reason: c.reason, Evidence: asked.evidence}
+	check := func() error { return s.canary.CheckSet(asked.percent, why) }
 	change := func() (control.Canary, error) {
-		return s.canary.Set(c.request.Context(), wish.percent,
+		return s.canary.Set(c.request.Context(), asked.percent,
 			why)
 	}
-	if wish.start {
+	if asked.start {
 		check = func() error { return s.canary.CheckStart(why) }
 		change = func() (control.Canary, error) { return s.canary.Start(c.request.Context(), why) }
 	}
-	if err := check(); err != nil { // before an approval is used up for nothing
+	if err := check(); err != nil { // before it uses up an approval
 		c.canaryFailed(err)
 		return
 	}
-	if !c.approved(action, wish.target()) || !c.begin(wish.target()) {
+	if !c.approved(action, asked.target()) || !c.begin(asked.target()) {
 		return
 	}
 	_, err = change()
@@ -156,25 +157,26 @@ func (s *API) setCanary(c *call) {
 	}
 }
 
-// goBack goes back to 0, even while the admin trail cannot be written, as read_only is set: whoever
-// is on call must be able to. The log and the answer then say that it is not recorded.
-func (s *API) goBack(c *call, wish canaryWish) {
-	recordErr := c.record(wish.target(), control.ResultBegun)
+// goBack sets the canary to 0 percent even if the admin trail cannot be written, because the person
+// on call must be able to do so. The log and the answer then say that it is not recorded.
+func (s *API) goBack(c *call, asked canaryChange) {
+	recordErr := c.record(asked.target(), control.ResultBegun)
 	_, err := s.canary.Set(c.request.Context(), 0, canary.Change{By: c.actor.name, Reason: c.reason})
 	if err != nil {
 		if recordErr == nil {
 			c.failed("going back", err)
 		} else {
-			c.broken("going back", err)
+			c.unavailable("going back", err)
 		}
 		return
 	}
 	if recordErr == nil {
-		recordErr = c.record(wish.target(), control.ResultDone)
+		recordErr = c.record(asked.target(), control.ResultDone)
 	}
 	answer := s.canaryNow()
 	if recordErr != nil {
-		s.log.Error("the canary is back at 0 percent, and the admin trail does not have it", "request_id",
+		s.log.Error("the canary is back at 0 percent, but the admin trail could not be written",
+			"request_id",
 			c.requestID, "by", c.actor.name,
 			"remote", c.request.RemoteAddr, "reason", c.reason, "error", recordErr)
 		answer.Recorded = new(bool)
@@ -182,47 +184,48 @@ func (s *API) goBack(c *call, wish canaryWish) {
 	c.json(answer)
 }
 
-// unfitEvidence says why evidence does not let the canary begin.
-type unfitEvidence string
+// unusableEvidence is the reason why evidence does not let the canary start.
+type unusableEvidence string
 
-func (e unfitEvidence) Error() string { return string(e) }
+func (e unusableEvidence) Error() string { return string(e) }
 
-// futureClock is by how much the clock of who certified may be ahead.
+// futureClock is how far ahead the clock of the machine that certified may be.
 const futureClock = 5 * time.Minute
 
-// fitEvidence finds out whether evidence of the depot, which was verified when it was received,
-// lets the canary begin: that it says PASS, of this version, and not too long ago.
-func (s *API) fitEvidence(c *call, id string) error {
+// checkEvidence checks that evidence, which the depot verified when it received it, lets the canary
+// start: it says PASS, is of this version, and is not too old.
+func (s *API) checkEvidence(c *call, id string) error {
 	_, v, err := s.intake.Find(c.request.Context(), id)
 	age := time.Since(v.FinishedAt)
 	switch {
 	case errors.Is(err, evidence.ErrUnknown):
-		return unfitEvidence("this process has received no evidence " + id +
+		return unusableEvidence("this process has received no evidence " + id +
 			": hand it in with hookgate evidence submit, or use hookgate canary start --evidence")
 	case err != nil:
 		return err
 	case v.Status != "PASS":
-		return unfitEvidence(fmt.Sprintf("the verdict of evidence %s is %q, not PASS", id,
+		return unusableEvidence(fmt.Sprintf("the verdict of evidence %s is %q, not PASS", id,
 			printable(v.Status)))
 	case v.Version != s.config.Version:
-		return unfitEvidence(fmt.Sprintf("evidence %s is of version %q, and this is %q", id,
+		return unusableEvidence(fmt.Sprintf("evidence %s is of version %q, but this gate is %q", id,
 			printable(v.Version), s.config.Version))
 	case v.FinishedAt.IsZero() || age < -futureClock:
-		return unfitEvidence(fmt.Sprintf("evidence %s does not say when it was made, or names a time to come", id))
+		return unusableEvidence(fmt.Sprintf("evidence %s has no time, or one in the future", id))
 	case age > s.config.MaxEvidenceAge:
-		return unfitEvidence(fmt.Sprintf("evidence %s was made %v ago, and may be %v old: certify again", id, age.Round(time.Second), s.config.MaxEvidenceAge))
+		return unusableEvidence(fmt.Sprintf("evidence %s is %v old, and the limit is %v: certify again",
+			id, age.Round(time.Second), s.config.MaxEvidenceAge))
 	}
 	return nil
 }
 
-// canaryFailed answers for a change that was not made.
+// canaryFailed answers a change that was not made.
 func (c *call) canaryFailed(err error) {
 	var refused canary.Refusal
-	var unfit unfitEvidence
+	var unusable unusableEvidence
 	switch {
-	case errors.As(err, &refused), errors.As(err, &unfit), errors.Is(err, control.ErrCanaryChanged):
+	case errors.As(err, &refused), errors.As(err, &unusable), errors.Is(err, control.ErrCanaryChanged):
 		c.fail(http.StatusConflict, err.Error())
 	default:
-		c.broken("changing the canary", err)
+		c.unavailable("changing the canary", err)
 	}
 }

@@ -282,7 +282,8 @@ func TestWhatTheGateWouldRefuse(t *testing.T) {
 	if n := g.guard.Status().BodyMemory; n != 0 {
 		t.Errorf("%d bytes are still counted for bodies", n)
 	}
-	if log := g.log.String(); !strings.Contains(log, "passed to the upstream that the gate would reject") {
+	if log := g.log.String(); !strings.Contains(log,
+		"passed to the upstream that the gate would reject") {
 		t.Error("the log does not tell of what the gate would refuse")
 	}
 }
@@ -548,7 +549,8 @@ func TestCanaryCalls(t *testing.T) {
 	g.keeper.err = errors.New("away")
 	g.keeper.mu.Unlock()
 	g.admin(t, "POST", "/admin/canary", `{"percent":0}`).want(t, 503)
-	if o := g.admin(t, "GET", "/admin/canary", "").json(t); o["percent"] != 0.0 || o["stored"] != false {
+	if o := g.admin(t, "GET", "/admin/canary", "").json(t); o["percent"] != 0.0 ||
+		o["stored"] != false {
 		t.Errorf("the canary is %v", o)
 	}
 	none := newGate(t, nil)
@@ -589,16 +591,17 @@ func TestCanaryEvidence(t *testing.T) {
 		"a path":    {"../evidence", "no evidence"},
 		"failed":    {keep("FAIL", "test-version", now), "not PASS"},
 		"other":     {keep("PASS", "test-version-2", now), "version"},
-		"old":       {keep("PASS", "test-version", now.Add(-61*time.Minute)), "ago"},
-		"to come":   {keep("PASS", "test-version", now.Add(time.Hour)), "to come"},
-		"untimed":   {keep("PASS", "test-version", time.Time{}), "when it was made"},
+		"old":       {keep("PASS", "test-version", now.Add(-61*time.Minute)), "and the limit is"},
+		"to come":   {keep("PASS", "test-version", now.Add(time.Hour)), "in the future"},
+		"untimed":   {keep("PASS", "test-version", time.Time{}), "has no time"},
 		"no number": {strings.Repeat("zz", 32), "no evidence"},
 	} {
 		body := `{"plan":"start","evidence":"` + test.id + `"}`
 		if test.id == "" {
 			body = `{"plan":"start"}`
 		}
-		if told := g.admin(t, "POST", "/admin/canary", body).want(t, 409).told(t); !strings.Contains(told,
+		if told := g.admin(t, "POST", "/admin/canary", body).want(t,
+			409).errorText(t); !strings.Contains(told,
 			test.says) {
 			t.Errorf("%s: told %q, want %q in it", name, told, test.says)
 		}
@@ -612,7 +615,7 @@ func TestCanaryEvidence(t *testing.T) {
 		"canary": {approveCanary}} {
 		g.API.config.Approvals.Required = required
 		if told := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t,
-			400).told(t); !strings.HasPrefix(told, needs+" takes the approval") {
+			400).errorText(t); !strings.HasPrefix(told, needs+" needs the approval") {
 			t.Errorf("%v: told %q", required, told)
 		}
 	}

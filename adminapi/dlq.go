@@ -13,10 +13,10 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// anyState is what lists dead letters in every state.
+// anyState lists dead letters in every state.
 const anyState = "all"
 
-// setDeadLetterFilter sets what a parameter says. An error is a badParameter.
+// setDeadLetterFilter sets a filter from a parameter. An error is a badParameter.
 func setDeadLetterFilter(f *hookgate.DeadLetterFilter, name, value string) (err error) {
 	switch name {
 	case "source":
@@ -41,7 +41,7 @@ func setDeadLetterFilter(f *hookgate.DeadLetterFilter, name, value string) (err 
 			return nil
 		}
 		if f.State, err = hookgate.ParseDeadLetterState(value); err != nil {
-			return badParameter{name, "is none of open, stored, superseded, purged and " + anyState}
+			return badParameter{name, "must be open, stored, superseded, purged or " + anyState}
 		}
 	default:
 		return unknownParameter(name)
@@ -49,7 +49,7 @@ func setDeadLetterFilter(f *hookgate.DeadLetterFilter, name, value string) (err 
 	return nil
 }
 
-// deadLetters answers a listing of dead letters: the open ones, unless it asks for others.
+// deadLetters lists dead letters. The default is the open ones.
 func (s *API) deadLetters(c *call) {
 	f := hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}
 	err := readParameters(c.request.URL.RawQuery, func(name, value string) error {
@@ -80,20 +80,20 @@ func (s *API) deadLetters(c *call) {
 	})
 }
 
-// findDeadLetter returns the dead letter of the path. If ok is false the call is answered.
+// findDeadLetter returns the dead letter of the path. If ok is false, the call is answered.
 func (s *API) findDeadLetter(c *call) (d hookgate.StoredDeadLetter, ok bool) {
 	d, err := s.letters.DeadLetter(c.request.Context(), c.parameter("id"))
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
 		c.fail(http.StatusNotFound, "no such dead letter")
 	case err != nil:
-		c.broken("reading the dead letter", err)
+		c.unavailable("reading the dead letter", err)
 	}
 	return d, err == nil
 }
 
 // deadLetter answers one dead letter without its body, all dead letters of its identity, and the
-// lineage of all requests of that.
+// lineage of all their requests.
 func (s *API) deadLetter(c *call) {
 	d, ok := s.findDeadLetter(c)
 	if !ok {
@@ -105,7 +105,7 @@ func (s *API) deadLetter(c *call) {
 		f := hookgate.DeadLetterFilter{Source: d.Source, EventType: d.EventType, MessageID: d.MessageID}
 		for other, err := range s.letters.DeadLetters(c.request.Context(), f) {
 			if err != nil {
-				c.broken("reading the dead letter's history", err)
+				c.unavailable("reading the dead letter's history", err)
 				return
 			}
 			history = append(history, other)
@@ -124,7 +124,7 @@ func (s *API) deadLetter(c *call) {
 		trails = append(trails, own)
 	}
 	if err != nil {
-		c.broken("reading the dead letter's lineage", err)
+		c.unavailable("reading the dead letter's lineage", err)
 		return
 	}
 	trails = slices.DeleteFunc(trails, func(t hookgate.RequestTrail) bool {
@@ -149,13 +149,13 @@ func (s *API) deadLetterBody(c *call) {
 	case errors.Is(err, hookgate.ErrNotFound):
 		c.fail(http.StatusGone, "the body was purged")
 	case err != nil:
-		c.broken("reading the dead letter's body", err)
+		c.unavailable("reading the dead letter's body", err)
 	default:
 		c.bytes(body)
 	}
 }
 
-// describe says what a filter selects, for the admin trail and for people.
+// describe describes what a filter selects, for the admin trail and for people.
 func describe(f hookgate.DeadLetterFilter) string {
 	var parts []string
 	add := func(name, value string) {

@@ -47,9 +47,9 @@ func states(letters []listedLetter) string {
 	return strings.Join(all, " ")
 }
 
-// bury makes dead letters of n deliveries evt-0, evt-1 … of the types t0 and t1 in turn, each with
+// deadLetterAll makes dead letters of n deliveries evt-0, evt-1 … of the types t0 and t1 in turn, each with
 // an ordering key of its own.
-func (g *gate) bury(t testing.TB, n int) {
+func (g *gate) deadLetterAll(t testing.TB, n int) {
 	t.Helper()
 	for i := range n {
 		g.post(t, envelope(fmt.Sprint("evt-", i), fmt.Sprint("t", i%2),
@@ -133,7 +133,7 @@ func TestDeadLetterShown(t *testing.T) {
 // TestDeadLetterListing: filters, pages and NDJSON, and what is no parameter.
 func TestDeadLetterListing(t *testing.T) {
 	g := newGate(t, nil)
-	g.bury(t, 5)
+	g.deadLetterAll(t, 5)
 	all, _ := g.letters(t, "")
 	for query, want := range map[string]string{
 		"":                                       "evt-0:open evt-1:open evt-2:open evt-3:open evt-4:open",
@@ -164,7 +164,7 @@ func TestDeadLetterListing(t *testing.T) {
 	for _, query := range []string{"state=closed", "prefix=", "limit=0", "limit=1001", "after=x",
 		"from=now", "type=", "type=a&type=b"} {
 		if told := g.admin(t, "GET", "/admin/dlq?"+query, "").want(t,
-			400).told(t); !strings.Contains(told, "parameter") {
+			400).errorText(t); !strings.Contains(told, "parameter") {
 			t.Errorf("%s is refused with %q", query, told)
 		}
 	}
@@ -178,7 +178,7 @@ func TestDeadLetterListing(t *testing.T) {
 // retried again, and says so.
 func TestRetryOne(t *testing.T) {
 	g := newGate(t, nil)
-	g.bury(t, 1)
+	g.deadLetterAll(t, 1)
 	dead, _ := g.letters(t, "")
 	// a retry is no delivery
 	g.admin(t, "POST", "/admin/maintenance", `{"mode":"read_only"}`).want(t, 200)
@@ -233,7 +233,7 @@ func TestRetryOne(t *testing.T) {
 // bytes are shown as long as they are there.
 func TestRetryNotPossible(t *testing.T) {
 	g := newGate(t, nil)
-	g.bury(t, 1)
+	g.deadLetterAll(t, 1)
 	undecoded := hookgate.Record{Request: hookgate.Request{RequestID: hookgate.NewRequestID(
 		time.Now()), Sequence: hookgate.NoSequence, Body: []byte{0, 255}},
 		Corrupt: errors.New("checksum")}
@@ -245,7 +245,7 @@ func TestRetryNotPossible(t *testing.T) {
 	must(t, err)
 	all, _ := g.letters(t, "")
 	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/retry", "").want(t,
-		409).told(t); !strings.Contains(told, "could not be decoded") {
+		409).errorText(t); !strings.Contains(told, "could not be decoded") {
 		t.Errorf("refused with %q", told)
 	}
 	if a := g.admin(t, "GET", "/admin/dlq/"+all[1].ID+"/body", "").want(t, 200); !bytes.Equal(a.body,
@@ -255,7 +255,7 @@ func TestRetryNotPossible(t *testing.T) {
 	g.admin(t, "GET", "/admin/dlq/"+all[1].ID, "").want(t, 200)
 	g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/purge", `{"loseEvents":true}`).want(t, 200)
 	if told := g.admin(t, "POST", "/admin/dlq/"+all[0].ID+"/retry", "").want(t,
-		409).told(t); !strings.Contains(told, "purged") {
+		409).errorText(t); !strings.Contains(told, "purged") {
 		t.Errorf("refused with %q", told)
 	}
 	r := g.retry(t, 200, "/retry", `{"all":true}`)
@@ -268,7 +268,7 @@ func TestRetryNotPossible(t *testing.T) {
 // ended; what fails again meanwhile is left alone.
 func TestRetryMany(t *testing.T) {
 	g := newGate(t, nil)
-	g.bury(t, 7)
+	g.deadLetterAll(t, 7)
 	if r := g.retry(t, 202, "/retry", `{"filter":{"type":"t1"}}`); len(r.Retried) != 3 ||
 		r.Next != "" {
 		t.Errorf("by type: %+v", r)
@@ -385,7 +385,7 @@ func buryIn(t testing.TB, store *storesqlite.Store, n int) {
 // lost. The trail and the dead letter say who did it and why.
 func TestPurge(t *testing.T) {
 	g := newGate(t, nil)
-	g.bury(t, 4)
+	g.deadLetterAll(t, 4)
 	all, _ := g.letters(t, "")
 	g.retry(t, 202, "/"+all[0].ID+"/retry", "")
 	g.settle(t)
@@ -403,7 +403,7 @@ func TestPurge(t *testing.T) {
 		}
 	}
 	if told := g.admin(t, "POST", "/admin/dlq/"+all[1].ID+"/purge", "").want(t,
-		409).told(t); !strings.Contains(told, "loseEvents") {
+		409).errorText(t); !strings.Contains(told, "loseEvents") {
 		t.Errorf("refused with %q", told)
 	}
 	g.admin(t, "POST", "/admin/dlq/purge", `{"filter":{"state":"open"}}`).want(t, 400)

@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// maxFound bounds how much of each kind a call to find shows, and maxWanted how long what it looks
-	// for may be, in bytes.
+	// maxFound bounds how many of each kind are found, and maxWanted the length of the text to find, in
+	// bytes.
 	maxFound, maxWanted = 20, 1024
 )
 
-// findID answers what is known of an id, whichever kind of id it is, or of the beginning of a
-// message id.
+// findID finds everything that has an id, of whichever kind, or a message id that begins with the
+// text.
 func (s *API) findID(c *call) {
 	var wanted string
 	err := readParameters(c.request.URL.RawQuery, func(name, value string) error {
@@ -30,14 +30,14 @@ func (s *API) findID(c *call) {
 		return nil
 	})
 	if err == nil && wanted == "" {
-		err = badParameter{"q", "is missing: an id, or the beginning of a message id"}
+		err = badParameter{"q", "is missing: give an id, or the beginning of a message id"}
 	}
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	// What has been acknowledged and is not stored yet cannot be found, but it can be told that there
-	// is such. The queue is asked first: what leaves it meanwhile is found.
+	// Acknowledged events that are not stored yet cannot be found, so the answer has their number. The
+	// queue is asked first: an event that leaves it after that is found in the store.
 	waiting := s.queueHealth(c.request.Context()).Depth
 	f := finder{answer: api.Finding{Query: wanted, Waiting: waiting, Events: []api.FoundEvent{},
 		DeadLetters: []api.FoundDeadLetter{}, Requests: []api.FoundRequest{}}}
@@ -45,7 +45,7 @@ func (s *API) findID(c *call) {
 		s.findIDs, s.findPrefix} {
 		if err := find(c.request.Context(), wanted, &f); err != nil &&
 			!errors.Is(err, hookgate.ErrNotFound) {
-			c.broken("finding", err)
+			c.unavailable("finding", err)
 			return
 		}
 	}
@@ -84,7 +84,7 @@ func addFound[A any](f *finder, all []A, one A, same func(A) bool) []A {
 	return all
 }
 
-// findRequest looks for a request id.
+// findRequest finds a request id.
 func (s *API) findRequest(ctx context.Context, wanted string, f *finder) error {
 	id, err := hookgate.ParseRequestID(wanted)
 	if err != nil {
@@ -105,7 +105,8 @@ func (s *API) findRequest(ctx context.Context, wanted string, f *finder) error {
 	} else if !errors.Is(err, hookgate.ErrNotFound) || len(f.answer.Requests) == 0 {
 		return err
 	}
-	if err := s.findEvents(ctx, api.MatchedRequestID, hookgate.EventFilter{RequestID: id}, f); err != nil {
+	if err := s.findEvents(ctx, api.MatchedRequestID, hookgate.EventFilter{RequestID: id},
+		f); err != nil {
 		return err
 	}
 	d, err := s.letters.DeadLetter(ctx, wanted)
@@ -115,10 +116,10 @@ func (s *API) findRequest(ctx context.Context, wanted string, f *finder) error {
 	return err
 }
 
-// findMessage looks for a message id: its events, its dead letters, and every request that carried
-// it.
+// findMessage finds a message id: its events, its dead letters, and every request that carried it.
 func (s *API) findMessage(ctx context.Context, wanted string, f *finder) error {
-	if err := s.findEvents(ctx, api.MatchedMessageID, hookgate.EventFilter{MessageID: wanted}, f); err != nil {
+	if err := s.findEvents(ctx, api.MatchedMessageID, hookgate.EventFilter{MessageID: wanted},
+		f); err != nil {
 		return err
 	}
 	if err := s.findLetters(ctx, api.MatchedMessageID, hookgate.DeadLetterFilter{MessageID: wanted},
@@ -132,7 +133,7 @@ func (s *API) findMessage(ctx context.Context, wanted string, f *finder) error {
 	return err
 }
 
-// findIDs looks for what has the id in the store.
+// findIDs finds an id of the store.
 func (s *API) findIDs(ctx context.Context, wanted string, f *finder) error {
 	e, err := s.stored.Event(ctx, wanted)
 	if err == nil {
@@ -147,7 +148,7 @@ func (s *API) findIDs(ctx context.Context, wanted string, f *finder) error {
 	return err
 }
 
-// findPrefix looks for message ids that begin so.
+// findPrefix finds message ids that begin with the text.
 func (s *API) findPrefix(ctx context.Context, wanted string, f *finder) error {
 	page, err := s.stored.Search(ctx, hookgate.EventSearch{
 		EventFilter: hookgate.EventFilter{MessageIDPrefix: wanted, Limit: maxFound},

@@ -210,8 +210,9 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		Release: s.release, Mode: s.mode,
 		Store: s.reader, MaxStreams: 2})
 	g.Server, g.API = s.config.open(t, s.sources, Parts{Queue: s.queue, Reader: s.reader,
-		Purger: s.purger, Settings: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake, Metrics: g.metrics,
-		Guard: s.guard, Release: s.release, Canary: s.canary, Attention: s.attention,
+		Purger: s.purger, Settings: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake,
+		Metrics: g.metrics,
+		Guard:   s.guard, Release: s.release, Canary: s.canary, Attention: s.attention,
 		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger,
 			Live: live})})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -298,8 +299,8 @@ func (a *answer) json(t testing.TB) map[string]any {
 	return object
 }
 
-// told returns the text of an error answer.
-func (a *answer) told(t testing.TB) string {
+// errorText returns the text of an error answer.
+func (a *answer) errorText(t testing.TB) string {
 	t.Helper()
 	text, _ := a.json(t)["error"].(string)
 	return text

@@ -40,13 +40,13 @@ func TestBreakerRefuses(t *testing.T) {
 	conn := g.raw(t, "POST /webhooks HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer "+bearerKey+
 		"\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
 	a := readAnswer(t, conn).want(t, 503) // no 100 Continue before it
-	if a.header.Get("Retry-After") != "2" || !strings.Contains(a.told(t), "overload") {
-		t.Errorf("Retry-After %q, told %q", a.header.Get("Retry-After"), a.told(t))
+	if a.header.Get("Retry-After") != "2" || !strings.Contains(a.errorText(t), "overload") {
+		t.Errorf("Retry-After %q, told %q", a.header.Get("Retry-After"), a.errorText(t))
 	}
 	checkRefusal(t, g.post(t, envelope("open", "t", "")).want(t, 503))
 	g.do(t, "GET", "/livez", nil).want(t, 200)
 	g.admin(t, "GET", "/admin/maintenance", "").want(t, 200)
-	if told := g.do(t, "GET", "/readyz", nil).want(t, 503).told(t); !strings.Contains(told,
+	if told := g.do(t, "GET", "/readyz", nil).want(t, 503).errorText(t); !strings.Contains(told,
 		"queue_depth_percent") {
 		t.Errorf("not ready because of %q", told)
 	}
@@ -223,7 +223,8 @@ func TestErrorsAreCounted(t *testing.T) {
 		s.sources = append(s.sources,
 			ingest.Source{Name: "unavailable",
 				Scheme: stranger{authenticate: func() error { return admit.ErrUnavailable }}},
-			ingest.Source{Name: "panics", Scheme: stranger{authenticate: func() error { panic("in a proof") }}})
+			ingest.Source{Name: "panics",
+				Scheme: stranger{authenticate: func() error { panic("in a proof") }}})
 	})
 	huge := strings.Repeat("x", 900<<10)
 	for range 17 {

@@ -13,14 +13,14 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// healthTimeout bounds what a health check asks of queue and store.
+// healthTimeout bounds what a health check asks of the queue and of the store.
 const healthTimeout = 2 * time.Second
 
-// livez says that the process answers.
+// livez answers that the process runs.
 func (s *API) livez(c *call) { c.json(api.Status{Status: "ok"}) }
 
-// readyz says whether webhooks are taken now. The store does not matter: while it is away the queue
-// buffers.
+// readyz answers whether the gate takes webhooks now. The state of the store does not matter,
+// because the queue buffers while the store is away.
 func (s *API) readyz(c *call) {
 	q := s.queueHealth(c.request.Context())
 	reason := q.Error
@@ -31,7 +31,7 @@ func (s *API) readyz(c *call) {
 		reason = "breaker is open because of " + state.Reason
 	}
 	if s.canary != nil && s.canary.Percent() < 100 && s.webhooks.Sources() > 0 {
-		reason = "" // what goes on to the upstream must not be held up by what the gate cannot do
+		reason = "" // the gate can still forward to the upstream
 	}
 	if reason != "" {
 		c.Header()["Retry-After"] = s.retryAfter
@@ -41,6 +41,7 @@ func (s *API) readyz(c *call) {
 	c.json(api.Status{Status: "ready"})
 }
 
+// health answers the state of the gate.
 func (s *API) health(c *call) {
 	a := api.Health{
 		Status:        api.StatusOK,
@@ -60,19 +61,19 @@ func (s *API) health(c *call) {
 }
 
 func (s *API) queueHealth(ctx context.Context) api.QueueHealth {
-	h, _ := s.lookAtQueue(ctx)
+	h, _ := s.queueState(ctx)
 	return h
 }
 
-// lookAtQueue returns the state of the queue, and the cause of what is wrong with it, which is not
-// for everyone; nil if nothing is.
-func (s *API) lookAtQueue(ctx context.Context) (h api.QueueHealth, cause error) {
+// queueState returns the state of the queue, and the cause of a problem, which is not public; nil
+// if there is none.
+func (s *API) queueState(ctx context.Context) (h api.QueueHealth, cause error) {
 	h.Kind = s.config.QueueKind
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	stats, err := s.queue.Stats(ctx)
 	if err != nil {
-		h.Error = told(err, "queue does not answer; the log has the reason")
+		h.Error = publicReason(err, "the queue does not answer; see the log for the reason")
 		return h, err
 	}
 	h.Depth, h.HighWater, h.Partitions, h.Spooled = &stats.Depth, stats.HighWater, stats.Partitions,
@@ -85,13 +86,13 @@ func (s *API) lookAtQueue(ctx context.Context) (h api.QueueHealth, cause error) 
 	}
 	switch {
 	case errors.Is(stats.Err, hookgate.ErrFull):
-		h.Error = "queue is full"
+		h.Error = "the queue is full"
 	case errors.As(stats.Err, new(*hookgate.LeftoverError)):
-		h.Error = "webhooks are refused until those of an earlier configuration are moved"
+		h.Error = "the gate rejects webhooks until those of an earlier configuration are moved"
 	case stats.Err != nil:
-		h.Error = told(stats.Err, "queue cannot write; the log has the reason")
+		h.Error = publicReason(stats.Err, "the queue cannot write; see the log for the reason")
 	case stats.HighWater > 0 && stats.Depth >= stats.HighWater:
-		h.Error = "queue is at its high-water mark"
+		h.Error = "the queue is at its high-water mark"
 	}
 	if stats.Err != nil {
 		return h, stats.Err
@@ -99,20 +100,21 @@ func (s *API) lookAtQueue(ctx context.Context) (h api.QueueHealth, cause error) 
 	return h, stats.Degraded
 }
 
-// degraded says what is wrong with a queue that takes webhooks.
+// degraded describes a problem of a queue that still takes webhooks.
 func degraded(err error, mode control.Mode) string {
 	var leftover *hookgate.LeftoverError
 	if !errors.As(err, &leftover) {
-		reason := told(err, "store or queue is away; the log has the reason")
+		reason := publicReason(err, "the store or queue is away; see the log for the reason")
 		if mode == control.ModeBuffer {
-			reason = "mode is buffer"
+			reason = "the mode is buffer"
 		}
-		return reason + "; webhooks are spooled, and a 202 is worth this machine's disk"
+		return reason + "; webhooks are spooled, so a 202 is worth this machine's disk"
 	}
 	text := fmt.Sprintf("%d webhooks of an earlier configuration in %s are moved to the queue",
 		leftover.Left, leftover.File)
 	if leftover.Err != nil {
-		text += ", when that is there: " + told(leftover.Err, "it is away; the log has the reason")
+		text += " when it is available: " +
+			publicReason(leftover.Err, "it is away; see the log for the reason")
 	}
 	return text
 }
@@ -121,20 +123,20 @@ func (s *API) storeHealth(ctx context.Context) (h api.StoreHealth) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	counts, err := s.stored.Counts(ctx)
-	err = errors.Join(err, s.stored.Ping(ctx)) // which may know the reason
+	err = errors.Join(err, s.stored.Ping(ctx)) // Ping may know the reason
 	h.Events, h.Duplicates, h.DeadLetters = counts.Events, counts.Duplicates, counts.DeadLetters
 	if err != nil {
-		h.Error = told(err, "store cannot be read or written; the log has the reason")
+		h.Error = publicReason(err, "the store cannot be read or written; see the log for the reason")
 	}
 	return h
 }
 
-// told returns what anyone may read of an error: the reason why a backend must not be used, or else
-// the text given.
-func told(err error, otherwise string) string {
-	var unfit *hookgate.MisconfiguredError
-	if errors.As(err, &unfit) {
-		return unfit.Reason
+// publicReason returns the part of an error that anyone may read: the reason why a backend is
+// misconfigured, or else the text given.
+func publicReason(err error, otherwise string) string {
+	var unusable *hookgate.MisconfiguredError
+	if errors.As(err, &unusable) {
+		return unusable.Reason
 	}
 	return otherwise
 }

@@ -18,34 +18,34 @@ import (
 	"github.com/hookgate/hookgate/evidence"
 )
 
-// Intake keeps evidence; evidence.Depot does.
+// Intake stores evidence. *evidence.Depot implements it.
 type Intake interface {
-	// Receive keeps a bundle once it has verified it; its errors are those of evidence.Depot.
+	// Receive verifies a bundle and stores it. Its errors are those of evidence.Depot.
 	Receive(ctx context.Context, archive io.Reader, s evidence.Submission) (evidence.Receipt, error)
-	// List returns what is kept, oldest first.
+	// List returns what is stored, oldest first.
 	List(context.Context) ([]evidence.Receipt, error)
-	// Find returns what is kept under an id, with its verdict. evidence.ErrUnknown: nothing is.
+	// Find returns a bundle and its verdict. evidence.ErrUnknown: there is none.
 	Find(ctx context.Context, id string) (evidence.Receipt, evidence.Verdict, error)
-	// Report returns the report of a bundle that is kept, a page of HTML. fs.ErrNotExist: there is no
-	// such bundle, or it has none.
+	// Report returns the report of a bundle, a page of HTML. fs.ErrNotExist: there is no such
+	// bundle, or it has no report.
 	Report(ctx context.Context, id string) ([]byte, error)
 }
 
 const (
-	// intakePath is the only thing that evidence tokens open.
+	// intakePath is the only path for which evidence tokens are valid.
 	intakePath = "/api/intake"
-	// evidenceActor is what an evidence token is called in the admin trail.
+	// evidenceActor is the name of an evidence token in the admin trail.
 	evidenceActor = configuredName + "-evidence"
 	// maxField bounds the fields of a submission that are text, and maxManifest its manifest, in
 	// bytes.
 	maxField, maxManifest = 256, 4 << 20
 )
 
-// listIntake answers what evidence is kept.
+// listIntake lists the stored evidence.
 func (s *API) listIntake(c *call) {
 	all, err := s.intake.List(c.request.Context())
 	if err != nil {
-		c.broken("listing evidence", err)
+		c.unavailable("listing evidence", err)
 		return
 	}
 	answer := api.Receipts{Evidence: []api.Receipt{}}
@@ -55,36 +55,35 @@ func (s *API) listIntake(c *call) {
 	c.json(answer)
 }
 
-// showReport answers the report of a bundle as a page that nothing runs in and that reaches
-// nothing, whoever has written it.
+// showReport answers the report of a bundle. The page may be hostile: it cannot run scripts or
+// reach anything.
 func (s *API) showReport(c *call) {
 	report, err := s.intake.Report(c.request.Context(), c.parameter("id"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.fail(http.StatusNotFound, "no such evidence, or it has no report")
 	case err != nil:
-		c.broken("reading the report", err)
+		c.unavailable("reading the report", err)
 	default:
 		dashboard.Foreign(c, report)
 	}
 }
 
-// receiveEvidence keeps a bundle of evidence. The fields come first, the archive last, so that it
-// need not be held.
+// receiveEvidence stores a bundle of evidence. The fields come before the archive, so that the
+// archive is streamed to the disk.
 func (s *API) receiveEvidence(c *call) {
 	kind, parameters, err := mime.ParseMediaType(c.request.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" || parameters["boundary"] == "" {
 		c.fail(http.StatusBadRequest,
-			"evidence is handed in as multipart/form-data, as by hookgate evidence submit")
+			"send evidence as multipart/form-data, as hookgate evidence submit does")
 		return
 	}
-	// What is being received lies on the disk that the queue may have, before it is known to be what
-	// was signed.
+	// A bundle takes disk space, which the queue may need, before its signature is verified.
 	if !c.alone(&s.receiving, "other evidence is being received") {
 		return
 	}
 	defer s.receiving.Unlock()
-	// An archive takes longer than what other calls have. Whoever sends it has a token.
+	// An archive takes longer than other calls. The caller has authenticated.
 	controller := http.NewResponseController(c)
 	controller.SetReadDeadline(time.Now().Add(s.config.EvidenceTimeout))
 	controller.SetWriteDeadline(time.Now().Add(s.config.EvidenceTimeout + s.config.WriteTimeout))
@@ -110,18 +109,18 @@ func (s *API) receiveEvidence(c *call) {
 	}
 }
 
-// badSubmission says what is wrong with a submission.
+// badSubmission describes what is wrong with a submission.
 type badSubmission string
 
 func (e badSubmission) Error() string { return string(e) }
 
-// readSubmission reads the fields up to the archive, which is the last.
+// readSubmission reads the fields up to the archive, which comes last.
 func readSubmission(parts *multipart.Reader) (s evidence.Submission, archive io.Reader, err error) {
 	seen := map[string]bool{}
 	for {
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
-			return s, nil, badSubmission("there is no field evidence")
+			return s, nil, badSubmission("field evidence is missing")
 		} else if err != nil {
 			return s, nil, err
 		}
@@ -133,7 +132,7 @@ func readSubmission(parts *multipart.Reader) (s evidence.Submission, archive io.
 		if name == "evidence" {
 			for _, needed := range []string{"application", "gate", "timestamp", "manifest"} {
 				if !seen[needed] {
-					return s, nil, badSubmission("field " + needed + " is missing, or comes behind evidence")
+					return s, nil, badSubmission("field " + needed + " is missing, or comes after evidence")
 				}
 			}
 			return s, part, nil
@@ -147,7 +146,8 @@ func readSubmission(parts *multipart.Reader) (s evidence.Submission, archive io.
 		case err != nil:
 			return s, nil, err
 		case int64(len(text)) > limit:
-			return s, nil, badSubmission(fmt.Sprintf("field %q is longer than %d bytes", printable(name), limit))
+			return s, nil, badSubmission(fmt.Sprintf("field %q is longer than %d bytes", printable(name),
+				limit))
 		case len(text) == 0:
 			return s, nil, badSubmission(fmt.Sprintf("field %q is empty", printable(name)))
 		}
@@ -166,7 +166,7 @@ func readSubmission(parts *multipart.Reader) (s evidence.Submission, archive io.
 			}
 		case "timestamp":
 			if s.Timestamp, err = time.Parse(time.RFC3339, string(text)); err != nil {
-				return s, nil, badSubmission("field timestamp is not a time like 2026-11-23T12:00:00Z")
+				return s, nil, badSubmission("field timestamp must be a time such as 2026-11-23T12:00:00Z")
 			}
 		case "manifest":
 			s.Manifest = text
@@ -176,7 +176,7 @@ func readSubmission(parts *multipart.Reader) (s evidence.Submission, archive io.
 	}
 }
 
-// intakeFailed answers for a submission that is not kept.
+// intakeFailed answers a submission that is not stored.
 func (c *call) intakeFailed(err error) {
 	var tooLarge *http.MaxBytesError
 	var bad badSubmission
@@ -190,15 +190,15 @@ func (c *call) intakeFailed(err error) {
 	case errors.Is(err, evidence.ErrFull):
 		c.fail(http.StatusInsufficientStorage, err.Error())
 	case errors.As(err, &bad), errors.As(err, &changed), errors.Is(err, evidence.ErrArchive):
-		c.fail(http.StatusBadRequest, "evidence is not taken: "+err.Error())
+		c.fail(http.StatusBadRequest, "evidence rejected: "+err.Error())
 	case errors.Is(err, io.ErrUnexpectedEOF), c.request.Context().Err() != nil:
-		c.fail(http.StatusBadRequest, "evidence is not taken: it is cut short")
+		c.fail(http.StatusBadRequest, "evidence rejected: it is truncated")
 	default:
 		var malformed interface{ Timeout() bool }
 		if errors.As(err, &malformed) && malformed.Timeout() {
 			c.fail(http.StatusRequestTimeout, "evidence did not arrive in time")
 			return
 		}
-		c.broken("receiving evidence", err)
+		c.unavailable("receiving evidence", err)
 	}
 }

@@ -177,12 +177,12 @@ func TestIntakeRefuses(t *testing.T) {
 		"no time":            {with("timestamp", "yesterday"), 400, "timestamp"},
 		"another manifest":   {with("manifest", string(largeManifest)), 400, "manifest"},
 		"changed archive": {with("evidence", string(archive[:len(archive)/2])+"x"+
-			string(archive[len(archive)/2+1:])), 400, "not taken"},
+			string(archive[len(archive)/2+1:])), 400, "evidence rejected"},
 		"no archive":            {with("evidence", "x"), 400, "gzip"},
 		"unpacked is too large": {fieldsOf(large, largeManifest), 400, "more than"},
 		"twice":                 {append([]field{{"gate", "x"}}, whole...), 400, "twice"},
 		"unknown":               {append([]field{{"secret", "x"}}, whole...), 400, "unknown"},
-		"evidence first":        {append([]field{whole[4]}, whole[:4]...), 400, "behind"},
+		"evidence first":        {append([]field{whole[4]}, whole[:4]...), 400, "comes after evidence"},
 	} {
 		body, kind := submission(t, test.fields...)
 		if status, text := intake(t, s, evidenceToken, http.MethodPost, body,

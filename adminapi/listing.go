@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// defaultPage and maxPage are the number of rows in an answer that is not a stream.
+	// defaultPage and maxPage are the default and the greatest number of rows of a page.
 	defaultPage, maxPage = 100, 1000
-	// flushEvery is the number of rows after which a stream is flushed and gets new time to write.
+	// flushEvery is the number of rows after which a stream is flushed and its write deadline extended.
 	flushEvery = 500
 
 	ndjson = "application/x-ndjson"
 )
 
-// badParameter says what is wrong with a parameter of a listing.
+// badParameter describes what is wrong with a parameter.
 type badParameter struct{ name, reason string }
 
 func (e badParameter) Error() string { return fmt.Sprintf("parameter %s %s", e.name, e.reason) }
 
-// readParameters hands the parameters of a query string to set, each of which occurs once and is
-// not empty. An error is a badParameter if that of set is.
+// readParameters passes each parameter of a query string to set. Each must occur once and not be
+// empty. An error of readParameters is a badParameter if those of set are.
 func readParameters(query string, set func(name, value string) error) error {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return badParameter{"string", "is not properly encoded"}
+		return badParameter{"string", "must be URL-encoded"}
 	}
 	for name, all := range values {
 		if len(all) != 1 {
@@ -55,14 +55,14 @@ func unknownParameter(name string) error {
 
 func parseTime(to *time.Time, name, value string) (err error) {
 	if *to, err = time.Parse(time.RFC3339, value); err != nil {
-		return badParameter{name, "is not a time like 2026-11-23T12:00:00Z"}
+		return badParameter{name, "must be a time such as 2026-11-23T12:00:00Z"}
 	}
 	return nil
 }
 
 func parseLimit(to *int, name, value string) (err error) {
 	if *to, err = strconv.Atoi(value); err != nil || *to < 1 {
-		return badParameter{name, "is not a positive number"}
+		return badParameter{name, "must be a positive number"}
 	}
 	return nil
 }
@@ -124,32 +124,32 @@ func answerList[T, A any](c *call, l listing[T, A]) {
 	c.json(l.page(rows, "", false))
 }
 
-// pageLimit returns the length of a page of which limit was asked for, 0 if nothing was. If ok is
-// false the call is answered.
+// pageLimit returns the length of a page; limit is what the caller asked for, 0 if nothing. If ok
+// is false, the call is answered.
 func (c *call) pageLimit(limit int) (_ int, ok bool) {
 	switch {
 	case limit == 0:
 		return defaultPage, true
 	case limit > maxPage:
 		c.fail(http.StatusBadRequest,
-			badParameter{"limit", fmt.Sprintf("is greater than %d; follow next from page to page",
+			badParameter{"limit", fmt.Sprintf("must be at most %d; follow next from page to page",
 				maxPage)}.Error())
 		return 0, false
 	}
 	return limit, true
 }
 
-// fail answers for an error of read.
+// fail answers an error of read.
 func (l *listing[T, A]) fail(c *call, err error) {
 	if errors.Is(err, hookgate.ErrNotFound) {
-		c.fail(http.StatusBadRequest, badParameter{"after", "is not the id of " + l.one}.Error())
+		c.fail(http.StatusBadRequest, badParameter{"after", "must be the id of " + l.one}.Error())
 		return
 	}
-	c.broken("reading "+l.name, err)
+	c.unavailable("reading "+l.name, err)
 }
 
-// answerStream answers everything that matches, a line each. If it fails in the middle it breaks
-// the connection, so that the client does not take a part for the whole.
+// answerStream answers everything that matches, one line each. If it fails after the first line, it
+// breaks the connection, so that the client does not take a part for the whole.
 func answerStream[T, A any](c *call, l listing[T, A]) {
 	control := http.NewResponseController(c)
 	moreTime := func() { control.SetWriteDeadline(time.Now().Add(c.server.config.WriteTimeout)) }
@@ -160,7 +160,7 @@ func answerStream[T, A any](c *call, l listing[T, A]) {
 		switch {
 		case err == nil:
 		case begun:
-			c.server.log.Error("stream of "+l.name+" broke off", "request_id", c.requestID, "after", n,
+			c.server.log.Error("stream of "+l.name+" failed", "request_id", c.requestID, "after", n,
 				"error", err)
 			panic(http.ErrAbortHandler)
 		default:
@@ -192,9 +192,9 @@ func (c *call) beginStream() {
 	c.WriteHeader(http.StatusOK)
 }
 
-// bytes answers a body that someone has sent.
+// bytes answers a body that somebody sent.
 func (c *call) bytes(body []byte) {
-	// Never of a type that a browser would act on: it is whatever someone sent.
+	// A browser must not interpret the body, which anyone may have sent.
 	h := c.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", "attachment")

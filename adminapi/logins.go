@@ -11,13 +11,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxLoginAddresses is how many addresses with failed logins are remembered; beyond it the one that
-// failed longest ago is forgotten. Whoever has more addresses than that to guess from could as well
-// guess from each of them.
+// maxLoginAddresses bounds how many addresses with failed logins are remembered. Beyond it, the
+// address that failed longest ago is forgotten: an attacker with more addresses can guess from each
+// of them anyway.
 const maxLoginAddresses = 10_000
 
-// logins counts failed logins by address. Only failures count, and while an address is blocked only
-// those are refused with 429: whoever brings a token that is known gets in, from there too.
+// logins counts failed logins by address. Only failed logins of a blocked address get 429; a valid
+// token works from there too.
 type logins struct {
 	perMinute int
 
@@ -26,10 +26,10 @@ type logins struct {
 	recent    *list.List // of *failures, the latest first
 }
 
-// failures are those of one address.
+// failures are the failed logins of one address.
 type failures struct {
 	from   netip.Prefix
-	bucket *rate.Limiter // holds what may still fail
+	bucket *rate.Limiter // the failures that are still allowed
 }
 
 func newLogins(perMinute int) *logins {
@@ -37,8 +37,9 @@ func newLogins(perMinute int) *logins {
 		recent: list.New()}
 }
 
-// addressOf returns the address of a peer as failures are counted by it: one of IPv4, and 64 bits
-// of IPv6, which is what one subscriber has. What is no address is one for all.
+// addressOf returns the address of a peer by which failures are counted: an IPv4 address, or the
+// first 64 bits of an IPv6 address, which one subscriber has. All texts that are no addresses count
+// as one.
 func addressOf(remoteAddr string) netip.Prefix {
 	peer, err := netip.ParseAddrPort(remoteAddr)
 	if err != nil {
@@ -47,8 +48,8 @@ func addressOf(remoteAddr string) netip.Prefix {
 	return subscriberOf(peer.Addr())
 }
 
-// loginFrom returns the address that a failed login of a request counts for: the client's behind
-// trusted proxies, or that of the peer if it cannot be told.
+// loginFrom returns the address that a failed login counts for: the client behind trusted proxies,
+// or the peer if the client's address cannot be read.
 func (s *API) loginFrom(r *http.Request) netip.Prefix {
 	if client, ok := httpserver.ClientAddr(r, s.config.TrustedProxies); ok {
 		return subscriberOf(client)
@@ -83,7 +84,7 @@ func (l *logins) blocked(from netip.Prefix) time.Duration {
 	return time.Duration(missing * float64(time.Minute) / float64(l.perMinute))
 }
 
-// failed counts a failure.
+// failed counts a failed login.
 func (l *logins) failed(from netip.Prefix) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

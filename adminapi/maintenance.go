@@ -18,21 +18,20 @@ const maxAdminBody = 4 << 10
 func (c *call) body() ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
 	if err != nil {
-		return nil, errors.New("body cannot be read or is larger than 4 KiB")
+		return nil, errors.New("the body is larger than 4 KiB, or could not be read")
 	}
 	return body, nil
 }
 
-// members reads a body that must be a JSON object of strings with no other names than these. want
-// describes it to whoever sends something else; the call is answered then.
-func (c *call) members(want string, names ...string) (map[string]string, bool) {
+// members reads a body that must be a JSON object of strings with these names only. want describes
+// it in the error text. If ok is false, the call is answered.
+func (c *call) members(want string, names ...string) (members map[string]string, ok bool) {
 	body, err := c.body()
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return nil, false
 	}
-	// a map, because the names of a struct's members would match in any case
-	var members map[string]string
+	// A struct would match names in any case.
 	err = json.Unmarshal(body, &members)
 	for name, value := range members {
 		if err != nil || value == "" || !slices.Contains(names, name) {
@@ -41,7 +40,7 @@ func (c *call) members(want string, names ...string) (map[string]string, bool) {
 		}
 	}
 	if err != nil || len(members) == 0 {
-		c.fail(http.StatusBadRequest, "body is not "+want)
+		c.fail(http.StatusBadRequest, "body must be "+want)
 		return nil, false
 	}
 	return members, true
@@ -49,9 +48,9 @@ func (c *call) members(want string, names ...string) (map[string]string, bool) {
 
 func (s *API) showMode(c *call) { c.json(api.Mode{Mode: s.settings.Mode()}) }
 
-// setMode sets the mode. Unlike any other action, buffer and read_only are set even while the admin
-// trail cannot be written: the person on call must be able to keep the gate off its database when
-// that is broken. The log and the answer then say that the action is not recorded.
+// setMode sets the mode. It sets buffer and read_only even if the admin trail cannot be written,
+// because the person on call must be able to keep the gate off a broken database. The log and the
+// answer then say that the action is not recorded.
 func (s *API) setMode(c *call) {
 	wanted, ok := c.members(`{"mode":"buffer"}, {"mode":"read_only"} or {"mode":"normal"}`, "mode")
 	if !ok {
@@ -78,7 +77,7 @@ func (s *API) setMode(c *call) {
 		if recordErr == nil {
 			c.failed("setting the mode", err)
 		} else {
-			c.broken("setting the mode", err)
+			c.unavailable("setting the mode", err)
 		}
 		return
 	}
@@ -87,7 +86,8 @@ func (s *API) setMode(c *call) {
 	}
 	answer := api.Mode{Mode: mode}
 	if recordErr != nil {
-		s.log.Error("mode is set, and the admin trail does not have it", "mode", mode, "request_id",
+		s.log.Error("the mode is set, but the admin trail could not be written", "mode", mode,
+			"request_id",
 			c.requestID, "by", c.actor.name,
 			"remote", c.request.RemoteAddr, "reason", c.reason, "error", recordErr)
 		answer.Recorded = new(bool)

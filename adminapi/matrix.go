@@ -10,9 +10,9 @@ type Caller int
 
 // The callers.
 const (
-	// Nobody has no token, or one that is not known, has expired or was revoked.
+	// Nobody has no token, or one that is unknown, has expired or was revoked.
 	Nobody Caller = iota
-	// Sender has a key that authenticates webhooks of the default source.
+	// Sender has a key of the default source.
 	Sender
 	Viewer
 	Operator
@@ -21,21 +21,20 @@ const (
 	callers int = iota
 )
 
-// Rule says what each kind of caller gets from a call, tried in a way that changes nothing.
+// Rule is the status that each kind of caller gets from a call.
 type Rule struct {
 	Method string
-	// Path is that of the Route; webhooks, which have none, are here too.
+	// Path is Route.Path, or a path of webhooks.
 	Path string
-	// Probe is the path to try it with, and Body what to send. Whoever may make the call gets 400, 404
-	// or 503 where it would change something or find nothing: then it is what was sent that is
-	// refused, and not who sent it.
+	// Probe is a path to test the call with, and Body a body. They change nothing: a caller with the
+	// right role gets 400, 404 or 503, because the gate rejects the request and not the caller.
 	Probe, Body string
-	// Status is what each Caller gets.
+	// Status is by Caller.
 	Status [callers]int
 }
 
-// Matrix is who may do what: each call of the HTTP interface, and its status for each kind of
-// caller. It is written by hand beside the table of routes, so that a slip in one shows against the
+// Matrix has each call of the HTTP interface with its status for each kind of caller. It is written
+// by hand beside the table of routes, so that a mistake in one shows in a comparison with the
 // other.
 var Matrix = []Rule{
 	//                                                                  nobody sender viewer operator admin
@@ -110,12 +109,13 @@ var Matrix = []Rule{
 		200}},
 }
 
-// MatrixTable returns the matrix as a table in Markdown, for the documentation.
+// MatrixTable returns the matrix as a Markdown table, for the documentation.
 func MatrixTable() string {
 	var b strings.Builder
 	b.WriteString("| call | nobody | sender's key | viewer | operator | admin |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, rule := range Matrix {
-		fmt.Fprintf(&b, "| `%s %s` |", rule.Method, strings.NewReplacer("...}", "}", "{$}", "").Replace(rule.Path))
+		fmt.Fprintf(&b, "| `%s %s` |", rule.Method, strings.NewReplacer("...}", "}", "{$}",
+			"").Replace(rule.Path))
 		for _, status := range rule.Status {
 			may := "yes"
 			if status == 401 || status == 403 {

@@ -6,7 +6,7 @@ import (
 	"github.com/hookgate/hookgate/docs"
 )
 
-// openAPI answers the description of this interface.
+// openAPI answers the description of the HTTP interface.
 func (s *API) openAPI(c *call) {
 	c.Header().Set("Content-Type", "application/yaml")
 	c.Header().Set("X-Content-Type-Options", "nosniff")

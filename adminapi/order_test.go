@@ -55,7 +55,7 @@ func TestOrderOfChecks(t *testing.T) {
 		name, method, path, key, contentType, body string
 		readOnly                                   bool
 		status                                     int
-		header, value, told                        string
+		header, value, text                        string
 	}{
 		{"unknown source", "PUT", "/webhooks/nobody", "", text, tooLong, true, 404, "", "",
 			"no such source"},
@@ -96,8 +96,8 @@ func TestOrderOfChecks(t *testing.T) {
 			if c.header != "Retry-After" && a.header.Get("Retry-After") != "" {
 				t.Errorf("Retry-After with status %d", c.status)
 			}
-			if !strings.Contains(a.told(t), c.told) {
-				t.Errorf("told %q, want it to hold %q", a.told(t), c.told)
+			if !strings.Contains(a.errorText(t), c.text) {
+				t.Errorf("text %q, want it to hold %q", a.errorText(t), c.text)
 			}
 		})
 	}
@@ -210,11 +210,11 @@ func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
 	}
 }
 
-// TestAppendErrors lets Append fail and looks at what the sender and the log are told.
+// TestAppendErrors lets Append fail and looks at what the sender and the log are text.
 func TestAppendErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
-		told string
+		text string
 		log  bool
 	}{
 		"full":    {hookgate.ErrFull, "full", false},
@@ -231,8 +231,8 @@ func TestAppendErrors(t *testing.T) {
 			if a.header.Get("Retry-After") != "2" {
 				t.Errorf("Retry-After %q, want 1.5 s rounded up", a.header.Get("Retry-After"))
 			}
-			if !strings.Contains(a.told(t), c.told) || bytes.Contains(a.body, []byte("injected")) {
-				t.Errorf("told %q", a.told(t))
+			if !strings.Contains(a.errorText(t), c.text) || bytes.Contains(a.body, []byte("injected")) {
+				t.Errorf("text %q", a.errorText(t))
 			}
 			if logged := strings.Contains(g.log.String(), `"cause":"`+c.err.Error()); logged != c.log {
 				t.Errorf("cause in the log: %v, want %v; log: %s", logged, c.log, g.log)

@@ -18,32 +18,32 @@ const (
 	pagePrefix  = "/ui/"
 	signInPath  = pagePrefix + "sign-in"
 	signOutPath = pagePrefix + "sign-out"
-	// maxForm bounds the form to sign in, in bytes.
+	// maxForm bounds the sign-in form, in bytes.
 	maxForm = 16 << 10
 )
 
-// Page reports whether the route is for people: it answers HTML, also when it refuses.
+// Page reports whether the route is for people: it answers HTML, also for errors.
 func (r Route) Page() bool { return r.Path == "/{$}" || strings.HasPrefix(r.Path, pagePrefix) }
 
-// home leads from the root to the first page.
+// home redirects the root to the first page.
 func (s *API) home(c *call) { c.see(pagePrefix) }
 
-// see sends a browser to another page.
+// see redirects a browser to another page.
 func (c *call) see(where string) {
 	c.Header().Set("Location", where)
 	c.Header().Set("Cache-Control", "no-store")
 	c.WriteHeader(http.StatusSeeOther)
 }
 
-// noPage answers an address below pagePrefix where there is no page.
+// noPage answers an address below pagePrefix that has no page.
 func (s *API) noPage(c *call) {
 	c.failPage(http.StatusNotFound, "there is no page at this address")
 }
 
-// asset answers what pages load.
+// asset answers a file that pages load.
 func (s *API) asset(c *call) { s.pages.Asset(c, c.request) }
 
-// live answers the stream of live numbers, until the gate ends.
+// live streams the live numbers until the gate stops.
 func (s *API) live(c *call) {
 	ctx, cancel := context.WithCancel(c.request.Context())
 	defer cancel()
@@ -57,7 +57,7 @@ func (s *API) live(c *call) {
 	s.pages.Stream(c, c.request.WithContext(ctx), c.visitor())
 }
 
-// visitor returns who looks at a page.
+// visitor returns the caller as package dashboard needs it.
 func (c *call) visitor() *dashboard.Visitor {
 	return &dashboard.Visitor{
 		Name: c.actor.name, Role: c.actor.role, CSRF: c.csrf,
@@ -72,13 +72,13 @@ func (c *call) visitor() *dashboard.Visitor {
 		Renew: func(ctx context.Context) bool {
 			sub := &call{ResponseWriter: newReply(), server: c.server, request: c.request.WithContext(ctx),
 				id: c.id, requestID: c.requestID, route: c.route, outer: c}
-			// the store is away: that is when people look
+			// While the store is away people need the numbers most.
 			return sub.authorise() || sub.status == http.StatusServiceUnavailable
 		},
 	}
 }
 
-// reply is a response that stays in the process.
+// reply is an answer that stays in the process.
 type reply struct {
 	header http.Header
 	status int
@@ -91,14 +91,14 @@ func (a *reply) Header() http.Header            { return a.header }
 func (a *reply) WriteHeader(status int)         { a.status = status }
 func (a *reply) Write(text []byte) (int, error) { return a.body.Write(text) }
 
-// inner makes a GET call in the name of whoever makes this one, without a connection of its own.
+// inner makes a GET call for the caller of this one, within the process.
 func (c *call) inner(ctx context.Context, path string) (status int, body []byte) {
 	a := newReply()
 	sub := &call{ResponseWriter: a, server: c.server, id: c.id, requestID: c.requestID,
 		status: http.StatusOK, actor: c.actor, outer: c}
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		sub.fail(http.StatusBadRequest, "the path is malformed")
+		sub.fail(http.StatusBadRequest, "malformed path")
 		return a.status, a.body.Bytes()
 	}
 	sub.request = (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{},
@@ -107,7 +107,7 @@ func (c *call) inner(ctx context.Context, path string) (status int, body []byte)
 	return a.status, a.body.Bytes()
 }
 
-// showSignIn answers the form to sign in, or leads whoever is signed in to where he wants.
+// showSignIn answers the sign-in form, or redirects a visitor who is signed in.
 func (s *API) showSignIn(c *call) {
 	next := nextOf(c.request.URL.Query().Get("next"))
 	if n, ok := s.sessions.read(c.request, time.Now()); ok {
@@ -119,7 +119,7 @@ func (s *API) showSignIn(c *call) {
 	s.pages.SignIn(c, c.request, http.StatusOK, "", next)
 }
 
-// nextOf returns where to go after signing in: a page of this gate, whatever was asked for.
+// nextOf returns the page to show after signing in: the wanted one if it is a page of this gate.
 func nextOf(wanted string) string {
 	if u, err := url.Parse(wanted); err == nil && u.Scheme == "" && u.Host == "" &&
 		strings.HasPrefix(wanted, pagePrefix) &&
@@ -129,21 +129,21 @@ func nextOf(wanted string) string {
 	return pagePrefix
 }
 
-// signIn begins a session for whoever shows a token. Failures count as with any other call.
+// signIn begins a session for a visitor with a valid token. Failures count as in any other call.
 func (s *API) signIn(c *call) {
 	c.request.Body = http.MaxBytesReader(c, c.request.Body, maxForm)
 	if err := c.request.ParseForm(); err != nil {
-		c.fail(http.StatusBadRequest, "the form cannot be read")
+		c.fail(http.StatusBadRequest, "the form could not be read")
 		return
 	}
 	next := nextOf(c.request.PostForm.Get("next"))
 	if http.NewCrossOriginProtection().Check(c.request) != nil {
-		c.refuse(http.StatusForbidden, "the form to sign in must be one of this gate")
+		c.reject(http.StatusForbidden, "the sign-in form must come from a page of this gate")
 		return
 	}
 	text := strings.TrimSpace(c.request.PostForm.Get("token"))
 	who, err := c.find(text)
-	var refused refusedToken
+	var refused rejectedToken
 	switch {
 	case text == "":
 		s.pages.SignIn(c, c.request, http.StatusBadRequest, "Enter a token.", next)
@@ -151,11 +151,11 @@ func (s *API) signIn(c *call) {
 		if c.countFailure(refused) {
 			return
 		}
-		s.refusedCalls.Log(c.request, c.requestID,
+		s.rejectedCalls.Log(c.request, c.requestID,
 			httpserver.Rejection{Status: http.StatusUnauthorized, Text: refused.Error()})
 		s.pages.SignIn(c, c.request, http.StatusUnauthorized, "This token "+string(refused)+".", next)
 	case err != nil:
-		c.broken("looking up the token", err)
+		c.unavailable("looking up the token", err)
 	default:
 		s.log.Info("signed in", "request_id", c.requestID, "by", who.name, "role", who.role, "remote",
 			c.request.RemoteAddr)
@@ -170,7 +170,7 @@ func (s *API) signOut(c *call) {
 	n, ok := s.sessions.read(c.request, time.Now())
 	if ok {
 		if !s.sessions.meant(c.request, n, c.request.PostFormValue("csrf")) {
-			c.refuse(http.StatusForbidden, "signing out takes the form of a page of this gate")
+			c.reject(http.StatusForbidden, "the sign-out form must come from a page of this gate")
 			return
 		}
 		s.sessions.end(n)
@@ -180,20 +180,19 @@ func (s *API) signOut(c *call) {
 	c.see(signInPath)
 }
 
-// failPage answers with an error that a person reads. Whoever is not known gets the form to sign
-// in, at the address that he wanted.
-func (c *call) failPage(status int, told string) {
+// failPage answers with an error page, or with the sign-in form if the visitor is not signed in.
+func (c *call) failPage(status int, text string) {
 	switch status {
 	case http.StatusUnauthorized:
-		if told == noCredential {
-			told = "" // the form says it
+		if text == noCredential {
+			text = "" // the form says it
 		}
-		c.server.pages.SignIn(c, c.request, status, told, nextOf(c.request.URL.RequestURI()))
+		c.server.pages.SignIn(c, c.request, status, text, nextOf(c.request.URL.RequestURI()))
 	default:
 		var v *dashboard.Visitor
 		if c.actor.name != "" {
 			v = c.visitor()
 		}
-		c.server.pages.Problem(c, c.request, status, told, v)
+		c.server.pages.Problem(c, c.request, status, text, v)
 	}
 }

@@ -2,8 +2,8 @@ package adminapi
 
 import "net/http/pprof"
 
-// profile answers /debug/pprof/ as net/http/pprof does. A profile over some time gets that much
-// more time to be written.
+// profile answers /debug/pprof/ as net/http/pprof does, which extends the write deadline for a
+// profile over some time.
 func (s *API) profile(c *call) {
 	switch c.parameter("profile") {
 	case "cmdline":

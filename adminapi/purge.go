@@ -11,11 +11,11 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// purgeTimeout bounds one purge. What is purged is a transaction of dlqBatch dead letters at most.
+// purgeTimeout bounds one purge, which is one transaction of at most dlqBatch dead letters.
 const purgeTimeout = 30 * time.Second
 
-// purgeOne removes the body of a dead letter and of those it retries. If its event would be lost by
-// that, the caller must say that it knows.
+// purgeOne removes the body of a dead letter and of those that it retries. If that loses the event,
+// the caller must confirm it.
 func (s *API) purgeOne(c *call) {
 	d, ok := s.findDeadLetter(c)
 	if !ok {
@@ -31,7 +31,7 @@ func (s *API) purgeOne(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 	case d.State == hookgate.DeadLetterOpen && !loseEvents:
 		c.fail(http.StatusConflict, fmt.Sprintf(
-			`dead letter %s is open: a purge loses its event for ever, and so must say "loseEvents": true`,
+			`dead letter %s is open: a purge loses its event for ever; confirm with "loseEvents": true`,
 			d.ID))
 	default:
 		target := fmt.Sprintf("%s (%s, %s)", d.ID, d.Identity, d.State)
@@ -41,19 +41,19 @@ func (s *API) purgeOne(c *call) {
 	}
 }
 
-// purgeMany removes the bodies of the dead letters that a filter selects: without loseEvents of
-// those alone whose events are not lost by that.
+// purgeMany removes the bodies of the dead letters that a filter selects; without loseEvents only
+// of those whose events are not lost by that.
 func (s *API) purgeMany(c *call) {
 	sel, err := readSelection(c, "loseEvents")
 	if err == nil && sel.filter.State == hookgate.DeadLetterOpen && !sel.loseEvents {
-		err = badParameter{"state", `is open: a purge loses the events for ever, and so must say "loseEvents": true`}
+		err = badParameter{"state", `is open: a purge loses the events for ever; confirm with "loseEvents": true`}
 	}
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
 	target := sel.describe()
-	if !sel.permitted(c, approvePurge) {
+	if !sel.mayContinue(c, approvePurge) {
 		return
 	}
 	letters, next, ok := s.selected(c, sel.filter, func(d *hookgate.StoredDeadLetter) bool {
@@ -72,7 +72,7 @@ func (s *API) purgeMany(c *call) {
 	}
 }
 
-// purge purges, as an action that has begun, and answers.
+// purge purges the dead letters, as an action that has begun, and answers.
 func (s *API) purge(c *call, ids []string, next string) {
 	answer := api.Purged{Purged: []string{}, Next: next}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), purgeTimeout)

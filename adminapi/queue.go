@@ -11,15 +11,17 @@ import (
 )
 
 const (
-	// defaultDrain and maxDrain bound how long a call waits for the queue to be empty.
+	// defaultDrain and maxDrain are the default and the longest time that a call waits for an empty
+	// queue.
 	defaultDrain, maxDrain = 30 * time.Second, 10 * time.Minute
-	// drainPoll is how often it looks.
-	drainPoll = 100 * time.Millisecond
+	// drainInterval is how often the call asks the queue.
+	drainInterval = 100 * time.Millisecond
 )
 
-// showQueue answers the state of the queue.
+// showQueue answers the state of the queue with the cause of a problem, which the health does not
+// show.
 func (s *API) showQueue(c *call) {
-	state, cause := s.lookAtQueue(c.request.Context())
+	state, cause := s.queueState(c.request.Context())
 	a := api.Queue{Mode: s.settings.Mode(), QueueHealth: state}
 	if cause != nil {
 		a.Cause = cause.Error()
@@ -27,10 +29,10 @@ func (s *API) showQueue(c *call) {
 	c.json(a)
 }
 
-var errUnknownDepth = errors.New("its depth is unknown")
+var errUnknownDepth = errors.New("the depth is unknown")
 
-// drain waits until nothing is queued. It changes nothing, and is an action all the same: who waits
-// for it is about to do something that others should know of.
+// drain waits until nothing is queued. It changes nothing, but is an action in the trail all the
+// same: it usually precedes one.
 func (s *API) drain(c *call) {
 	timeout, ok := c.readTimeout()
 	if !ok || !c.begin("within "+timeout.String()) {
@@ -40,8 +42,8 @@ func (s *API) drain(c *call) {
 	begun := time.Now()
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
-	look := time.NewTicker(drainPoll)
-	defer look.Stop()
+	ticker := time.NewTicker(drainInterval)
+	defer ticker.Stop()
 	for waiting := true; ; {
 		q := s.queueHealth(c.request.Context())
 		switch {
@@ -51,14 +53,14 @@ func (s *API) drain(c *call) {
 		case *q.Depth > 0 && s.settings.Mode() == control.ModeBuffer:
 			if c.end(control.ResultFailed + ": the mode is buffer") {
 				c.fail(http.StatusConflict,
-					fmt.Sprintf("%d records are queued, and nothing is stored in mode buffer; "+
+					fmt.Sprintf("%d records are queued, and the mode is buffer, in which the gate stores nothing; "+
 						"set the mode to normal or read_only, then drain", *q.Depth))
 			}
 			return
 		case *q.Depth == 0 || !waiting:
 			result := control.ResultDone
 			if *q.Depth > 0 {
-				result = control.ResultFailed + ": something is left"
+				result = control.ResultFailed + ": records are left"
 			}
 			if c.end(result) {
 				c.json(api.Drained{Drained: *q.Depth == 0, Left: *q.Depth,
@@ -67,7 +69,7 @@ func (s *API) drain(c *call) {
 			return
 		}
 		select {
-		case <-look.C:
+		case <-ticker.C:
 		case <-deadline.C:
 			waiting = false
 		case <-s.ending:
@@ -78,9 +80,8 @@ func (s *API) drain(c *call) {
 	}
 }
 
-// readTimeout reads {"timeout":"30s"}, which need not be there. If it cannot be read the call is
-// answered.
-func (c *call) readTimeout() (time.Duration, bool) {
+// readTimeout reads {"timeout":"30s"}, which is optional. If ok is false, the call is answered.
+func (c *call) readTimeout() (timeout time.Duration, ok bool) {
 	text := defaultDrain.String()
 	members, err := readObject(c, "timeout")
 	if err == nil {
@@ -90,10 +91,10 @@ func (c *call) readTimeout() (time.Duration, bool) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return 0, false
 	}
-	timeout, err := time.ParseDuration(text)
+	timeout, err = time.ParseDuration(text)
 	if err != nil || timeout <= 0 || timeout > maxDrain {
-		c.fail(http.StatusBadRequest, `member timeout is not a time such as "30s", of `+maxDrain.String()+
-			" at most")
+		c.fail(http.StatusBadRequest, `member timeout must be a time such as "30s", at most `+
+			maxDrain.String())
 		return 0, false
 	}
 	return timeout, true

@@ -72,8 +72,8 @@ func TestDrainWaits(t *testing.T) {
 		t.Errorf("an empty queue in buffer: %+v", d)
 	}
 	g.post(t, envelope("buffered", "t", "")).want(t, 202)
-	if a := g.admin(t, "POST", "/admin/drain", "").want(t, 409); !strings.Contains(a.told(t),
-		"mode buffer") {
+	if a := g.admin(t, "POST", "/admin/drain", "").want(t, 409); !strings.Contains(a.errorText(t),
+		"mode is buffer") {
 		t.Errorf("in buffer: %s", a.body)
 	}
 	must(t, g.settings.SetMode(t.Context(), control.ModeNormal))
@@ -98,7 +98,7 @@ func TestDrainWaits(t *testing.T) {
 	rows, err := g.access.Actions(t.Context(), 0, 100)
 	must(t, err)
 	if last := rows[len(rows)-1]; len(rows) != 12 || last.Action != "drain" ||
-		last.Target != "within 10m0s" || last.Result != "failed: something is left" {
+		last.Target != "within 10m0s" || last.Result != "failed: records are left" {
 		t.Errorf("%d rows in the trail, the last %+v", len(rows), last)
 	}
 }

@@ -11,20 +11,19 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// eventQuery is what a call asks of /api/events.
+// eventQuery holds the parameters of /api/events.
 type eventQuery struct {
 	hookgate.EventFilter
 	order  string
 	before string
-	tests  bool // list the events of hookgate.TestSource too
+	tests  bool // include the events of hookgate.TestSource
 }
 
 // The orders of a listing.
 const (
-	// oldestStored is that of a listing which does not ask for another.
+	// oldestStored is the default.
 	oldestStored = "oldest"
-	// newest is the one that hookgate.EventSearch chooses for the filter, newestStored its order
-	// stored.
+	// newest is the order that hookgate.EventSearch has an index for, newestStored its order by storage.
 	newest, newestStored = "newest", "stored"
 )
 
@@ -45,15 +44,15 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 			q.MessageIDPrefix = value
 		case "requestId":
 			if q.RequestID, err = hookgate.ParseRequestID(value); err != nil {
-				return badParameter{name, "is not a UUID"}
+				return badParameter{name, "must be a UUID"}
 			}
 		case "body":
 			if q.BodyContains = value; len(value) > maxBodyText {
-				return badParameter{name, fmt.Sprintf("is longer than %d bytes", maxBodyText)}
+				return badParameter{name, fmt.Sprintf("must be at most %d bytes long", maxBodyText)}
 			}
 		case "tests":
 			if q.tests = value == "true"; !q.tests && value != "false" {
-				return badParameter{name, "is neither true nor false"}
+				return badParameter{name, "must be true or false"}
 			}
 		case "after":
 			q.After = value
@@ -61,7 +60,7 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 			q.before = value
 		case "order":
 			if q.order = value; value != oldestStored && value != newest && value != newestStored {
-				return badParameter{name, "is none of " + oldestStored + ", " + newest + " and " + newestStored}
+				return badParameter{name, "must be " + oldestStored + ", " + newest + " or " + newestStored}
 			}
 		case "from":
 			return parseTime(&q.From, name, value)
@@ -74,7 +73,7 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 		}
 		return nil
 	})
-	// A question for one source or one id asks for what it names.
+	// A query for a source or an id includes test traffic if that is what it names.
 	if !q.tests && q.Source == "" && q.MessageID == "" && q.MessageIDPrefix == "" &&
 		q.RequestID.IsZero() {
 		q.ExceptSource = hookgate.TestSource
@@ -82,14 +81,14 @@ func parseEventQuery(query string) (q eventQuery, err error) {
 	switch {
 	case err != nil:
 	case q.before != "" && q.order == oldestStored:
-		err = badParameter{"before", "is for the orders " + newest + " and " + newestStored}
+		err = badParameter{"before", "needs the order " + newest + " or " + newestStored}
 	case q.before != "" && q.After != "":
-		err = badParameter{"before", "does not go with after"}
+		err = badParameter{"before", "cannot be combined with after"}
 	}
 	return q, err
 }
 
-// events answers a listing of events.
+// events lists events.
 func (s *API) events(c *call) {
 	q, err := parseEventQuery(c.request.URL.RawQuery)
 	switch {
@@ -124,7 +123,7 @@ func (s *API) event(c *call) {
 	}
 }
 
-// eventBody answers the body of an event.
+// eventBody answers the body of an event, byte for byte.
 func (s *API) eventBody(c *call) {
 	body, err := s.stored.Body(c.request.Context(), c.parameter("id"))
 	if !c.found(err, "reading the body") {
@@ -133,8 +132,8 @@ func (s *API) eventBody(c *call) {
 	c.bytes(body)
 }
 
-// requestBody answers the bytes of the request that brought an event: the event's own, unless the
-// request carried several.
+// requestBody answers the body of the request that brought an event. That is the event's own,
+// unless the request carried several.
 func (s *API) requestBody(c *call) {
 	ctx, id := c.request.Context(), c.parameter("id")
 	e, err := s.stored.Event(ctx, id)
@@ -151,13 +150,13 @@ func (s *API) requestBody(c *call) {
 	}
 }
 
-// found answers for an error and reports whether there was none.
+// found answers an error and returns false, or returns true if err is nil.
 func (c *call) found(err error, doing string) bool {
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
 		c.fail(http.StatusNotFound, "no such event")
 	case err != nil:
-		c.broken(doing, err)
+		c.unavailable(doing, err)
 	}
 	return err == nil
 }
@@ -166,7 +165,7 @@ func (c *call) found(err error, doing string) bool {
 func (s *API) trace(c *call) {
 	messageID := c.parameter("messageId")
 	if messageID == "" {
-		c.fail(http.StatusBadRequest, "the path does not end with a message id")
+		c.fail(http.StatusBadRequest, "the path must end with a message id")
 		return
 	}
 	var after hookgate.RequestID
@@ -175,7 +174,7 @@ func (s *API) trace(c *call) {
 		switch name {
 		case "after":
 			if after, err = hookgate.ParseRequestID(value); err != nil {
-				return badParameter{name, "is not a request id"}
+				return badParameter{name, "must be a request id"}
 			}
 			return nil
 		case "limit":
@@ -193,7 +192,7 @@ func (s *API) trace(c *call) {
 	}
 	trails, err := s.trails.Trace(c.request.Context(), messageID, after, limit+1)
 	if err != nil {
-		c.broken("reading the trace", err)
+		c.unavailable("reading the trace", err)
 		return
 	}
 	answer := api.Trace{MessageID: messageID}

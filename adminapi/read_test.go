@@ -465,7 +465,7 @@ func TestBadParameters(t *testing.T) {
 			}
 			a := g.admin(t, "GET", "/api/events?"+query, "", "Accept", accept)
 			checkRefusal(t, a.want(t, 400))
-			if told := a.told(t); !strings.HasPrefix(told, "parameter "+name+" ") {
+			if told := a.errorText(t); !strings.HasPrefix(told, "parameter "+name+" ") {
 				t.Errorf("%s: told %q, want it to name %s", query, told, name)
 			}
 		}
@@ -552,8 +552,8 @@ func TestHealth(t *testing.T) {
 				}
 			} else {
 				checkRefusal(t, ready.want(t, 503))
-				if !strings.Contains(ready.told(t), c.ready) || ready.header.Get("Retry-After") != "2" {
-					t.Errorf("readyz told %q, Retry-After %q", ready.told(t), ready.header.Get("Retry-After"))
+				if !strings.Contains(ready.errorText(t), c.ready) || ready.header.Get("Retry-After") != "2" {
+					t.Errorf("readyz told %q, Retry-After %q", ready.errorText(t), ready.header.Get("Retry-After"))
 				}
 			}
 			a := g.do(t, "GET", "/api/health", nil).want(t, 200)

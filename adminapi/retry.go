@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	// retryChunk is the number of dead letters that are retried side by side, those of one ordering
-	// key after each other.
+	// retryChunk is the number of dead letters that are retried concurrently, those of one ordering key
+	// one after the other.
 	retryChunk = 32
-	// retryTime is how long one call goes on to begin with another chunk.
+	// retryTime is how long one call starts new chunks.
 	retryTime = 5 * time.Second
 	// retryTimeout bounds the retry of one dead letter.
 	retryTimeout = 10 * time.Second
@@ -34,23 +34,23 @@ func summary(a *api.Retried) string {
 	return fmt.Sprintf("%d retried, %d not", len(a.Retried), len(a.Skipped))
 }
 
-// retriable says why a dead letter is not retried; empty if it can be.
+// retriable returns the reason why a dead letter is not retried; empty if it can be.
 func retriable(d *hookgate.StoredDeadLetter) string {
 	switch {
 	case d.State == hookgate.DeadLetterPurged:
-		return "it was purged and has no body any more"
+		return "it was purged, so it has no body"
 	case d.Undecoded():
-		return "its queue entry could not be decoded, so that it has no identity"
+		return "its queue entry could not be decoded, so it has no identity"
 	case d.State == hookgate.DeadLetterStored:
 		return "its event is stored"
 	case d.State == hookgate.DeadLetterSuperseded:
-		return "a retry of it has become a dead letter, which is the one to retry"
+		return "a retry of it became a dead letter; retry that one"
 	}
 	return ""
 }
 
-// retryOne retries one dead letter, unless its event is stored already. In whichever mode the gate
-// is: it is a person's deliberate act and no delivery.
+// retryOne retries one dead letter, unless its event is stored already. It works in every mode,
+// because a person asks for it.
 func (s *API) retryOne(c *call) {
 	d, ok := s.findDeadLetter(c)
 	if !ok {
@@ -71,7 +71,7 @@ func (s *API) retryOne(c *call) {
 func (s *API) retryMany(c *call) {
 	sel, err := readSelection(c)
 	if err == nil && sel.filter.State != "" && sel.filter.State != hookgate.DeadLetterOpen {
-		err = badParameter{"state", "must be open: what is in another state is not retried"}
+		err = badParameter{"state", "must be open: only open dead letters are retried"}
 	}
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
@@ -83,7 +83,7 @@ func (s *API) retryMany(c *call) {
 		return
 	}
 	target := cut(sel.describe())
-	if !sel.permitted(c, approveRetryAll) {
+	if !sel.mayContinue(c, approveRetryAll) {
 		return
 	}
 	sel.filter.State, sel.filter.After = hookgate.DeadLetterOpen, place.after
@@ -97,33 +97,33 @@ func (s *API) retryMany(c *call) {
 	}
 }
 
-// place is where the retry of many dead letters has come to: behind which id, and when it began.
-// What has become a dead letter since is left alone, or those that fail again would be retried for
-// ever.
+// place is how far the retry of many dead letters has come: after which id, and when it began. It
+// skips dead letters that were stored since, because it would otherwise retry those that fail again
+// for ever.
 type place struct {
 	after string
 	begun time.Time
 }
 
-// parsePlace reads what next said, or the id of a dead letter; from that, or from nothing, a retry
-// begins now.
+// parsePlace reads the next of an answer, or the id of a dead letter. With an id, or with nothing,
+// a retry begins now.
 func parsePlace(text string) (p place, err error) {
 	p.after, p.begun = text, time.Now()
 	if after, begun, found := strings.Cut(text, "."); found {
 		micros, err := strconv.ParseInt(begun, 10, 64)
 		if err != nil {
-			return p, errors.New("member after is not what an answer said as next")
+			return p, errors.New("member after must be the next of an answer")
 		}
 		p.after, p.begun = after, time.UnixMicro(micros)
 	}
 	return p, nil
 }
 
-// next returns the form of the place that parsePlace reads.
+// next returns the place in the form that parsePlace reads.
 func (p place) next() string { return fmt.Sprintf("%s.%d", p.after, p.begun.UnixMicro()) }
 
-// retry retries letters, as an action that has begun, and answers. They begin at a place, zero for
-// a single one; next is the id to go on behind, empty if there are no more.
+// retry retries letters, as an action that has begun, and answers. at is the place where they
+// begin, zero for a single one; next is the id to continue after, empty if there are no more.
 func (s *API) retry(c *call, letters []hookgate.StoredDeadLetter, at place, next string) {
 	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(retryTime + retryTimeout +
 		s.config.WriteTimeout))
@@ -167,18 +167,18 @@ func (s *API) retryFailed(c *call, a *api.Retried, err error) {
 	}
 	a.Status, a.RequestID = "error", c.requestID
 	if errors.Is(err, hookgate.ErrFull) {
-		a.Error = "the queue is at its high-water mark: try again behind next"
+		a.Error = "the queue is at its high-water mark: repeat the call with after set to next"
 	} else {
-		a.Error = "retrying failed; the log has the reason"
+		a.Error = "retrying failed; see the log for the reason"
 		s.log.Error("retrying failed", "request_id", c.requestID, "error", err)
 	}
 	c.Header()["Retry-After"] = s.retryAfter
 	c.jsonStatus(http.StatusServiceUnavailable, *a)
 }
 
-// retryChunk retries letters, those of one ordering key in their order, and adds to the answer.
-// done is how many there are before the first that failed; of those behind it some may have been
-// retried too, which does no harm if they are retried again.
+// retryChunk retries letters, those of one ordering key in their order, and adds them to the
+// answer. done is how many there are before the first that failed. Some after it may have been
+// retried too, and retrying them again is harmless.
 func (s *API) retryChunk(ctx context.Context, letters []hookgate.StoredDeadLetter,
 	a *api.Retried) (done int, err error) {
 	lanes := map[string][]int{}
@@ -220,21 +220,21 @@ func (s *API) retryChunk(ctx context.Context, letters []hookgate.StoredDeadLette
 	return done, err
 }
 
-// retryLetter appends the retry of d to the queue, or says why that is not done.
+// retryLetter appends the retry of d to the queue, or returns the reason why it does not.
 func (s *API) retryLetter(ctx context.Context,
 	d *hookgate.StoredDeadLetter) (retried api.RetriedLetter, skipped string, err error) {
 	if why := retriable(d); why != "" {
 		return retried, why, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return retried, "", err // the caller has gone
+		return retried, "", err // the client is gone
 	}
-	// An append that has begun is seen through.
+	// Do not cancel an append that has begun.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryTimeout)
 	defer cancel()
 	body, err := s.letters.DeadLetterBody(ctx, d.ID)
 	if errors.Is(err, hookgate.ErrNotFound) {
-		return retried, "it has just been purged", nil
+		return retried, "it was purged just now", nil
 	}
 	if err != nil {
 		return retried, "", err

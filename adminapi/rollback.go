@@ -15,7 +15,7 @@ import (
 // showGuard answers the release triggers of this process, and its last alarms.
 func (s *API) showGuard(c *call) { c.json(releaseOf(s.release.Status())) }
 
-// rollbackID is an id that a roll-back gives itself.
+// rollbackID is the form of the id that a roll-back chooses for itself.
 var rollbackID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
 const (
@@ -23,8 +23,8 @@ const (
 	maxVersion, maxSummary = 100, 400
 )
 
-// beginRollback writes into the admin trail that a roll-back begins. The steps are made from
-// outside, as this process will not survive them.
+// beginRollback records in the admin trail that a roll-back begins. The command hookgate rollback
+// takes the steps, because this process does not survive them.
 func (s *API) beginRollback(c *call) {
 	members, ok := c.members(`{"id":"…","expectedVersion":"…"}`, "id", "expectedVersion")
 	if !ok {
@@ -32,24 +32,25 @@ func (s *API) beginRollback(c *call) {
 	}
 	id, expected := members["id"], members["expectedVersion"]
 	if !rollbackID.MatchString(id) {
-		c.fail(http.StatusBadRequest, "member id is not 1 to 64 small letters, digits and hyphens")
+		c.fail(http.StatusBadRequest, "member id must be 1 to 64 lower-case letters, digits and hyphens")
 		return
 	}
 	if !line(expected, maxVersion) {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("member expectedVersion is not a line of 1 to %d bytes",
-			maxVersion))
+		c.fail(http.StatusBadRequest,
+			fmt.Sprintf("member expectedVersion must be one line of 1 to %d bytes",
+				maxVersion))
 		return
 	}
 	target := id + " to " + expected
-	// Its answer can be lost, and the announcement then comes again. The target has the id of the
-	// roll-back, so the approval that the first one used permits nothing else.
-	if _, ok := c.permitted(approveRollback, target, true); ok && c.begin(target) &&
+	// The answer can be lost, and the command then repeats the call. The target has the id of the
+	// roll-back, so the approval that the first call used allows nothing else.
+	if _, ok := c.mayContinue(approveRollback, target, true); ok && c.begin(target) &&
 		c.end(control.ResultDone+": announced, from "+s.config.Version) {
 		c.json(api.Rollback{ID: id, Version: s.config.Version})
 	}
 }
 
-// endRollback writes into the admin trail what came of a roll-back.
+// endRollback records in the admin trail how a roll-back ended.
 func (s *API) endRollback(c *call) {
 	id := c.parameter("id")
 	members, ok := c.members(`{"result":"done","summary":"…"} or {"result":"failed","summary":"…"}`,
@@ -61,11 +62,11 @@ func (s *API) endRollback(c *call) {
 	switch {
 	case !rollbackID.MatchString(id):
 		c.fail(http.StatusBadRequest,
-			"the id in the path is not 1 to 64 small letters, digits and hyphens")
+			"the id in the path must be 1 to 64 lower-case letters, digits and hyphens")
 	case result != control.ResultDone && result != control.ResultFailed:
-		c.fail(http.StatusBadRequest, "member result is neither done nor failed")
+		c.fail(http.StatusBadRequest, "member result must be done or failed")
 	case !line(summary, maxSummary):
-		c.fail(http.StatusBadRequest, fmt.Sprintf("member summary is not a line of 1 to %d bytes",
+		c.fail(http.StatusBadRequest, fmt.Sprintf("member summary must be one line of 1 to %d bytes",
 			maxSummary))
 	case c.begin(id) && c.end(result+": "+summary):
 		c.json(api.Rollback{ID: id, Version: s.config.Version})

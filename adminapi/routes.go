@@ -183,7 +183,7 @@ func (s *API) answer(c *call, side httpserver.Side) {
 // unrouted answers a call that fits no route. Its path may be that of a sender with a wrong address,
 // so it is logged.
 func (c *call) unrouted(by *routing) {
-	status, text := http.StatusNotFound, "there is nothing at this path"
+	status, text := http.StatusNotFound, "no such path"
 	if by.status == http.StatusMethodNotAllowed {
 		allow := by.header.Get("Allow")
 		c.Header().Set("Allow", allow)

@@ -10,15 +10,15 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// maxBodyText is the length of the text that bodies are searched for, in bytes: what it costs to
-// look for one grows with it.
+// maxBodyText bounds the text that bodies are searched for, in bytes, because the cost of a search
+// grows with it.
 const maxBodyText = 256
 
 // searchEvents answers a page of events, newest first.
 func (s *API) searchEvents(c *call, q eventQuery) {
 	if strings.Contains(c.request.Header.Get("Accept"), ndjson) {
 		c.fail(http.StatusBadRequest,
-			badParameter{"order", "is for pages: a stream is oldest stored first"}.Error())
+			badParameter{"order", "is only for pages; a stream is oldest stored first"}.Error())
 		return
 	}
 	search := hookgate.EventSearch{EventFilter: q.EventFilter, Stored: q.order == newestStored,
@@ -40,9 +40,9 @@ func (s *API) searchEvents(c *call, q eventQuery) {
 			name = "before"
 		}
 		c.fail(http.StatusBadRequest,
-			badParameter{name, "is not what an answer to this search has given out"}.Error())
+			badParameter{name, "must be the next or previous of an answer to the same search"}.Error())
 	case err != nil:
-		c.broken("searching events", err)
+		c.unavailable("searching events", err)
 	default:
 		answer := api.Events{Events: make([]api.Event, len(page.Events)), Next: page.Older,
 			Previous: page.Newer, Partial: page.Partial}

@@ -101,7 +101,7 @@ func TestBadSearch(t *testing.T) {
 	} {
 		a := g.admin(t, "GET", "/api/events?"+query, "").want(t, 400)
 		checkRefusal(t, a)
-		if told := a.told(t); !strings.HasPrefix(told, "parameter "+name+" ") {
+		if told := a.errorText(t); !strings.HasPrefix(told, "parameter "+name+" ") {
 			t.Errorf("%s: told %q, want it to name %s", query, told, name)
 		}
 	}

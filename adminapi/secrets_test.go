@@ -165,7 +165,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	}
 	for _, part := range []string{`"msg":"accepted"`, `"duplicate":true`, `"status":401`,
 		`"status":404`, `"status":400`, `"status":408`,
-		`"status":413`, `"status":415`, `"status":503`, `"msg":"admin action"`, `"msg":"call refused"`,
+		`"status":413`, `"status":415`, `"status":503`, `"msg":"admin action"`, `"msg":"call rejected"`,
 		`"panic":"the queue is broken"`, "reading events failed"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the log has no %s: this test does not see what it should", part)

@@ -11,15 +11,15 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// selection says which dead letters a call is about.
+// selection says which dead letters a call is for.
 type selection struct {
-	// filter has the state and the place to go on behind too; its limit is that of this call.
+	// filter includes the state, the place to continue after, and the limit of this call.
 	filter hookgate.DeadLetterFilter
-	// loseEvents says that the caller knows that the events of open ones are lost by a purge.
+	// loseEvents is true if the caller accepts that a purge of open ones loses their events.
 	loseEvents bool
 }
 
-// describe says what is selected, for the admin trail and for people.
+// describe describes the selection, for the admin trail and for people.
 func (s *selection) describe() string {
 	if s.loseEvents {
 		return describe(s.filter) + " losing events"
@@ -30,35 +30,35 @@ func (s *selection) describe() string {
 // permitted reports whether the action may be done to what is selected. An approval holds for all
 // calls that it takes, and for those dead letters alone that there were when it was given: the
 // filter is bounded so. If it returns false the call is answered.
-func (s *selection) permitted(c *call, action string) bool {
+func (s *selection) mayContinue(c *call, action string) bool {
 	whole := *s
 	whole.filter.After = ""
-	decidedAt, ok := c.permitted(action, whole.describe(), s.filter.After != "")
+	decidedAt, ok := c.mayContinue(action, whole.describe(), s.filter.After != "")
 	if !decidedAt.IsZero() && (s.filter.To.IsZero() || s.filter.To.After(decidedAt)) {
 		s.filter.To = decidedAt
 	}
 	return ok
 }
 
-// dlqBatch is the number of dead letters that one call retries or purges at most, and what it does
-// if it is not told.
+// dlqBatch is the number of dead letters that one call retries or purges at most, and by default.
 const dlqBatch = 500
 
-// readObject reads a body that must be a JSON object whose members are all among names. An error is
+// readObject reads a body that must be a JSON object with no other members than names. An error is
 // for the caller.
 func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
 	body, err := c.body()
 	if err != nil || len(body) == 0 {
 		return nil, err
 	}
-	// a map, because the names of a struct's members would match in any case
+	// A struct would match names in any case.
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, errors.New("body is not a JSON object")
+		return nil, errors.New("body must be a JSON object")
 	}
 	for name := range members {
 		if len(names) == 0 {
-			return nil, fmt.Errorf("body has the unknown member %q; this call takes none", printable(name))
+			return nil, fmt.Errorf("body has the unknown member %q; this call has no members",
+				printable(name))
 		}
 		if !slices.Contains(names, name) {
 			return nil, fmt.Errorf("body has the unknown member %q; known are %s", printable(name),
@@ -68,14 +68,14 @@ func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
-// readMember reads a member if it is there.
+// readMember reads a member if it is present.
 func readMember(members map[string]json.RawMessage, name, want string, to any) error {
 	text, ok := members[name]
 	if !ok {
 		return nil
 	}
 	if err := json.Unmarshal(text, to); err != nil || string(text) == "null" {
-		return fmt.Errorf("member %s is not %s", name, want)
+		return fmt.Errorf("member %s must be %s", name, want)
 	}
 	return nil
 }
@@ -99,10 +99,10 @@ func readSelection(c *call, more ...string) (s selection, err error) {
 		return s, err
 	}
 	if all == (len(filter) > 0) {
-		return s, errors.New(`body has neither {"all":true} nor a {"filter":{…}} that says which dead letters, or it has both`)
+		return s, errors.New(`body must have either {"all":true} or a {"filter":{…}} that selects dead letters`)
 	}
 	if limit < 1 || limit > dlqBatch {
-		return s, fmt.Errorf("limit is not a number from 1 to %d; go on with what the answer says as next", dlqBatch)
+		return s, fmt.Errorf("limit must be from 1 to %d; continue with after set to the next of the answer", dlqBatch)
 	}
 	s.filter.Limit = limit
 	for name, value := range filter {
@@ -116,8 +116,8 @@ func readSelection(c *call, more ...string) (s selection, err error) {
 	return s, nil
 }
 
-// selected reads the dead letters of a selection that take wants, in order, and where to go on;
-// next is empty if there are no more. If ok is false the call is answered.
+// selected reads the dead letters of a selection that take accepts, in order, and where to
+// continue; next is empty if there are no more. If ok is false, the call is answered.
 func (s *API) selected(c *call, f hookgate.DeadLetterFilter,
 	take func(*hookgate.StoredDeadLetter) bool) (letters []hookgate.StoredDeadLetter, next string,
 	ok bool) {
@@ -127,10 +127,10 @@ func (s *API) selected(c *call, f hookgate.DeadLetterFilter,
 	for d, err := range s.letters.DeadLetters(c.request.Context(), f) {
 		switch {
 		case errors.Is(err, hookgate.ErrNotFound):
-			c.fail(http.StatusBadRequest, "member after is not the id of a dead letter")
+			c.fail(http.StatusBadRequest, "member after must be the id of a dead letter")
 			return nil, "", false
 		case err != nil:
-			c.broken("reading dead letters", err)
+			c.unavailable("reading dead letters", err)
 			return nil, "", false
 		}
 		if take(&d) {

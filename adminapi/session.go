@@ -23,23 +23,21 @@ import (
 )
 
 const (
-	// csrfHeader is where a call that changes something, made with a session, shows that a page of
-	// this gate makes it.
+	// csrfHeader proves that a page of this gate makes a call that changes something with a session.
 	csrfHeader = "X-CSRF-Token"
-	// renewAfter is how old the note of a session's last use may be before it is written anew.
+	// renewAfter is how old the time of last use in a cookie may become before the cookie is renewed.
 	renewAfter = time.Minute
-	// maxEnded is how many sessions that were signed out are remembered until they would have run out
-	// anyway; then the oldest goes.
+	// maxEnded bounds how many signed-out sessions are remembered. Beyond it the oldest is forgotten.
 	maxEnded = 10_000
 )
 
-// session is what a cookie says of the one who has it: that he has shown the token with this hash.
-// What the token may do, and whether it still may, is looked up at every request.
+// session is the content of a cookie: its owner has shown the token with this hash. Every request
+// looks up whether the token is still valid, and its role.
 //
-// A cookie is sealed and stands in no table, so that every process that has the same admin tokens
-// takes it, also after a restart and while the store is away:
+// Cookies are sealed and stored nowhere. So every process with the same admin tokens accepts them,
+// also after a restart and while the store is away:
 //
-//	nonce, 12 | AES-256-GCM: hash of the token, 32 | id, 16 | begun, 8 | used, 8    times in seconds of Unix
+//	nonce, 12 | AES-256-GCM: hash of the token, 32 | id, 16 | begun, 8 | used, 8    Unix times in seconds
 type session struct {
 	token       [sha256.Size]byte
 	id          [16]byte
@@ -60,16 +58,16 @@ type sessions struct {
 	order [][16]byte // of ended, the oldest first
 }
 
-// sessionKey is what comes of an admin token.
+// sessionKey holds the keys derived from an admin token.
 type sessionKey struct {
-	name string // of its cookies, so that gates with other tokens on the same host have others
+	name string // of its cookies: gates with other tokens on the same host have other names
 	seal cipher.AEAD
 	csrf []byte
 }
 
-// newSessions takes the admin tokens of the configuration, from which the keys are derived. The
-// first one seals; cookies of the others are taken too, so that a token can be replaced without
-// signing people out.
+// newSessions derives the keys from the admin tokens of the configuration. The first one seals;
+// cookies of the others are accepted too, so that a token can be replaced without signing people
+// out.
 func newSessions(tokens []string, idle, max time.Duration) *sessions {
 	if len(tokens) == 0 {
 		tokens = []string{rand.Text()}
@@ -77,15 +75,15 @@ func newSessions(tokens []string, idle, max time.Duration) *sessions {
 	return &sessions{tokens: tokens, idle: idle, max: max, ended: map[[16]byte]bool{}}
 }
 
-// ready derives the keys when the first session needs them, because that takes a while.
+// ready derives the keys when the first session needs them, because that takes some time.
 func (s *sessions) ready() {
 	s.derived.Do(func() {
 		for _, token := range s.tokens {
-			master := slowly(token)
+			master := stretched(token)
 			block, err1 := aes.NewCipher(derive(master, "session", 32))
 			seal, err2 := cipher.NewGCM(block)
 			if err := errors.Join(err1, err2); err != nil {
-				panic(err) // the length of the key is right
+				panic(err) // a key of 32 bytes is valid
 			}
 			name := canary.GateCookie + hex.EncodeToString(derive(master, "cookie", 4))
 			s.keys = append(s.keys, sessionKey{name, seal, derive(master, "csrf", 32)})
@@ -93,20 +91,20 @@ func (s *sessions) ready() {
 	})
 }
 
-// slowRounds make one guess at the admin token of a cookie take a tenth of a second or so, as OWASP
-// advises for PBKDF2 with SHA-256. The salt is the same everywhere: all processes with one token
-// must find the same key.
-const slowRounds = 600_000
+// stretchRounds makes one guess at the admin token of a cookie take about a tenth of a second, as
+// OWASP advises for PBKDF2 with SHA-256. The salt is constant, because all processes with the same
+// token must derive the same key.
+const stretchRounds = 600_000
 
-// masters has the keys that were derived in this process, by the hash of the token.
+// masters caches the derived keys of this process, by the hash of the token.
 var masters sync.Map // [sha256.Size]byte -> func() []byte
 
-// slowly derives a key from a token that a person may have chosen.
-func slowly(token string) []byte {
+// stretched derives a key from a token that a person may have chosen.
+func stretched(token string) []byte {
 	once, _ := masters.LoadOrStore(sha256.Sum256([]byte(token)), sync.OnceValue(func() []byte {
-		key, err := pbkdf2.Key(sha256.New, token, []byte("hookgate dashboard"), slowRounds, 32)
+		key, err := pbkdf2.Key(sha256.New, token, []byte("hookgate dashboard"), stretchRounds, 32)
 		if err != nil {
-			panic(err) // the length is one that there is
+			panic(err) // 32 bytes is a valid length
 		}
 		return key
 	}))
@@ -116,12 +114,12 @@ func slowly(token string) []byte {
 func derive(master []byte, purpose string, length int) []byte {
 	key, err := hkdf.Key(sha256.New, master, nil, "hookgate dashboard "+purpose, length)
 	if err != nil {
-		panic(err) // the length is far below what HKDF gives
+		panic(err) // the length is far below the limit of HKDF
 	}
 	return key
 }
 
-// begin returns the session of whoever has just shown a token.
+// begin returns a new session for a token.
 func (s *sessions) begin(token [sha256.Size]byte, now time.Time) session {
 	n := session{token: token, begun: now, used: now}
 	rand.Read(n.id[:]) // never fails
@@ -160,8 +158,8 @@ func set(w http.ResponseWriter, r *http.Request, name, value string, maxAge int)
 	})
 }
 
-// cookie is the name of the key's cookies. With its prefix a browser takes one from this very host
-// alone, over TLS: no other host of the domain can put one of its own in its place.
+// cookie returns the name of the key's cookies. With the prefix __Host- a browser accepts the
+// cookie only from this host over TLS, so that no other host of the domain can replace it.
 func (k *sessionKey) cookie(r *http.Request) string {
 	if isSecure(r) {
 		return "__Host-" + k.name
@@ -169,14 +167,14 @@ func (k *sessionKey) cookie(r *http.Request) string {
 	return k.name
 }
 
-// isSecure reports whether the browser has come by TLS, as the first of the proxies says if there
-// are several. Whoever writes that header himself shuts out nobody but himself.
+// isSecure reports whether the browser uses TLS, according to the first of several proxies. A
+// client that forges the header harms only itself.
 func isSecure(r *http.Request) bool {
 	first, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
 	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https")
 }
 
-// read returns the session of a request, if it has one that has neither been ended nor run out.
+// read returns the session of a request if it has one that has neither ended nor expired.
 func (s *sessions) read(r *http.Request, now time.Time) (n session, ok bool) {
 	if !slices.ContainsFunc(r.Cookies(), func(c *http.Cookie) bool {
 		return strings.HasPrefix(strings.TrimPrefix(c.Name, "__Host-"), canary.GateCookie)
@@ -194,7 +192,7 @@ func (s *sessions) read(r *http.Request, now time.Time) (n session, ok bool) {
 	return n, false
 }
 
-// open returns what is in a cookie that was sealed with the key.
+// open returns the content of a cookie that was sealed with the key.
 func (k *sessionKey) open(text string) (n session, ok bool) {
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	size := k.seal.NonceSize()
@@ -212,7 +210,7 @@ func (k *sessionKey) open(text string) (n session, ok bool) {
 	return n, true
 }
 
-// csrf returns what a page of the session sends with calls that change something.
+// csrf returns the token that a page of the session sends with calls that change something.
 func (s *sessions) csrf(n session) string {
 	s.ready()
 	return s.keys[0].csrfOf(n)
@@ -224,8 +222,8 @@ func (k *sessionKey) csrfOf(n session) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// meant reports whether a request that changes something was made by a page of this gate: it is not
-// from another origin, and it has what only such a page knows.
+// meant reports whether a page of this gate made a request that changes something: the request is
+// not from another origin, and has the token that only such a page knows.
 func (s *sessions) meant(r *http.Request, n session, token string) bool {
 	if http.NewCrossOriginProtection().Check(r) != nil {
 		return false
@@ -238,7 +236,7 @@ func (s *sessions) meant(r *http.Request, n session, token string) bool {
 	return found == 1
 }
 
-// end signs a session out: a copy of its cookie opens nothing more in this process.
+// end signs a session out. This process then rejects copies of its cookie.
 func (s *sessions) end(n session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,8 +257,7 @@ func (s *sessions) isEnded(id [16]byte) bool {
 	return s.ended[id]
 }
 
-// bySession finds out who makes the call by its cookie, as authorise does by a token. found is
-// false if it has none.
+// bySession identifies the caller by its cookie. found is false if there is none.
 func (c *call) bySession() (who actor, found bool, err error) {
 	s, now := c.server, time.Now()
 	n, ok := s.sessions.read(c.request, now)
@@ -269,7 +266,7 @@ func (c *call) bySession() (who actor, found bool, err error) {
 	}
 	switch who, err = s.findHash(c.request.Context(), n.token, now); {
 	case errors.Is(err, unknownToken):
-		return who, true, goneToken
+		return who, true, removedToken
 	case err != nil:
 		return who, true, err
 	}
@@ -279,15 +276,15 @@ func (c *call) bySession() (who actor, found bool, err error) {
 		s.sessions.write(c, c.request, n)
 	}
 	if c.route.Action != "" && !s.sessions.meant(c.request, n, c.request.Header.Get(csrfHeader)) {
-		return who, true, errNotMeant
+		return who, true, errForged
 	}
 	return who, true, nil
 }
 
-// goneToken is one of the configuration that was known when the session began. It is no guess, and
-// counts as no failed login.
-const goneToken refusedToken = "is not one of this gate any more"
+// removedToken is a configured token that was removed since the session began. It is no guess, and
+// does not count as a failed login.
+const removedToken rejectedToken = "is no longer valid for this gate"
 
-// errNotMeant refuses a change that a page elsewhere may have made a browser ask for.
-var errNotMeant = errors.New("a call that changes something takes, with a session, the header " +
+// errForged rejects a change that a page of another site may have caused.
+var errForged = errors.New("with a session, a call that changes something needs the header " +
 	csrfHeader + " and must come from a page of this gate")

@@ -82,20 +82,20 @@ func TestSignIn(t *testing.T) {
 	for _, c := range []struct {
 		fields string
 		status int
-		told   string
+		text   string
 		header []string
 	}{
 		{"token=", 400, "Enter a token.", nil},
-		{"token=guess-4711", 401, "is not known", nil},
-		{"token=" + control.NewTokenText(), 401, "is not known", nil},
-		{"%zz", 400, "cannot be read", nil},
-		{"token=" + adminToken, 403, "must be one of this gate", []string{"Sec-Fetch-Site",
+		{"token=guess-4711", 401, "is unknown", nil},
+		{"token=" + control.NewTokenText(), 401, "is unknown", nil},
+		{"%zz", 400, "could not be read", nil},
+		{"token=" + adminToken, 403, "must come from a page of this gate", []string{"Sec-Fetch-Site",
 			"cross-site"}},
-		{"token=" + adminToken, 403, "must be one of this gate",
+		{"token=" + adminToken, 403, "must come from a page of this gate",
 			[]string{"Origin", "https://evil.example"}},
 	} {
 		a, cookie := g.form(t, signInPath, c.fields, c.header...)
-		if a.want(t, c.status); cookie != nil || !strings.Contains(string(a.body), c.told) ||
+		if a.want(t, c.status); cookie != nil || !strings.Contains(string(a.body), c.text) ||
 			strings.Contains(string(a.body), "guess-4711") {
 			t.Errorf("%s: cookie %v, page\n%s", c.fields, cookie, a.body)
 		}
@@ -145,7 +145,7 @@ func TestCookieIsNoOracle(t *testing.T) {
 	}
 	key, err := pbkdf2.Key(sha256.New, token, []byte("hookgate dashboard"), 600_000, 32)
 	must(t, err)
-	if !bytes.Equal(slowly(token), key) {
+	if !bytes.Equal(stretched(token), key) {
 		t.Error("the key is not PBKDF2 of the token with 600,000 rounds: processes of two releases share sessions")
 	}
 }
@@ -214,7 +214,7 @@ func TestSessionOfOldToken(t *testing.T) {
 	g.configured = g.configured[:1] // the older one is left, with whose key the cookie is sealed
 	for range 4 {
 		if page := string(g.do(t, "GET", "/ui/", nil, "Cookie", cookie).want(t,
-			401).body); !strings.Contains(page, "not one of this gate any more") {
+			401).body); !strings.Contains(page, "no longer valid for this gate") {
 			t.Fatalf("the page does not say why:\n%s", page)
 		}
 	}
@@ -281,7 +281,7 @@ func TestPageByAnyAddress(t *testing.T) {
 	cookie, _ := g.enter(t, g.create(t, `{"name":"wall","role":"viewer"}`).Text)
 	for _, path := range []string{"/ui/control", "/ui/%63ontrol", "/ui/contro%6C"} {
 		if page := string(g.do(t, "GET", path, nil, "Cookie", cookie).want(t,
-			403).body); !strings.Contains(page, "takes operator") {
+			403).body); !strings.Contains(page, "needs the role operator") {
 			t.Errorf("%s: the page does not say why:\n%s", path, page)
 		}
 	}

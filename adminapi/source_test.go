@@ -51,8 +51,9 @@ func TestHandshakeIsNotQueued(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.queue = q
 		s.sources = append(s.sources,
-			ingest.Source{Name: "meta", Scheme: newScheme(t, "meta", admit.Options{Secrets: []string{hmacSecret},
-				VerifyTokens: []string{"verify-me-please"}})},
+			ingest.Source{Name: "meta", Scheme: newScheme(t, "meta",
+				admit.Options{Secrets: []string{hmacSecret},
+					VerifyTokens: []string{"verify-me-please"}})},
 			ingest.Source{Name: "slack", Scheme: newScheme(t, "slack",
 				admit.Options{Secrets: []string{hmacSecret}})},
 			ingest.Source{Name: "graph", Scheme: newScheme(t, "microsoft_graph",
@@ -188,8 +189,8 @@ func TestSourceBody(t *testing.T) {
 		g.do(t, "POST", "/webhooks/"+path, strings.NewReader(strings.Repeat("x", limit))).want(t, 202)
 		a := g.do(t, "POST", "/webhooks/"+path, strings.NewReader(strings.Repeat("x", limit+1))).want(t,
 			413)
-		if !strings.Contains(a.told(t), strconv.Itoa(limit)) {
-			t.Errorf("told %q", a.told(t))
+		if !strings.Contains(a.errorText(t), strconv.Itoa(limit)) {
+			t.Errorf("told %q", a.errorText(t))
 		}
 	}
 }
@@ -370,9 +371,11 @@ func TestRefusalsByReason(t *testing.T) {
 			Prefix: admit.Prefixes{"sha256="}},
 			Places: admit.Places{MessageID: []admit.Place{{"json:id"}}}}
 		s.sources = append(s.sources,
-			ingest.Source{Name: "own", Scheme: newScheme(t, "hmac", o), Secrets: 2, MaxBodyBytes: 100, Rate: 0.001,
+			ingest.Source{Name: "own", Scheme: newScheme(t, "hmac", o), Secrets: 2, MaxBodyBytes: 100,
+				Rate:  0.001,
 				Burst: 50},
-			ingest.Source{Name: "mailgun", Scheme: newScheme(t, "mailgun", admit.Options{Secrets: []string{older}}),
+			ingest.Source{Name: "mailgun", Scheme: newScheme(t, "mailgun",
+				admit.Options{Secrets: []string{older}}),
 				Secrets: 1})
 		s.sources[0].Secrets, s.sources[0].BearerKeys = 1, 1
 	})

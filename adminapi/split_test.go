@@ -145,7 +145,8 @@ func TestSplitIsAllOrNothing(t *testing.T) {
 	}
 	forged := several(t)
 	forged.KeepHeaders = []string{strings.ToLower(hookgate.OriginHeader)}
-	if _, err := ingest.New(ingest.Config{Logger: slog.Default()}, []ingest.Source{forged}); err == nil ||
+	if _, err := ingest.New(ingest.Config{Logger: slog.Default()},
+		[]ingest.Source{forged}); err == nil ||
 		!strings.Contains(err.Error(), "keep_headers") {
 		t.Errorf("error is %v", err)
 	}

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// testsStep is how many events one transaction of the removal takes at most: a few milliseconds,
-	// in which nothing can be stored in the embedded store.
+	// testsStep is how many events one transaction removes at most. It takes a few milliseconds, in
+	// which the embedded store cannot store anything else.
 	testsStep = 256
-	// testsPause is the least pause between two steps, and testsShare how much longer than a step it
-	// is, so that events are stored meanwhile.
+	// testsPause is the shortest pause between two steps. A pause is testsShare times as long as the
+	// step before it, so that events are stored in between.
 	testsPause, testsShare = 10 * time.Millisecond, 4
 	// testsTime bounds the steps that one call takes.
 	testsTime = 5 * time.Second
@@ -29,11 +29,11 @@ func (s *API) removeTests(c *call) {
 		return
 	}
 	if s.settings.Mode() == control.ModeBuffer {
-		c.fail(http.StatusConflict, "the mode is buffer, in which the store is left alone; "+
+		c.fail(http.StatusConflict, "the mode is buffer, in which the gate does not use the store; "+
 			"set the mode to normal or read_only, then repeat the call")
 		return
 	}
-	if !c.alone(&s.removing, "another removal of test traffic is under way") {
+	if !c.alone(&s.removing, "another removal of test traffic is running") {
 		return
 	}
 	defer s.removing.Unlock()
@@ -64,7 +64,8 @@ func (s *API) removeTests(c *call) {
 	}
 }
 
-// purgeTests takes one step. The end of the call does not cut it off: its outcome would be unknown.
+// purgeTests takes one step. It does not end with the call, because its outcome would then be
+// unknown.
 func (s *API) purgeTests(c *call) (hookgate.Pruned, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.request.Context()), purgeTimeout)
 	defer cancel()

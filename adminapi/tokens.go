@@ -15,16 +15,16 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// tokenName is what a token may be called.
+// tokenName is the form of a token's name.
 var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
-// listTokens answers all tokens but those of the configuration.
+// listTokens lists all tokens except those of the configuration.
 func (s *API) listTokens(c *call) {
 	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
 	defer cancel()
 	all, err := s.access.Tokens(ctx)
 	if err != nil {
-		c.broken("listing tokens", err)
+		c.unavailable("listing tokens", err)
 		return
 	}
 	answer := api.Tokens{Tokens: []api.Token{}}
@@ -34,7 +34,7 @@ func (s *API) listTokens(c *call) {
 	c.json(answer)
 }
 
-// createToken makes a token and answers its text, this once.
+// createToken creates a token and answers its text, which is shown only once.
 func (s *API) createToken(c *call) {
 	const want = `{"name":"…","role":"viewer, operator or admin","expiresAt":"2027-01-01T00:00:00Z"}, the last optional`
 	wanted, ok := c.members(want, "name", "role", "expiresAt")
@@ -62,44 +62,46 @@ func (s *API) createToken(c *call) {
 	case errors.Is(err, control.ErrExists):
 		if c.end(control.ResultFailed + ": the name is taken") {
 			c.fail(http.StatusConflict,
-				fmt.Sprintf("there is a token called %s, or was; names are given once", t.Name))
+				fmt.Sprintf("the name %s is in use, or was: choose another, because names are never reused",
+					t.Name))
 		}
 	case err != nil:
-		c.failed("keeping the token", err)
+		c.failed("storing the token", err)
 	case c.end(control.ResultDone):
 		c.jsonStatus(http.StatusCreated, api.NewToken{Text: text, Token: tokenOf(t)})
 	}
 }
 
-// newToken makes a token of the members of a request. An error says what is wrong with them.
+// newToken makes a token from the members of a request. An error says what is wrong with them.
 func newToken(members map[string]string, now time.Time) (t control.Token, err error) {
 	t = control.Token{Name: members["name"], CreatedAt: now.Truncate(time.Microsecond).UTC()}
 	switch t.Name {
 	case canary.ActorPlan, canary.ActorGuard:
-		return t, fmt.Errorf("name %s is what the gate itself is called in the admin trail", t.Name)
+		return t, fmt.Errorf("name %s is reserved: the gate itself has it in the admin trail", t.Name)
 	}
 	if !tokenName.MatchString(t.Name) || strings.HasPrefix(t.Name, configuredName) {
-		return t, fmt.Errorf("name is not 1 to 64 letters, digits and ._@-, or begins with one of these or with %q", configuredName)
+		return t, fmt.Errorf("name must be 1 to 64 letters, digits and ._@-, begin with a letter or digit, and not begin with %q", configuredName)
 	}
 	if t.Role, err = control.ParseRole(members["role"]); err != nil {
 		return t, err
 	}
 	if expires, ok := members["expiresAt"]; ok {
 		if t.ExpiresAt, err = time.Parse(time.RFC3339, expires); err != nil {
-			return t, errors.New("expiresAt is not a time like 2027-01-01T00:00:00Z")
+			return t, errors.New("expiresAt must be a time such as 2027-01-01T00:00:00Z")
 		}
 		if t.ExpiresAt = t.ExpiresAt.Truncate(time.Microsecond).UTC(); !t.ExpiresAt.After(now) {
-			return t, fmt.Errorf("expiresAt is in the past: here it is %s", now.UTC().Format(time.RFC3339))
+			return t, fmt.Errorf("expiresAt is in the past: the gate's clock says %s",
+				now.UTC().Format(time.RFC3339))
 		}
 	}
 	return t, nil
 }
 
-// revokeToken ends a token. It answers the same however often it is called.
+// revokeToken revokes a token. Repeating the call gives the same answer.
 func (s *API) revokeToken(c *call) {
 	name := c.parameter("name")
 	if !tokenName.MatchString(name) || strings.HasPrefix(name, configuredName) {
-		c.fail(http.StatusNotFound, "there is no such token; those of the configuration end when they are taken out of it")
+		c.fail(http.StatusNotFound, "no such token; to revoke a configured token, remove it from the configuration")
 		return
 	}
 	if !c.begin(name) {
@@ -111,7 +113,7 @@ func (s *API) revokeToken(c *call) {
 	switch {
 	case errors.Is(err, hookgate.ErrNotFound):
 		if c.end(control.ResultFailed + ": there is no such token") {
-			c.fail(http.StatusNotFound, "there is no token of this name")
+			c.fail(http.StatusNotFound, "no token has this name")
 		}
 	case err != nil:
 		c.failed("revoking the token", err)

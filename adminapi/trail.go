@@ -16,63 +16,61 @@ import (
 )
 
 const (
-	// reasonHeader is where a call that changes something says why.
+	// reasonHeader has the reason of a call that changes something.
 	reasonHeader = "X-Reason"
-	// maxReason is the longest reason, in bytes. A result that is longer is cut to it.
+	// maxReason is the longest reason, in bytes. A longer result is truncated to it.
 	maxReason = 500
 )
 
-// readReason takes the reason of a call from its header. If it is none that can be kept the call is
-// answered.
+// readReason reads the reason of a call from its header. If it returns false, the call is answered.
 func (c *call) readReason() bool {
 	c.reason = c.request.Header.Get(reasonHeader)
 	if len(c.reason) > maxReason || !utf8.ValidString(c.reason) {
-		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s is longer than %d bytes, or not UTF-8",
+		c.fail(http.StatusBadRequest, fmt.Sprintf("header %s must be UTF-8 of at most %d bytes",
 			reasonHeader, maxReason))
 		return false
 	}
 	return true
 }
 
-// begin writes into the admin trail that the route's action is about to be done to the target,
-// which is for people to read: a mode, an id, a filter. It must come before the effect. If it
-// returns false the action must not be done, and the call is answered.
+// begin records in the admin trail that the route's action is about to be done to the target, a
+// text for people such as a mode, an id or a filter. Call it before the effect. If it returns
+// false, do nothing: the call is answered.
 func (c *call) begin(target string) bool {
 	if err := c.record(target, control.ResultBegun); err != nil {
-		c.broken("writing the admin trail, without which nothing is done,", err)
+		c.unavailable("writing the admin trail, which must precede the action,", err)
 		return false
 	}
 	return true
 }
 
-// end writes into the admin trail what came of the action that begin announced: ResultDone or
-// ResultFailed, after which a colon and more may follow. It must come before the answer. If it
-// returns false the call is answered.
+// end records the result of the action that begin announced: ResultDone or ResultFailed, optionally
+// with a colon and more text. Call it before the answer. If it returns false, the call is answered.
 func (c *call) end(result string) bool {
 	if err := c.record(c.target, result); err != nil {
-		c.broken("the action was "+result+", but writing that into the admin trail", err)
+		c.unavailable("the action was "+result+", but recording that in the admin trail", err)
 		return false
 	}
 	return true
 }
 
-// failed ends an action that an error kept from being done, and answers 503.
+// failed ends an action that an error prevented, and answers 503.
 func (c *call) failed(doing string, err error) {
 	if c.end(failedWith(err)) {
-		c.broken(doing, err)
+		c.unavailable(doing, err)
 	}
 }
 
-// cut shortens a text to what the admin trail takes, between characters.
+// cut truncates a text, between characters, to what the admin trail takes.
 func cut(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxReason)], "") }
 
-// failedWith is the result of an action that an error kept from being done.
+// failedWith is the result of an action that an error prevented.
 func failedWith(err error) string {
 	return cut(control.ResultFailed + ": " + err.Error())
 }
 
-// record writes a row into the admin trail, and a line into the log whatever becomes of it. It goes
-// on if the caller hangs up.
+// record appends a row to the admin trail, and logs it whether that succeeds or not. It does not
+// end with the call.
 func (c *call) record(target, result string) error {
 	c.target, c.recorded = target, true
 	a := control.AdminAction{
@@ -103,7 +101,7 @@ func (s *API) actions(c *call) {
 	defer cancel()
 	rows, err := s.access.Actions(ctx, after, limit+1) // one more tells whether there is a next page
 	if err != nil {
-		c.broken("reading the admin trail", err)
+		c.unavailable("reading the admin trail", err)
 		return
 	}
 	answer := api.Actions{Actions: []api.Action{}}
@@ -122,7 +120,7 @@ func parsePage(query string) (after int64, limit int, err error) {
 	limit = defaultPage
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return 0, 0, badParameter{"string", "is not properly encoded"}
+		return 0, 0, badParameter{"string", "must be URL-encoded"}
 	}
 	for name, all := range values {
 		switch {
@@ -130,11 +128,11 @@ func parsePage(query string) (after int64, limit int, err error) {
 			return 0, 0, badParameter{name, "occurs more than once"}
 		case name == "after":
 			if after, err = strconv.ParseInt(all[0], 10, 64); err != nil || after < 0 {
-				return 0, 0, badParameter{name, "is not the number of a row"}
+				return 0, 0, badParameter{name, "must be the number of a row"}
 			}
 		case name == "limit":
 			if limit, err = strconv.Atoi(all[0]); err != nil || limit < 1 || limit > maxPage {
-				return 0, 0, badParameter{name, fmt.Sprintf("is not a number from 1 to %d", maxPage)}
+				return 0, 0, badParameter{name, fmt.Sprintf("must be a number from 1 to %d", maxPage)}
 			}
 		default:
 			return 0, 0, badParameter{strconv.Quote(printable(name)), "is unknown"}

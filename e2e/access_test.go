@@ -321,7 +321,7 @@ func TestAdminListener(t *testing.T) {
 			status, body := at.request(rule.Method, rule.Probe, rule.Body, "Authorization", "Bearer "+
 				credential, "Content-Type", "application/json")
 			want := rule.Status[caller]
-			absent := strings.Contains(body, "there is nothing at this path")
+			absent := strings.Contains(body, "no such path")
 			if here := public == (side == "public"); here && (status != want || absent) || !here &&
 				(status != 404 || !absent) {
 				t.Errorf("%s side: %s %s got %d: %.200s", side, rule.Method, rule.Probe, status, body)

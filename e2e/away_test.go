@@ -299,7 +299,7 @@ func TestStartWithoutPostgres(t *testing.T) {
 	ids := sendSome(t, g, "m", 20)
 	if status, body := g.request(http.MethodGet, "/api/events",
 		""); status != http.StatusServiceUnavailable || !strings.Contains(body,
-		"the log has the reason") {
+		"see the log for the reason") {
 		t.Errorf("without the database a read is answered %d %s", status, body)
 	}
 	if status, body := g.request(http.MethodGet, "/readyz", ""); status != http.StatusOK {

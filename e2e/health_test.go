@@ -35,7 +35,7 @@ func TestHealthCommand(t *testing.T) {
 			check(nil, 1, "certificate", "--target", "https://"+address)
 		} else {
 			check(nil, 0, "ok", "--target", g.url+"/")
-			check(nil, 1, "there is nothing at this path", "--target", g.url+"/nothing?")
+			check(nil, 1, "no such path", "--target", g.url+"/nothing?")
 		}
 		check(append(own, "HOOKGATE_NONSENSE=1"), 2, "HOOKGATE_NONSENSE")
 		g.stop()

@@ -72,8 +72,8 @@ func TestDashboardRelease(t *testing.T) {
 	alice.check("approval")
 	alice.click("#approval-later") // no approval now
 	alice.await("her request is listed",
-		`document.querySelector("[data-approval='1']")?.textContent.includes("nobody approves their`+
-			` own")`)
+		`document.querySelector("[data-approval='1']")?.textContent`+
+			`.includes("nobody may approve their own request")`)
 	if eval[bool](alice, `document.querySelector("[data-decide=approve]") != null`) {
 		t.Error("who has asked is offered to approve it")
 	}
@@ -127,7 +127,7 @@ func TestDashboardRelease(t *testing.T) {
 	bob.await("it waits", `document.querySelector("#approval-told")?.textContent.includes("Request`+
 		` 3 waits until")`)
 	alice.await("an operator may not approve it",
-		`document.querySelector("[data-approval='3']")?.textContent.includes("takes the role admin")`)
+		`document.querySelector("[data-approval='3']")?.textContent.includes("needs the role admin")`)
 	if eval[bool](alice, `document.querySelector("[data-approval='3'] button") != null`) {
 		t.Error("an operator is offered to decide on what takes an admin")
 	}

@@ -70,7 +70,8 @@ func (h *Handler) recycle(x *exchange) {
 }
 
 // ingest handles a webhook that the gate takes.
-func (h *Handler) ingest(w http.ResponseWriter, r *http.Request, q httpserver.Request) (status int) {
+func (h *Handler) ingest(w http.ResponseWriter, r *http.Request,
+	q httpserver.Request) (status int) {
 	x := h.begin(w, r, q)
 	status = h.finish(x, (*Handler).accept)
 	h.recycle(x)

@@ -32,7 +32,8 @@ type RejectionLog struct {
 
 // NewRejectionLog returns a log whose lines say message. It writes at most perSecond lines a
 // second, and burst at once.
-func NewRejectionLog(l *slog.Logger, message string, perSecond rate.Limit, burst int) *RejectionLog {
+func NewRejectionLog(l *slog.Logger, message string, perSecond rate.Limit,
+	burst int) *RejectionLog {
 	return &RejectionLog{message: message, logger: l, limiter: rate.NewLimiter(perSecond, burst)}
 }
 
