@@ -37,6 +37,7 @@ import (
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/redistest"
+	"github.com/hookgate/hookgate/internal/sqlitetest"
 	"github.com/hookgate/hookgate/queue/redis"
 	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
@@ -163,6 +164,15 @@ func (c gateConfig) open(t testing.TB, sources []ingest.Source,
 	}, httpserver.Handlers{Webhooks: webhooks, API: calls}), calls
 }
 
+// emptyStore is a store without events.
+var emptyStore = sqlitetest.Template{Create: func(path string) error {
+	s, err := storesqlite.Open(context.Background(), path)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}}
+
 // newGate serves a gate on a free port of the loopback address until the test ends.
 func newGate(t testing.TB, change func(*setup)) *gate {
 	t.Helper()
@@ -188,7 +198,9 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		}
 	}
 	if s.reader == nil || s.access == nil {
-		store, err := storesqlite.Open(t.Context(), filepath.Join(dir, "store.db"))
+		path := filepath.Join(dir, "store.db")
+		must(t, emptyStore.Copy(path))
+		store, err := storesqlite.Open(t.Context(), path)
 		must(t, err)
 		t.Cleanup(func() { store.Close() })
 		if s.reader == nil {

@@ -104,6 +104,11 @@ func TestPostgres(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() {
+				if err := cluster.Recycle(context.Background(), name); err != nil {
+					t.Error(err)
+				}
+			})
 			return cluster.URL(name)
 		},
 		Open: func(t *testing.T, place string) settingstest.Instance {

@@ -15,6 +15,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/pgtest"
+	"github.com/hookgate/hookgate/internal/sqlitetest"
 	"github.com/hookgate/hookgate/queue/queuetest"
 	"github.com/hookgate/hookgate/store/sqlite"
 )
@@ -57,6 +58,15 @@ func (f *faults) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome
 	return outcome, err
 }
 
+// emptyStore is a store without events.
+var emptyStore = sqlitetest.Template{Create: func(path string) error {
+	s, err := sqlite.Open(context.Background(), path)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}}
+
 // openStore opens the SQLite store at a place.
 func openStore(t queuetest.TB, place string) backing {
 	t.Helper()
@@ -92,9 +102,12 @@ func TestConformance(t *testing.T) {
 	root, n := t.TempDir(), atomic.Int64{}
 	queuetest.RunQueue(t, queuetest.QueueBackend{
 		FailsWrites: true,
-		NewPlace: func(queuetest.TB) string {
-			return filepath.Join(root, fmt.Sprint("store-", n.Add(1),
-				".db"))
+		NewPlace: func(t queuetest.TB) string {
+			path := filepath.Join(root, fmt.Sprint("store-", n.Add(1), ".db"))
+			if err := emptyStore.Copy(path); err != nil {
+				t.Fatalf("%v", err)
+			}
+			return path
 		},
 		Open: func(t queuetest.TB, place string) queuetest.QueueInstance {
 			return instance(t, &faults{backing: openStore(t, place)}, Options{Partitions: 4,

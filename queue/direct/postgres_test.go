@@ -21,6 +21,11 @@ func newDatabase(t queuetest.TB) (*pgtest.Cluster, string) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	t.Cleanup(func() {
+		if err := cluster.Recycle(context.Background(), name); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
 	return cluster, name
 }
 
