@@ -10,8 +10,9 @@ import (
 	"github.com/hookgate/hookgate/queue/queuetest"
 )
 
-// reportProcessors measures, between its call and that of what it returns, the processor time of
-// Redis and of this process for each of n events; that of this process includes the making of them.
+// reportProcessors measures the processor time of Redis and of this process between its call and
+// the call of report. It reports them for each of n events. That of this process includes making
+// the requests.
 func reportProcessors(b *testing.B, server *redistest.Server) (report func(n int)) {
 	read := func() (redis, self float64) {
 		text := server.MustDo("INFO", "cpu")

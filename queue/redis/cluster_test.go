@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// keyOn returns an ordering key whose partition lies, or does not lie, on the given node of a
-// cluster of three.
+// keyOn returns an ordering key whose partition is, or is not, on the given node of a cluster of
+// three.
 func keyOn(t *testing.T, q *Queue, nodes []*redistest.Server, node int, lies bool) string {
 	t.Helper()
 	for i := range 1000 {
@@ -38,8 +38,8 @@ func nodeOf(t *testing.T, nodes []*redistest.Server, key string) int {
 	return node
 }
 
-// TestClusterNodeHangs: while one node hangs, the partitions of the others take requests, hand
-// them out and keep their leases; when it goes on, so do its partitions.
+// TestClusterNodeHangs: while one node hangs, the partitions of the others accept and return
+// records and keep their leases. When the node goes on, so do its partitions.
 func TestClusterNodeHangs(t *testing.T) {
 	const lease = 3 * time.Second
 	nodes := redistest.Cluster(t, 3,
@@ -74,7 +74,7 @@ func TestClusterNodeHangs(t *testing.T) {
 				err = c.Commit(t.Context(), hookgate.LastOffsets(records))
 				return err == nil || errors.Is(err, errLost)
 			})
-			// Only a machine that stood still may cost the lease; then it is looked at anew.
+			// Only a machine that stood still may lose the lease; the record then comes again.
 			if got := records[0].Lease; got != held || err != nil {
 				if stood := time.Since(seen); held != 0 && stood < lease/3 {
 					t.Fatalf("record %d came under lease %d, after %d, and was released with %v, %v after the one before", n, got, held, err, stood)

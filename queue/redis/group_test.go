@@ -13,8 +13,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// appendTogether appends requests at once while the server hangs, lets it go on when all wait,
-// and returns what became of each.
+// appendTogether appends requests concurrently while the server hangs. When all of them wait, it
+// lets the server go on. It returns the result of each.
 func appendTogether(t *testing.T, server *redistest.Server, q *Queue,
 	requests []*hookgate.Request) ([]hookgate.Receipt, []error) {
 	t.Helper()
@@ -43,24 +43,24 @@ func calls(server *redistest.Server, command string) int {
 	return count
 }
 
-// TestGroup: appends that come together share calls. Each has its own receipt all the same, and
-// repetitions in one group are told from first requests.
+// TestGroup: concurrent appends share calls. Each has a receipt of its own, and the first request
+// of an identity is told apart from its repetitions in the same group.
 func TestGroup(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, HighWater: 10_000})
-	mustAppend(t, q, testRequest("warm", 0)) // the server has the script now
+	mustAppend(t, q, testRequest("warm", 0)) // now the server has the script
 	var requests []*hookgate.Request
 	for n := range 200 {
 		d := testRequest("k"+strconv.Itoa(n%7), n)
 		again := *d
 		if n%3 > 0 {
-			again.RequestID = hookgate.NewRequestID(d.ReceivedAt) // another request with the event
+			again.RequestID = hookgate.NewRequestID(d.ReceivedAt) // another request with the same event
 		}
 		requests = append(requests, d, &again)
 	}
 	before := calls(server, "evalsha")
 	receipts, errs := appendTogether(t, server, q, requests)
-	// some are the keeper's
+	// The keeper makes some calls too.
 	if n := calls(server, "evalsha") - before; n > len(requests)/maxGroup+1+maxInFlight+20 {
 		t.Errorf("%d appends took %d calls", len(requests), n)
 	}
@@ -95,8 +95,8 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestGroupWithBadLog: a partition whose log is no stream fails alone, although its appends share
-// calls with others.
+// TestGroupWithBadLog: a partition whose log is not a stream fails alone, although its appends
+// share calls with others.
 func TestGroupWithBadLog(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2})
@@ -122,8 +122,8 @@ func TestGroupWithBadLog(t *testing.T) {
 	mustNext(t, mustOpenReader(t, q), len(requests))
 }
 
-// TestGroupTimesOut: those who wait behind a group that gets no answer in time are told when it is,
-// and not after a time of their own.
+// TestGroupTimesOut: when a group times out, the appends that wait for it fail at once, and not
+// after a time-out of their own.
 func TestGroupTimesOut(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, OpTimeout: 500 * time.Millisecond})
@@ -149,8 +149,8 @@ func TestGroupTimesOut(t *testing.T) {
 	mustAppend(t, q, testRequest("k", 0))
 }
 
-// TestCloseWithWaiting: those who wait for their turn when the queue is closed are told, although
-// the server hangs.
+// TestCloseWithWaiting: when the queue closes, waiting appends return an error although the server
+// hangs.
 func TestCloseWithWaiting(t *testing.T) {
 	const callers = 3 * maxGroup
 	server := redistest.Start(t, redistest.Options{})
@@ -179,10 +179,10 @@ func TestCloseWithWaiting(t *testing.T) {
 	server.Resume()
 }
 
-// Goal: an append that timed out does not read its request later. Method: a server hangs until
+// Goal: an append that timed out does not read its request later. Method: a server hangs until the
 // appends have timed out and their callers have overwritten the requests. Then it goes on; it may
-// still get the appends. The same requests are appended again, which adds nothing where the first
-// append arrived, so each record has the bytes of whichever came first.
+// still receive the appends. The same requests are appended again, which adds nothing where the
+// first append arrived. So each record has the bytes of the append that arrived first.
 func TestTimedOutRequestIsTheCallers(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, OpTimeout: 300 * time.Millisecond})

@@ -15,8 +15,8 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// senders append like senders of webhooks: each waits for the answer and repeats a request until
-// it is taken.
+// senders append like senders of webhooks: each waits for the answer, and repeats a request until
+// it is accepted.
 type senders struct {
 	t        *testing.T
 	q        *Queue
@@ -24,7 +24,7 @@ type senders struct {
 	running  sync.WaitGroup
 	taken    atomic.Int64
 	refused  atomic.Int64
-	refusals sync.Map // the first words of errors of Redis
+	rejections sync.Map // the first words of errors of Redis
 	sent     []int    // by sender; valid when they have ended
 }
 
@@ -41,7 +41,7 @@ func startSenders(t *testing.T, q *Queue, n int) *senders {
 					}
 					s.refused.Add(1)
 					for word := range strings.FieldsSeq(err.Error()) {
-						s.refusals.Store(word, true)
+						s.rejections.Store(word, true)
 					}
 				}
 				s.sent[i]++
@@ -57,23 +57,23 @@ func startSenders(t *testing.T, q *Queue, n int) *senders {
 	return s
 }
 
-// awaitTaken waits for so many more to be taken.
-func (s *senders) awaitTaken(n int64) {
+// awaitAccepted waits until so many more requests are accepted.
+func (s *senders) awaitAccepted(n int64) {
 	s.t.Helper()
 	reached := s.taken.Load() + n
 	eventually(s.t, fmt.Sprint(n, " more appends are taken"),
 		func() bool { return s.taken.Load() >= reached })
 }
 
-// awaitRefused waits for an append to be refused with a word.
-func (s *senders) awaitRefused(word string) {
+// awaitRejected waits until Redis rejects an append with an error that begins with a word.
+func (s *senders) awaitRejected(word string) {
 	s.t.Helper()
 	eventually(s.t, "an append is refused with "+word,
-		func() bool { _, ok := s.refusals.Load(word); return ok })
+		func() bool { _, ok := s.rejections.Load(word); return ok })
 }
 
-// end ends the senders and compares what the queue hands out with what they sent: each once, those
-// of a key in order.
+// end ends the senders and compares the records with the requests that they sent: each once, and
+// those of a key in order.
 func (s *senders) end(c hookgate.PartitionReader) {
 	s.t.Helper()
 	close(s.stop)
@@ -87,7 +87,7 @@ func (s *senders) end(c hookgate.PartitionReader) {
 	eventually(s.t, "everything comes", func() bool {
 		records, err := c.Next(context.Background(), 500, 1<<30)
 		if err != nil {
-			return false // a lease was lost; what was handed out under it comes again
+			return false // a lease was lost; the records under it come again
 		}
 		for _, r := range records {
 			place := hookgate.Offset{Partition: r.Partition, Position: r.Position}
@@ -104,7 +104,7 @@ func (s *senders) end(c hookgate.PartitionReader) {
 			places[r.MessageID] = place
 			next[r.OrderingKey]++
 		}
-		// what is not released comes again
+		// Records that are not released come again.
 		_ = c.Commit(context.Background(), hookgate.LastOffsets(records))
 		return len(places) == want
 	})
@@ -120,38 +120,38 @@ func (s *senders) end(c hookgate.PartitionReader) {
 		}
 		return false
 	})
-	s.t.Logf("%d taken, %d refusals", want, s.refused.Load())
+	s.t.Logf("%d taken, %d rejections", want, s.refused.Load())
 }
 
-// TestLoading: a server that loads its file after a crash refuses appends until it has, and nothing
-// is lost or doubled.
+// TestLoading: a server that loads its file after a crash rejects appends until it has loaded.
+// Nothing is lost or doubled.
 func TestLoading(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4})
 	c := mustOpenReader(t, q)
 	s := startSenders(t, q, 8)
-	s.awaitTaken(200)
+	s.awaitAccepted(200)
 	server.RestartLoading()
-	s.awaitRefused("LOADING")
+	s.awaitRejected("LOADING")
 	if healthy(q) {
 		t.Error("the stats do not tell that Redis loads")
 	}
 	server.EndLoading()
-	s.awaitTaken(200)
+	s.awaitAccepted(200)
 	eventually(t, "the queue is well", func() bool { return healthy(q) })
 	s.end(c)
 }
 
-// TestMasterDown: a replica that has lost its master and shows nothing stale refuses appends and
-// reads until it is a master.
+// TestMasterDown: a replica that has lost its master and serves no stale data rejects appends and
+// reads until it becomes a master.
 func TestMasterDown(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Extra: []string{"replica-serve-stale-data no"}})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, LeaseTTL: time.Minute})
 	s := startSenders(t, q, 8)
-	s.awaitTaken(200)
+	s.awaitAccepted(200)
 	c := mustOpenReader(t, q)
 	server.MustDo("REPLICAOF", "127.0.0.1", "1")
-	s.awaitRefused("READONLY")
+	s.awaitRejected("READONLY")
 	eventually(t, "reads are refused with MASTERDOWN", func() bool {
 		moment, cancel := context.WithTimeout(t.Context(), pollEvery)
 		defer cancel()
@@ -162,38 +162,38 @@ func TestMasterDown(t *testing.T) {
 		t.Error("the stats do not tell of it")
 	}
 	server.MustDo("REPLICAOF", "NO", "ONE")
-	s.awaitTaken(200)
+	s.awaitAccepted(200)
 	eventually(t, "the queue is well", func() bool { return healthy(q) })
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	s.end(mustOpenReader(t, q)) // to which comes what the other has been handed, too
+	s.end(mustOpenReader(t, q)) // it also gets the records that the other reader had
 }
 
-// TestSlotMoves: the slot of a partition moves to another node of the cluster and back, key by key,
-// under appends.
+// TestSlotMoves: during appends the slot of a partition moves to another node of the cluster and
+// back, key by key.
 func TestSlotMoves(t *testing.T) {
 	nodes := redistest.Cluster(t, 3, redistest.Options{})
 	q := mustOpen(t, Config{URL: redistest.ClusterURL(nodes), Partitions: 4})
 	c := mustOpenReader(t, q)
 	s := startSenders(t, q, 16)
-	s.awaitTaken(500)
+	s.awaitAccepted(500)
 	slot, err := strconv.Atoi(nodes[0].MustDo("CLUSTER", "KEYSLOT", q.keys.log[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	from := nodeOf(t, nodes, q.keys.log[0])
 	to := (from + 1) % 3
-	redistest.MoveSlot(t, nodes, slot, from, to, func() { s.awaitRefused("TRYAGAIN") })
-	s.awaitTaken(500)
+	redistest.MoveSlot(t, nodes, slot, from, to, func() { s.awaitRejected("TRYAGAIN") })
+	s.awaitAccepted(500)
 	redistest.MoveSlot(t, nodes, slot, to, from, func() {})
-	s.awaitTaken(500)
+	s.awaitAccepted(500)
 	eventually(t, "the queue is well", func() bool { return healthy(q) })
 	s.end(c)
 }
 
-// TestOpenNotNow: what passes by itself is no reason to call Redis unfit; see TestStartIsRefused of
-// cmd/hookgate for what is.
+// TestOpenNotNow: an error that passes by itself is not a configuration error. TestStartIsRefused
+// of e2e has the configuration errors.
 func TestOpenNotNow(t *testing.T) {
 	for name, leave := range map[string]func(*redistest.Server){
 		"too many clients": func(s *redistest.Server) {
@@ -217,15 +217,15 @@ func TestOpenNotNow(t *testing.T) {
 	}
 }
 
-// TestCountWakes: what another process appends to an idle partition wakes its owner with the next
-// count, and an empty partition does not.
+// TestCountWakes: a count that finds an append of another process to an idle partition wakes its
+// reader. A count of an empty partition does not.
 func TestCountWakes(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL(), Partitions: 1, LeaseTTL: time.Minute}
 	q, other := mustOpen(t, config), mustOpen(t, config)
 	c := mustOpenReader(t, q).(*reader)
 	eventually(t, "the partition is leased", func() bool { return held(q) == 1 })
-	// A lease that has just come is looked at in any case.
+	// A reader reads a new lease once in any case.
 	brief, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := c.Next(brief, 1, 1<<20); !errors.Is(err, context.DeadlineExceeded) {

@@ -10,14 +10,14 @@ import (
 	"github.com/hookgate/hookgate/queue/queuetest"
 )
 
-// proxy stands between a queue and its server and fails as networks do. Scripts are what it takes
-// for writes.
+// proxy is a proxy between a queue and its server that fails like a network. It considers each call
+// of a script a write.
 type proxy struct {
 	listener net.Listener
 	target   string
 	running  sync.WaitGroup
-	// fail, if set, breaks each connection that brings a write: with false before the write has
-	// reached the server, with true when it has taken effect and before the answer has come back.
+	// fail, if set, breaks each connection that sends a write: with false before the server gets the
+	// write, with true after the write took effect and before the answer comes back.
 	fail atomic.Pointer[bool]
 
 	mu    sync.Mutex // guards all below
@@ -84,7 +84,7 @@ func (p *proxy) gate() {
 	}
 }
 
-// keep makes sure that close ends the connections, and reports whether it has not come before.
+// keep registers connections for close. It returns false if close was called before.
 func (p *proxy) keep(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,8 +131,8 @@ func (p *proxy) serve(client *net.TCPConn) {
 		_, err := server.Write(b)
 		return err == nil && !failing
 	})
-	// The server answers what it has been sent, sees the end and closes: by then all of it has taken
-	// effect.
+	// The server answers all it has received, sees the end of the connection and closes it. By then
+	// every write has taken effect.
 	server.CloseWrite()
 	answers.Wait()
 }

@@ -18,23 +18,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// each crash that the model makes is waited for until the leases of the dead run out
+	// After each crash the model waits until the leases of the dead process run out.
 	modeltest.Checks(5)
 	goleak.VerifyTestMain(m,
-		// rueidis closes the connections that a cluster no longer needs 5 s late, also after its own
-		// Close.
+		// rueidis closes unused connections of a cluster 5 s late, even after its own Close.
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
-		// It also ends a look at the cluster that was put off for a second only when that is over.
+		// It also ends a delayed refresh of the cluster only when its delay of a second is over.
 		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
-// testLease is short, so that tests of dead processes are, and long enough that a busy machine
-// renews it in time.
+// testLease is short because tests wait for the leases of dead processes to run out. It is long
+// enough for a busy machine to renew in time.
 const testLease = time.Second
 
 var places atomic.Int64
 
-// newPlace returns a prefix that no queue has had.
+// newPlace returns an unused prefix.
 func newPlace(queuetest.TB) string { return fmt.Sprintf("t%d", places.Add(1)) }
 
 // backend runs the suite against the Redis at url.
@@ -61,10 +60,9 @@ func openAt(t queuetest.TB, url, place string, o queuetest.Options) *Queue {
 	return q
 }
 
-// TestConformance runs the suite of the port against a single server, with connections that break
-// when told to.
+// TestConformance runs the suite against a single server, with connections that break on demand.
 func TestConformance(t *testing.T) {
-	t.Parallel() // mostly it waits for leases to run out
+	t.Parallel() // it mostly waits for leases to run out
 	server := redistest.Start(t, redistest.Options{})
 	queuetest.Run(t, queuetest.Backend{
 		FailsWrites: true,

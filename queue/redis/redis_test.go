@@ -34,7 +34,7 @@ func testRequest(key string, n int) *hookgate.Request {
 	}
 }
 
-// mustOpen opens a queue. Its limit of time only ends tests that fail, unless c has one.
+// mustOpen opens a queue. Unless c has an OpTimeout, its OpTimeout only ends tests that fail.
 func mustOpen(t testing.TB, c Config) *Queue {
 	t.Helper()
 	c.LeaseTTL = cmp.Or(c.LeaseTTL, testLease)
@@ -56,8 +56,8 @@ func mustAppend(t testing.TB, q *Queue, d *hookgate.Request) hookgate.Receipt {
 	return r
 }
 
-// appendAtLast appends to a queue whose limit of time a busy machine may miss. The repetition is
-// recognised.
+// appendAtLast appends to a queue whose OpTimeout a busy machine may exceed. The queue recognises
+// the repetition.
 func appendAtLast(t testing.TB, q *Queue, d *hookgate.Request) {
 	t.Helper()
 	eventually(t, "an append is taken", func() bool {
@@ -66,7 +66,7 @@ func appendAtLast(t testing.TB, q *Queue, d *hookgate.Request) {
 	})
 }
 
-// openAtLast opens a queue with a limit of time that a busy machine may miss.
+// openAtLast opens a queue with an OpTimeout that a busy machine may exceed.
 func openAtLast(t testing.TB, c Config) (q *Queue) {
 	t.Helper()
 	c.LeaseTTL = cmp.Or(c.LeaseTTL, testLease)
@@ -115,7 +115,7 @@ func mustNext(t testing.TB, c hookgate.PartitionReader, n int) []hookgate.Record
 	return all
 }
 
-// eventually waits for a condition that must come true, and returns how long that took.
+// eventually waits for a condition that must come true. It returns how long that took.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	began := time.Now()
@@ -132,7 +132,7 @@ func healthy(q *Queue) bool {
 	return err == nil && s.Err == nil
 }
 
-// held returns how many partitions the readers of a queue hold.
+// held returns the number of partitions that the readers of a queue hold.
 func held(q *Queue) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -145,8 +145,8 @@ func held(q *Queue) int {
 	return n
 }
 
-// TestKill: SIGKILL while many append, with appendfsync always. After the restart from the file
-// everything that was acknowledged is there.
+// TestKill: SIGKILL during many appends, with appendfsync always. After a restart from the file all
+// acknowledged requests are there.
 func TestKill(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL()})
@@ -193,8 +193,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestHang: a server that hangs costs a caller OpTimeout and an error; when it goes on, so does the
-// queue.
+// TestHang: while a server hangs, each call ends with an error after OpTimeout. When the server
+// goes on, so does the queue.
 func TestHang(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := openAtLast(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
@@ -227,7 +227,7 @@ func TestHang(t *testing.T) {
 	})
 }
 
-// TestCloseWhileHanging: closing the queue does not wait for a server that hangs.
+// TestCloseWhileHanging: Close does not wait for a server that hangs.
 func TestCloseWhileHanging(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := openAtLast(t, Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
@@ -242,7 +242,8 @@ func TestCloseWhileHanging(t *testing.T) {
 	}
 }
 
-// ledger checks what several readers see: of each key, repetitions at most, and never a gap.
+// ledger checks the records that several readers return: a key may have repetitions, but never a
+// gap.
 type ledger struct {
 	mu   sync.Mutex
 	next map[string]int64
@@ -271,7 +272,7 @@ func (l *ledger) seen() (n int64) {
 	return n
 }
 
-// work reads like a worker until the queue is closed.
+// work reads and releases like a worker until the queue is closed.
 func (l *ledger) work(q *Queue) {
 	for {
 		c, err := q.OpenReader(context.Background())
@@ -294,8 +295,8 @@ func (l *ledger) work(q *Queue) {
 	}
 }
 
-// TestShare: processes share the partitions evenly. When one closes, and when one dies, the others
-// take over, and no record of a key overtakes another.
+// TestShare: processes divide the partitions evenly. When one closes or dies, the others take over,
+// and no record of a key overtakes another.
 func TestShare(t *testing.T) {
 	const keys, partitions = 40, 16
 	server := redistest.Start(t, redistest.Options{})
@@ -354,7 +355,7 @@ func TestShare(t *testing.T) {
 }
 
 // TestPausedBeyondLease: a reader that cannot reach Redis for longer than its lease releases
-// nothing afterwards, not what the next owner has in hand either.
+// nothing afterwards, not even records that the next owner has in hand.
 func TestPausedBeyondLease(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	p := newProxy(t, server.Addr())
@@ -365,7 +366,7 @@ func TestPausedBeyondLease(t *testing.T) {
 		mustAppend(t, other, testRequest("k", n))
 	}
 	paused := mustOpenReader(t, q)
-	// It is handed one, and has read another.
+	// Next has returned one record, and the reader has read another.
 	had, err := paused.Next(t.Context(), 3, 1000)
 	if err != nil || len(had) != 1 || len(q.lanes[0].unread) != 1 {
 		t.Fatalf("next returned %d records and %v, and %d are in memory", len(had), err,
@@ -398,8 +399,8 @@ func TestPausedBeyondLease(t *testing.T) {
 	}
 }
 
-// TestInHandStays: another process gets a partition only when its owner has released what it has in
-// hand, however long that takes.
+// TestInHandStays: another process gets a partition only after its owner has released the records
+// in hand, however long that takes.
 func TestInHandStays(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL(), Partitions: 1}
@@ -407,8 +408,8 @@ func TestInHandStays(t *testing.T) {
 	mustAppend(t, q, testRequest("k", 0))
 	first := mustOpenReader(t, q)
 	records := mustNext(t, first, 1)
-	// Now a reader of the other process is made to sort before the owner, and so is due the
-	// partition.
+	// Add a reader of the other process that sorts before the owner, so that the partition is due to
+	// it.
 	c := &reader{q: other, id: "0", woken: make(chan struct{}, 1)}
 	other.mu.Lock()
 	other.readers = append(other.readers, c)
@@ -429,8 +430,8 @@ func TestInHandStays(t *testing.T) {
 	}
 }
 
-// TestRestartEndsLeases: another run of the server may have lost positions and given them to
-// others. What was in hand before is not released; it comes again under a greater lease.
+// TestRestartEndsLeases: another run of the server may have lost positions and used them again.
+// Records in hand from before are not released; they come again under a higher lease.
 func TestRestartEndsLeases(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{AppendFsync: "always"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, LeaseTTL: time.Minute})
@@ -462,15 +463,15 @@ func TestRestartEndsLeases(t *testing.T) {
 	}
 }
 
-// bindingOf returns what uses the lease of a partition.
+// bindingOf returns the binding of a partition's lease.
 func bindingOf(q *Queue, p int) *binding {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.lanes[p].lease.scripts
 }
 
-// TestScriptsForgotten: a server that was made to throw its scripts away denies the leases; they
-// are taken anew, and what was in hand comes again.
+// TestScriptsForgotten: a server whose scripts were flushed rejects the leases. The reader acquires
+// new ones, and the records in hand come again.
 func TestScriptsForgotten(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2, LeaseTTL: time.Minute})
@@ -491,8 +492,7 @@ func TestScriptsForgotten(t *testing.T) {
 	}
 }
 
-// TestBindToAnotherRun: a script that finds itself on another run than the one it is for is not
-// used.
+// TestBindToAnotherRun: a binding is not used if its script finds another run of the server.
 func TestBindToAnotherRun(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -505,7 +505,7 @@ func TestBindToAnotherRun(t *testing.T) {
 	}
 }
 
-// TestFlushAll: an emptied database is a new queue that goes on at once.
+// TestFlushAll: an emptied database is a new queue, which works at once.
 func TestFlushAll(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 2})
@@ -530,8 +530,8 @@ func TestFlushAll(t *testing.T) {
 	})
 }
 
-// TestOutOfMemory: a full Redis refuses requests, can still be emptied, also by a new reader,
-// and takes requests again.
+// TestOutOfMemory: a full Redis rejects requests. Readers, new ones too, can still empty it, and
+// then it accepts requests again.
 func TestOutOfMemory(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{MaxMemory: "6mb", MaxMemoryPolicy: "noeviction"})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -548,7 +548,7 @@ func TestOutOfMemory(t *testing.T) {
 	if healthy(q) {
 		t.Error("the stats do not tell that Redis is full")
 	}
-	// Whoever comes now must be able to lease, read and release.
+	// A new reader must be able to lease, read and release now.
 	c := mustOpenReader(t, mustOpen(t, Config{URL: server.URL(), Partitions: 1}))
 	records := mustNext(t, c, n-1)
 	if err := c.Commit(t.Context(), hookgate.LastOffsets(records)); err != nil {
@@ -558,7 +558,7 @@ func TestOutOfMemory(t *testing.T) {
 	mustAppend(t, q, testRequest("k", n))
 }
 
-// TestReadOnly: a server that has become a replica refuses requests until it is a master again.
+// TestReadOnly: a server that has become a replica rejects requests until it is a master again.
 func TestReadOnly(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -575,7 +575,8 @@ func TestReadOnly(t *testing.T) {
 	mustAppend(t, q, testRequest("k", 0))
 }
 
-// TestSentinel: when the master dies, appends fail until the replica is promoted, and then go on.
+// TestSentinel: when the master dies, appends fail until the replica is promoted. Then they succeed
+// again.
 func TestSentinel(t *testing.T) {
 	s := redistest.StartSentinel(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: s.URL(), Partitions: 2})
@@ -620,7 +621,7 @@ func TestSentinel(t *testing.T) {
 	eventually(t, "the queue is well", func() bool { return healthy(q) })
 }
 
-// TestWorth: what a 202 is worth follows the settings of Redis.
+// TestWorth: the text on what a 202 is worth follows the settings of Redis.
 func TestWorth(t *testing.T) {
 	for _, test := range []struct {
 		options  redistest.Options
@@ -649,8 +650,8 @@ func TestWorth(t *testing.T) {
 	}
 }
 
-// TestEvictionRefused: a Redis that may throw away what was acknowledged stops the start.
-func TestEvictionRefused(t *testing.T) {
+// TestEvictionRejected: Open rejects a Redis that may evict keys.
+func TestEvictionRejected(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{MaxMemory: "100mb",
 		MaxMemoryPolicy: "volatile-lru"})
 	q, err := Open(t.Context(), Config{URL: server.URL()})
@@ -663,7 +664,7 @@ func TestEvictionRefused(t *testing.T) {
 	}
 }
 
-// TestMode: the mode is kept, and other processes come to see it.
+// TestMode: a mode is stored, and other processes see it.
 func TestMode(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	open := func() *settings.Keeper {
@@ -688,8 +689,8 @@ func TestMode(t *testing.T) {
 	}
 }
 
-// TestPartitionsFixed: the number of partitions cannot change under queued records, and can when
-// there are none; a process that still has the old number then stops taking requests.
+// TestPartitionsFixed: the number of partitions cannot change while records are queued, and can
+// when there are none. A process that still has the old number then rejects requests.
 func TestPartitionsFixed(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4})
@@ -709,7 +710,7 @@ func TestPartitionsFixed(t *testing.T) {
 	})
 }
 
-// TestHighWaterOfAll: what another process appends counts too, a little later.
+// TestHighWaterOfAll: the appends of another process count too, a little later.
 func TestHighWaterOfAll(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	config := Config{URL: server.URL(), HighWater: 10}
@@ -723,7 +724,7 @@ func TestHighWaterOfAll(t *testing.T) {
 		_, err := q.Append(t.Context(), testRequest("k", n))
 		return errors.Is(err, hookgate.ErrFull)
 	})
-	// What was released elsewhere makes room at once: nothing is refused by an old count.
+	// A release by another process makes room at once: no old count rejects a request.
 	c := mustOpenReader(t, other)
 	s, err := other.Stats(t.Context())
 	if err != nil {
@@ -735,7 +736,8 @@ func TestHighWaterOfAll(t *testing.T) {
 	mustAppend(t, q, testRequest("k", n))
 }
 
-// TestHealth: a failure counts until the next success, unless it began before the last one.
+// TestHealth: a failure counts until the next success. It does not count if it began before the
+// last success.
 func TestHealth(t *testing.T) {
 	c, err := Config{Partitions: 2}.withDefaults()
 	if err != nil {
@@ -760,8 +762,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestLaneChangesDuringCommit: a release whose partition went elsewhere while it was under way is
-// not called done.
+// TestLaneChangesDuringCommit: a release fails if its partition goes to another reader meanwhile.
 func TestLaneChangesDuringCommit(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -782,8 +783,8 @@ func TestLaneChangesDuringCommit(t *testing.T) {
 	}
 }
 
-// TestCorruptEntry: an entry that is no record comes out as corrupt with its bytes, the same each
-// time, and those around it are not affected.
+// TestCorruptEntry: an entry that is not a record comes as corrupt with its bytes, the same each
+// time. The records around it are not affected.
 func TestCorruptEntry(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	for i, fields := range [][]string{{"r", "\x01\x02\x03\x04"}, {"x", "\x01\x02", "y", "\x03"},
@@ -815,8 +816,8 @@ func TestCorruptEntry(t *testing.T) {
 	}
 }
 
-// TestNextBytes: a backlog of large bodies is read piece by piece, from all partitions together not
-// much more than asked for.
+// TestNextBytes: a backlog of large bodies is read in pieces. A read of all partitions together
+// exceeds the byte limit only a little.
 func TestNextBytes(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1})
@@ -838,7 +839,7 @@ func TestNextBytes(t *testing.T) {
 	}
 }
 
-// TestURL: what the URL says reaches the client, and what it should not say is named.
+// TestURL: the client gets the options in the URL, and errors name the invalid ones.
 func TestURL(t *testing.T) {
 	for _, test := range []struct {
 		url, addrs, user, password, master string
@@ -896,7 +897,7 @@ func TestKeysDiffer(t *testing.T) {
 	}
 }
 
-// TestClaimOutlivesRelease: the claim of a released record lives on for its full time.
+// TestClaimOutlivesRelease: the claim of a released record lives for its full time.
 func TestClaimOutlivesRelease(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 1, ClaimTTL: time.Hour})

@@ -10,9 +10,9 @@ import (
 	"github.com/hookgate/hookgate/internal/redistest"
 )
 
-// TestStoreIsFollowed: claims count as long as the store goes on from where it was, and no more
-// when it is another one or an older copy, in every process and at the start as well as later. What
-// is released meanwhile is known to the mark before it is.
+// TestStoreIsFollowed: claims hold while the store follows its mark. They are ignored when the
+// store is another one or an older copy, in every process, at the start and later. The mark has
+// every released record.
 func TestStoreIsFollowed(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	c := Config{URL: server.URL(), Partitions: 1}
@@ -28,7 +28,7 @@ func TestStoreIsFollowed(t *testing.T) {
 	other := mustOpen(t, c)
 	reader := mustOpenReader(t, q)
 	n := 0
-	// take stores and releases what is queued.
+	// take stores and releases the queued records.
 	take := func(records int) {
 		t.Helper()
 		got := mustNext(t, reader, records)
@@ -55,7 +55,7 @@ func TestStoreIsFollowed(t *testing.T) {
 	}
 	take(2)
 
-	store.Store(&hookgate.StoreMark{ID: "one", Last: 11}) // a copy from after the first release
+	store.Store(&hookgate.StoreMark{ID: "one", Last: 11}) // a copy from the time after the first release
 	for i, change := range []func(){
 		func() { q.compareStore(t.Context()) },
 		func() {
@@ -67,7 +67,7 @@ func TestStoreIsFollowed(t *testing.T) {
 			if err := q.readSettings(t.Context()); err != nil {
 				t.Error(err)
 			}
-			mustOpen(t, c) // another process starts
+			mustOpen(t, c) // another process
 		},
 	} {
 		change()
