@@ -18,14 +18,14 @@ import (
 // senders append like senders of webhooks: each waits for the answer, and repeats a request until
 // it is accepted.
 type senders struct {
-	t        *testing.T
-	q        *Queue
-	stop     chan struct{}
-	running  sync.WaitGroup
-	taken    atomic.Int64
-	refused  atomic.Int64
+	t          *testing.T
+	q          *Queue
+	stop       chan struct{}
+	running    sync.WaitGroup
+	taken      atomic.Int64
+	refused    atomic.Int64
 	rejections sync.Map // the first words of errors of Redis
-	sent     []int    // by sender; valid when they have ended
+	sent       []int    // by sender; valid when they have ended
 }
 
 func startSenders(t *testing.T, q *Queue, n int) *senders {
