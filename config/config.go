@@ -62,10 +62,10 @@ func redisOnly(t reflect.Type, prefix string) []string {
 	return paths
 }
 
-// Load returns the configuration. In rising precedence a setting comes from the defaults, the file,
-// the environment and flags. environ has the form of os.Environ. flags has values by the path of
-// their setting, and the path of the file as "config". The file is the one in flags, else the one
-// in HOOKGATE_CONFIG, else hookgate.yaml if it exists. An error names the setting.
+// Load returns the configuration. A flag overrides the environment, which overrides the file, which
+// overrides the default. environ has the form of os.Environ. The keys of flags are paths of
+// settings, and "config" for the file. Without it the file is the one in HOOKGATE_CONFIG, else
+// hookgate.yaml if that exists. An error names the setting.
 func Load(environ []string, flags map[string]any) (Config, error) {
 	env, configFile, err := readEnvironment(environ)
 	if err != nil {
@@ -203,7 +203,7 @@ func settingPaths(t reflect.Type, prefix string) []string {
 		case f.Anonymous:
 			paths = append(paths, settingPaths(f.Type, prefix)...)
 		case !f.IsExported() || f.Tag.Get("setting") == "-":
-		case f.Type == reflect.TypeFor[gate.Spool](): // one text
+		case f.Type == reflect.TypeFor[gate.SpoolOptions](): // one text
 			paths = append(paths, path)
 		case f.Type.Kind() == reflect.Struct:
 			paths = append(paths, settingPaths(f.Type, path+".")...)

@@ -20,8 +20,9 @@
 //	http.go, listen.go, tls.go      listeners, webhooks, API, dashboard
 //	guard.go, release.go, launcher.go, canary.go
 //	                                load protection, release triggers, canary
-//	workers.go, observe.go, tracing.go, audit.go, evidence.go, doctor.go
-//	                                everything else
+//	workers.go, observe.go, tracing.go, audit.go, evidence.go
+//	                                workers, metrics, tracing, audit chain, evidence
+//	doctor.go, testwebhook.go       for commands that run without a gate
 package gate
 
 import (
@@ -31,6 +32,8 @@ import (
 	"net/http"
 	"os"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/adminapi"
@@ -46,7 +49,6 @@ import (
 	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 	"github.com/hookgate/hookgate/store/retention"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Gate is an open gate. All methods may be called concurrently.
@@ -109,7 +111,7 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 		g.listeners.Close() // an error: the server has closed them
 		return nil
 	})
-	if err := lock.Note(g.listeners.String()); err != nil {
+	if err := lock.Note("listening on " + g.listeners.String()); err != nil {
 		return nil, err
 	}
 	if err := g.open(ctx, sources); err != nil {

@@ -180,7 +180,9 @@ func TestFailedOpen(t *testing.T) {
 				taken.Addr().String()
 		}},
 		{"retention.trail", func(o *Options) { o.Retention.Trail = time.Hour }},
-		{"sources.github", func(o *Options) { o.Sources = map[string]SourceOptions{"github": {Kind: "github"}} }},
+		{"sources.github", func(o *Options) {
+			o.Sources = map[string]SourceOptions{"github": {Kind: "github"}}
+		}},
 		{"evidence.public_keys", func(o *Options) { o.Evidence.PublicKeys = []string{"/no/such/file"} }},
 		{"tls", func(o *Options) { o.TLS = TLSOptions{CertFile: "/no/cert", KeyFile: "/no/key"} }},
 	} {

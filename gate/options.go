@@ -55,7 +55,7 @@ type Options struct {
 	TLS       TLSOptions       `setting:"tls"`
 	Queue     QueueOptions     `setting:"queue"`
 	Redis     RedisOptions     `setting:"redis"`
-	Spool     Spool            `setting:"spool"`
+	Spool     SpoolOptions     `setting:"spool"`
 	Database  DatabaseOptions  `setting:"database"`
 	Worker    WorkerOptions    `setting:"worker"`
 	Retention RetentionOptions `setting:"retention"`
@@ -161,15 +161,15 @@ type RedisOptions struct {
 	TLSCA string `setting:"tls_ca" only:"redis"`
 }
 
-// Spool says whether the gate spools webhooks to a local file while the store or Redis is away. The
+// SpoolOptions say whether the gate spools webhooks to a local file while the store or Redis is away. The
 // configuration has it as on or off.
-type Spool struct {
+type SpoolOptions struct {
 	// Off makes the gate answer 503 instead.
 	Off bool `setting:"-"`
 }
 
 // UnmarshalText parses "on" or "off".
-func (s *Spool) UnmarshalText(text []byte) error {
+func (s *SpoolOptions) UnmarshalText(text []byte) error {
 	switch string(text) {
 	case "off":
 		s.Off = true

@@ -1,5 +1,5 @@
-// Package attention lists problems that a person should look at while the gate still takes
-// webhooks: open dead letters, a source that rejects most requests, a broken audit chain, a wrong
+// Package attention lists problems that need a person although the gate takes webhooks. Examples
+// are open dead letters, a source that rejects most requests, a broken audit chain, and a wrong
 // clock.
 //
 // /api/health and the dashboard show the list. Readiness never depends on it.

@@ -150,7 +150,7 @@ func TestRefusing(t *testing.T) {
 			defer mu.Unlock()
 			counts[metrics.Answered{Source: source, Status: status}] += n
 		}
-		add("before", 401, 1000) // what was before the watch is not its business
+		add("before", 401, 1000) // answers before the watch do not count
 		r := NewRefusing(func() (all []metrics.Answered) {
 			mu.Lock()
 			defer mu.Unlock()

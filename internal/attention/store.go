@@ -9,8 +9,8 @@ import (
 // replacedFor is how long the list shows that the store was replaced.
 const replacedFor = 24 * time.Hour
 
-// StoreReplaced returns a Source with one item for a day after the gate found another store, or an
-// older copy of its own. replaced returns that time; zero if it never happened.
+// StoreReplaced returns a Source with one item for a day after replaced: the time at which the gate
+// found another store, or an older copy of its own. A zero time means never.
 func StoreReplaced(replaced func() time.Time) Source {
 	return func(context.Context) []Item {
 		at := replaced()

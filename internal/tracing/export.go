@@ -44,7 +44,8 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	if len(spans) == 0 {
 		return nil
 	}
-	lot := &otlp.ScopeSpans{Scope: &common.InstrumentationScope{Name: spans[0].InstrumentationScope().Name}}
+	scope := &common.InstrumentationScope{Name: spans[0].InstrumentationScope().Name}
+	lot := &otlp.ScopeSpans{Scope: scope}
 	for _, s := range spans {
 		lot.Spans = append(lot.Spans, encodeSpan(s))
 	}
@@ -63,7 +64,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	req.Header.Set("Content-Type", "application/x-protobuf")
 	resp, err := e.client.Do(req)
 	if err != nil {
-		var failed *url.Error // whose text would show a password in the URL
+		var failed *url.Error // the whole text would show a password in the URL
 		if errors.As(err, &failed) {
 			err = failed.Err
 		}
