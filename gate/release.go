@@ -166,12 +166,12 @@ func releaseConfigOf(o Options, b *backends, log *slog.Logger) (release.Config, 
 }
 
 // releaseControls returns what the actions of the release triggers change.
-func releaseControls(o Options, b *backends, shared *canary.Canary) release.Controls {
+func releaseControls(o Options, b *backends, c *canary.Canary) release.Controls {
 	start := &launcher{command: o.Release.RollbackCommand, cooldown: rollbackCooldown,
 		dir: o.dir()}
 	controls := release.Controls{Mode: b.settings, RollBack: start.start, Trail: b.access}
-	if shared != nil {
-		controls.Canary = shared
+	if c != nil {
+		controls.Canary = c
 	}
 	return controls
 }
@@ -195,9 +195,8 @@ func newAlarmWebhook(c AlarmOptions) (release.Webhook, error) {
 		err = sign(trial, "trial", time.Now(), nil)
 	}
 	if err != nil {
-		return release.Webhook{}, fmt.Errorf("release.alarm.secret must be a Standard Webhooks secret"+
-			" (whsec_"+
-			" and base64): %w", err)
+		return release.Webhook{}, fmt.Errorf("release.alarm.secret must be a Standard Webhooks secret,"+
+			" whsec_ and base64: %w", err)
 	}
 	return release.Webhook{URL: c.URL, Sign: sign, Timeout: alarmTimeout,
 		RetryFor: alarmRetryFor}, nil
