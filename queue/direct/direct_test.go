@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(pgtest.Run(m))
 }
 
-// backing is a store and the reader of what it stores.
+// backing is a store that can read its events.
 type backing interface {
 	hookgate.Store
 	hookgate.Reader
@@ -34,11 +34,11 @@ type backing interface {
 
 var errInjected = errors.New("injected write error")
 
-// faults is a store whose calls fail as a test wants it: before the store has them, or after.
+// faults is a store whose calls fail on demand: before the store gets them, or afterwards.
 type faults struct {
 	backing
 	when atomic.Pointer[bool]
-	// apply, if set, takes the place of the store's Apply.
+	// apply, if set, replaces the store's Apply.
 	apply func(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error)
 }
 
@@ -116,7 +116,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// stored returns all events in the order of the store, and then all duplicates.
+// stored returns all events in the order of the store, then all duplicates.
 func stored(t queuetest.TB, r hookgate.Reader) (all []hookgate.Record) {
 	t.Helper()
 	ctx := context.Background()

@@ -32,7 +32,7 @@ func newRequest(key string, n int) *hookgate.Request {
 	}
 }
 
-// partsOf returns a request with as many events.
+// partsOf returns a request with that many events.
 func partsOf(source string, events int) *hookgate.Request {
 	d := newRequest(source, 0)
 	d.Source, d.RequestID = source, d.RequestID.WithoutPart()
@@ -48,7 +48,7 @@ func partsOf(source string, events int) *hookgate.Request {
 	return d
 }
 
-// gate is a store whose calls wait until the test lets them through, and that notes its batches.
+// gate is a store that records its batches and whose calls wait until the test opens it.
 type gate struct {
 	faults
 	arrived chan struct{} // one for each call that has come to the gate
@@ -120,7 +120,7 @@ func (q *Queue) inLine() int {
 	return len(q.waiting)
 }
 
-// poison overwrites what a caller may use again once Append has returned.
+// poison overwrites the memory that a caller may use again after Append has returned.
 func poison(d *hookgate.Request) {
 	for i := range d.Body {
 		d.Body[i] = '!'
@@ -134,9 +134,9 @@ func poison(d *hookgate.Request) {
 	*d = hookgate.Request{OrderingKey: "poison"}
 }
 
-// Goal: a request is not read after Append has returned, and what the store gets is what it was.
-// Method: callers leave while their group is in the store, and while they wait in line; each
-// overwrites its request at once. The race detector sees a read that comes later.
+// Goal: Append never reads a request after it has returned, and the store gets the original.
+// Method: callers give up while their group is in the store and while they wait, and overwrite
+// their requests at once. The race detector finds a later read.
 func TestRequestIsItsCallersAgain(t *testing.T) {
 	g := newGate(t)
 	q := open(t, g, Options{})
@@ -178,8 +178,8 @@ func TestRequestIsItsCallersAgain(t *testing.T) {
 	}
 }
 
-// Goal: the same under load: whatever is stored is what was appended, however callers come and go.
-// Method: many callers whose time ends at random moments and who overwrite what they appended.
+// Goal: the same under load. Method: many callers whose contexts end at random moments, and who
+// overwrite their requests.
 func TestManyCallersComeAndGo(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	defer s.Close()
@@ -219,8 +219,8 @@ func TestManyCallersComeAndGo(t *testing.T) {
 	t.Logf("%d of %d callers left early", left.Load(), callers*each)
 }
 
-// Goal: an Append returns when its time is over, although the store hangs; the stats say so until
-// the store works; the event may be stored, and the same request again is recognised.
+// Goal: Append times out although the store hangs. Stats shows that until the store works. The
+// event may be stored, and the queue recognises the same request again.
 func TestStoreHangs(t *testing.T) {
 	g := newGate(t)
 	q := open(t, g, Options{Timeout: 20 * time.Millisecond})
@@ -246,8 +246,8 @@ func TestStoreHangs(t *testing.T) {
 	}
 }
 
-// Goal: after a failure the stats ask whether the store could take as much as what failed, and
-// report the failure until it could. A smaller event that finds room proves nothing.
+// Goal: after a failure Stats asks whether the store could store as many bytes as the failed group,
+// and shows the failure until it could. A smaller event that fits proves nothing.
 func TestStatsProbe(t *testing.T) {
 	f := &faults{backing: openStore(t, filepath.Join(t.TempDir(), "store.db"))}
 	defer f.Close()
@@ -282,8 +282,8 @@ func TestStatsProbe(t *testing.T) {
 	}
 }
 
-// Goal: groups are bounded in number and bytes; the events of one request stay in one transaction,
-// also if they are more than a group may have. Method: calls wait behind one that the store holds.
+// Goal: groups are bounded in number and bytes. The events of one request stay in one transaction,
+// even if they exceed the bound. Method: calls wait while the store holds one.
 func TestGroupsAreBounded(t *testing.T) {
 	g := newGate(t)
 	q := open(t, g, Options{Name: "gate-7", Timeout: time.Minute})
@@ -337,7 +337,7 @@ func TestGroupsAreBounded(t *testing.T) {
 	}
 }
 
-// Goal: a request that cannot be divided is acknowledged and kept whole, with the reason.
+// Goal: a request that cannot be split is acknowledged and kept whole, with the reason.
 func TestIndivisible(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	defer s.Close()
@@ -371,8 +371,8 @@ func TestIndivisible(t *testing.T) {
 	}
 }
 
-// Goal: below the least free space nothing is taken, and the stats say why; the space is asked for
-// once a second at most.
+// Goal: below MinFree nothing is stored, and Stats says why. The queue asks for the free space at
+// most once per second.
 func TestFreeSpace(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	defer s.Close()
@@ -402,7 +402,7 @@ func TestFreeSpace(t *testing.T) {
 	}
 }
 
-// Goal: what another queue has found to be a duplicate is stored as one.
+// Goal: a request that another queue has found to be a duplicate is stored as a duplicate.
 func TestAppendDuplicate(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	defer s.Close()
@@ -424,7 +424,7 @@ func TestAppendDuplicate(t *testing.T) {
 	}
 }
 
-// counts counts what the queue reports.
+// counts counts the reports of the queue.
 type counts struct {
 	persisted, duplicate, dead, batches, records, failed, gaps, inversions atomic.Int64
 }
@@ -437,7 +437,7 @@ func (m *counts) ApplyFailed()                       { m.failed.Add(1) }
 func (m *counts) SequenceGap(string)                 { m.gaps.Add(1) }
 func (m *counts) SequenceInversion(string)           { m.inversions.Add(1) }
 
-// Goal: each event and each group is counted, and gaps only if nobody else stores.
+// Goal: each event and each group is counted; gaps only if no other process stores events.
 func TestMetrics(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		s := openStore(t, filepath.Join(t.TempDir(), "store.db"))

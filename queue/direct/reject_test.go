@@ -13,8 +13,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// refusingStores open stores that reject events with the message ids poison-1 and poison-2, and of
-// the latter dead letters too.
+// refusingStores open stores that reject events with the message ids poison-1 and poison-2, and
+// dead letters of the latter.
 var refusingStores = map[string]func(*testing.T) backing{
 	"SQLite": func(t *testing.T) backing {
 		path := filepath.Join(t.TempDir(), "store.db")
@@ -57,8 +57,8 @@ func inRefusingStores(t *testing.T, test func(*testing.T, *gate)) {
 	}
 }
 
-// held has a queue whose committer the store holds while so many calls come behind it. It returns
-// their receipts and errors, in the order of the calls.
+// held appends requests while the store holds the committer, so that they form one group. It
+// returns their receipts and errors, in the order of the calls.
 func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Request) ([]hookgate.Receipt, []error) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -78,9 +78,8 @@ func held(t *testing.T, q *Queue, g *gate, all []*hookgate.Request) ([]hookgate.
 	return receipts, errs
 }
 
-// Goal: an event that the store rejects becomes a dead letter and is acknowledged; all others of
-// its group are stored, those of its own request too; a repetition of it makes no second dead
-// letter.
+// Goal: an event that the store rejects becomes a dead letter and is acknowledged. All others of
+// its group are stored, also those of its own request. A repetition makes no second dead letter.
 func TestRejectedEvent(t *testing.T) { inRefusingStores(t, testRejectedEvent) }
 
 func testRejectedEvent(t *testing.T, g *gate) {
@@ -128,8 +127,8 @@ func testRejectedEvent(t *testing.T, g *gate) {
 	}
 }
 
-// Goal: if the store refuses the dead letter too, its caller alone gets an error, and the others of
-// the group wait for one more transaction at most.
+// Goal: if the store rejects the dead letter too, only its caller gets an error. The others of the
+// group wait for at most one more transaction.
 func TestRejectedDeadLetter(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		inRefusingStores(t, func(t *testing.T, g *gate) { testRejectedDeadLetter(t, g, first) })

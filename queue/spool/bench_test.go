@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// BenchmarkDrain measures how many records a second go from a full spool into the embedded store.
+// BenchmarkDrain measures how many records per second move from a full spool into the embedded
+// store.
 func BenchmarkDrain(b *testing.B) {
 	for _, oneByOne := range []bool{false, true} {
 		for _, keys := range []int{1, 10} {

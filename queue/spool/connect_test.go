@@ -20,8 +20,8 @@ var (
 		Err: errors.New("colour is #800080")}
 )
 
-// TestUntilItIsThere: what is away holds up nothing, is tried until it is there, and says meanwhile
-// why it is not; a reason is logged once.
+// TestUntilItIsThere: a backend that is away does not delay the start. Connect retries until it
+// answers, says meanwhile why it does not, and logs each reason once.
 func TestUntilItIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -66,7 +66,7 @@ func TestUntilItIsThere(t *testing.T) {
 	})
 }
 
-// TestMisconfigured: a configuration error of the first attempt is the error of the start.
+// TestMisconfigured: Connect returns a configuration error of the first attempt.
 func TestMisconfigured(t *testing.T) {
 	_, err := Connect(t.Context(), ConnectOptions{},
 		func(context.Context) error { return errMisconfigured })
@@ -76,8 +76,8 @@ func TestMisconfigured(t *testing.T) {
 	}
 }
 
-// TestFirstWait: a first attempt without an end is waited for as long as it was said, and ends with
-// Close or with the context of the start.
+// TestFirstWait: Connect waits FirstWait for a first attempt that hangs. The attempt ends with
+// Close, or with the context of Connect.
 func TestFirstWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -129,8 +129,8 @@ func (m *memory) Close() error {
 	return nil
 }
 
-// TestQueue: until the queue is open appends fail with the reason and readers wait; then everything
-// goes to it.
+// TestQueue: until the queue is open, appends fail with the reason and OpenReader waits. Afterwards
+// every call goes to it.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &memory{}
@@ -182,7 +182,7 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// TestQueueNeverOpen: a queue that is closed before it was open says so.
+// TestQueueNeverOpen: a queue that was closed before it was open returns ErrClosed.
 func TestQueueNeverOpen(t *testing.T) {
 	q, err := ConnectQueue(t.Context(), ConnectOptions{}, func(context.Context) (*memory, error) {
 		return nil, errNotThere

@@ -43,20 +43,20 @@ const (
 )
 
 const (
-	// waitFor is how long a test waits for what must happen. It only ends tests that fail.
+	// waitFor bounds the wait for something that must happen. It only ends tests that fail.
 	waitFor = 3 * time.Minute
-	// impatient is a time-out that even a store that is well may miss; the outcome must not depend
-	// on that.
+	// impatient is a time-out that even a store that works may exceed. The outcome must not depend on
+	// that.
 	impatient = 20 * time.Millisecond
 )
 
 var errAway = errors.New("store is away")
 
-// fickle is the embedded store, made to fail.
+// fickle is the embedded store, which fails on demand.
 type fickle struct {
 	*sqlite.Store
 	mood atomic.Int32
-	// reject, if set, is asked about each record; its error rejects the batch.
+	// reject, if set, is called for each record; its error rejects the batch.
 	reject atomic.Pointer[func(*hookgate.Record) error]
 	// largest is the number of records of the largest batch.
 	largest atomic.Int64
@@ -94,12 +94,12 @@ func (f *fickle) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome
 	return f.Store.Apply(ctx, b)
 }
 
-// oneByOne hides that a queue takes many records in one step: it is then moved to as Redis is.
+// oneByOne hides that a queue is a BulkAppender, so that records move one by one, as to Redis.
 type oneByOne struct {
 	Appender
 }
 
-// pair is a failover queue with what it was made of.
+// pair is a failover queue with its parts.
 type pair struct {
 	*Queue
 	store   *fickle
@@ -114,8 +114,8 @@ type pair struct {
 	close func() error
 }
 
-// setup says what a pair is like. Zero fields: time-outs that a store that is well never misses,
-// and the default bound of the spool.
+// setup describes a pair. Zero fields: time-outs that a store that works never exceeds, and the
+// default bound of the spool.
 type setup struct {
 	oneByOne  bool
 	highWater int64
@@ -249,7 +249,7 @@ func (p *pair) isDirect() bool {
 	return p.phase == phasePrimary
 }
 
-// events reads what is stored, oldest first.
+// events returns the stored events, oldest first.
 func (f *fickle) events(t queuetest.TB) (all []hookgate.Event) {
 	t.Helper()
 	for e, err := range f.Events(context.Background(), hookgate.EventFilter{}) {
@@ -261,7 +261,7 @@ func (f *fickle) events(t queuetest.TB) (all []hookgate.Event) {
 	return all
 }
 
-// mustHold checks that so many events of each key are stored: each once, and in the order of their
+// mustHold checks that so many events of each key are stored, each once and in the order of their
 // sequences.
 func (f *fickle) mustHold(t queuetest.TB, want map[string]int) {
 	t.Helper()
@@ -292,14 +292,13 @@ func (f *fickle) stages(t *testing.T, id hookgate.RequestID) (stages []hookgate.
 	return stages
 }
 
-// bothWays runs a test with a primary that takes many records in one step, and with one that takes
-// them one by one.
+// bothWays runs a test with a primary that is a BulkAppender, and with one that is not.
 func bothWays(t *testing.T, test func(t *testing.T, oneByOne bool)) {
 	t.Run("in bulk", func(t *testing.T) { test(t, false) })
 	t.Run("one by one", func(t *testing.T) { test(t, true) })
 }
 
-// TestConformance: with a primary that is well, the suite of every queue holds.
+// TestConformance runs the suite of every queue with a primary that works.
 func TestConformance(t *testing.T) {
 	root := t.TempDir()
 	queuetest.RunQueue(t, queuetest.QueueBackend{
@@ -314,7 +313,7 @@ func TestConformance(t *testing.T) {
 			p := openPair(t, place, setup{})
 			return queuetest.QueueInstance{
 				Queue: p, End: p.close,
-				// What Append has answered is on disk, so that an orderly end loses as little as a crash.
+				// Every acknowledged request is on disk, so a clean end loses as little as a crash.
 				Crash: func() { p.close() },
 				Kept:  func(t queuetest.TB, _ int) []hookgate.Record { return p.store.kept(t) },
 			}
@@ -322,7 +321,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// kept returns all that is stored as records: the events and then the duplicates.
+// kept returns everything that is stored as records: the events and then the duplicates.
 func (f *fickle) kept(t queuetest.TB) (all []hookgate.Record) {
 	t.Helper()
 	ids := map[string]bool{}
@@ -360,8 +359,8 @@ func (f *fickle) kept(t queuetest.TB) (all []hookgate.Record) {
 }
 
 // TestOutages: senders that wait for each answer go on while the store fails in all its ways and
-// comes back, again and again. Every request gets its receipt, and in the end each is stored once
-// and each key is in order.
+// recovers, repeatedly. Every request gets its receipt. In the end each is stored once, and each
+// key is in order.
 func TestOutages(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{timeout: impatient, oneByOne: oneByOne})
@@ -404,8 +403,8 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// TestRetriesAreSpooled: a retry goes through the spool like any request; one that was stored
-// after all is there once.
+// TestRetriesAreSpooled: a retry is spooled like any request. One that the primary had stored after
+// all is stored once.
 func TestRetriesAreSpooled(t *testing.T) {
 	for name, mood := range map[string]int32{"refused": refuses, "stored and reported failed": lies} {
 		t.Run(name, func(t *testing.T) {
@@ -429,8 +428,8 @@ func TestRetriesAreSpooled(t *testing.T) {
 	}
 }
 
-// TestBackUnderLoad: a stream that never pauses does not keep the queue from going back to its
-// primary. The time-out leaves room for a slow disk: a primary that misses each of them is away.
+// TestBackUnderLoad: the queue returns to its primary although appends never pause. The time-out
+// leaves room for a slow disk.
 func TestBackUnderLoad(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{timeout: 500 * time.Millisecond, oneByOne: oneByOne})
@@ -460,8 +459,8 @@ func TestBackUnderLoad(t *testing.T) {
 	})
 }
 
-// TestStages: what went through the spool says so, what did not does not; the caller's request is
-// left alone.
+// TestStages: the lineage of a spooled request says so, that of others does not. The caller's
+// request does not change.
 func TestStages(t *testing.T) {
 	p := newPair(t, setup{})
 	before, during, after := newRequest("k", 0), newRequest("k", 1), newRequest("k", 2)
@@ -483,8 +482,8 @@ func TestStages(t *testing.T) {
 	}
 }
 
-// TestDuplicatesAreFoundOnDraining: a repetition that was answered from the spool is recognised
-// when it is stored, whether the first came before the outage or in it.
+// TestDuplicatesAreFoundOnDraining: a spooled repetition is recognised when it is stored, whether
+// its first request came before the outage or during it.
 func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{oneByOne: oneByOne})
@@ -499,7 +498,7 @@ func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 		}
 		p.store.mood.Store(well)
 		eventually(t, "the queue is direct again", p.isDirect)
-		// One that another queue has found to be a duplicate has no body and needs no first event.
+		// A duplicate that another queue has found has no body and needs no first event.
 		known, of := newRequest("z", 0), hookgate.NewRequestID(time.Now())
 		p.store.mood.Store(refuses)
 		mustAppend(t, p, newRequest("k", 2))
@@ -526,8 +525,8 @@ func TestDuplicatesAreFoundOnDraining(t *testing.T) {
 	})
 }
 
-// TestRestart: what is in the spool when the process ends is drained after the next start, before
-// anything new.
+// TestRestart: records in the spool at the end of the process are drained after the next start,
+// before anything new.
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	p := openPair(t, dir, setup{})
@@ -545,8 +544,8 @@ func TestRestart(t *testing.T) {
 	p.store.mustHold(t, map[string]int{"k": 11})
 }
 
-// TestFull: at the bound of the spool, and when the primary's disk is full, the caller is told so,
-// nothing is kept, and a full disk is no reason to spool onto it.
+// TestFull: when the spool is at its bound, or the primary's disk is full, the caller gets ErrFull
+// and nothing is kept. A full disk does not make the queue spool onto it.
 func TestFull(t *testing.T) {
 	p := newPair(t, setup{highWater: 3})
 	p.store.mood.Store(refuses)
@@ -579,8 +578,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestFullDiskEmptiesTheSpool: what is spooled is stored although the disk is nearly full; only new
-// webhooks are refused.
+// TestFullDiskEmptiesTheSpool: spooled records are stored although the disk is nearly full. Only
+// new requests are rejected.
 func TestFullDiskEmptiesTheSpool(t *testing.T) {
 	p := newPair(t, setup{})
 	p.store.mood.Store(refuses)
@@ -599,8 +598,8 @@ func TestFullDiskEmptiesTheSpool(t *testing.T) {
 	}
 }
 
-// TestAwayAndUnused: a store that is away although nothing has been sent yet shows in the stats,
-// and webhooks are taken.
+// TestAwayAndUnused: a store that is away shows in Stats although nothing was appended, and the
+// queue accepts requests.
 func TestAwayAndUnused(t *testing.T) {
 	p := newPair(t, setup{timeout: impatient})
 	p.store.mood.Store(refuses)
@@ -615,7 +614,7 @@ func TestAwayAndUnused(t *testing.T) {
 	eventually(t, "the stats are well", func() bool { return mustStats(t, p).Degraded == nil })
 }
 
-// TestOwnTimeIsUp: a caller that gives up is no reason to leave the primary.
+// TestOwnTimeIsUp: a caller whose context ends does not make the queue leave its primary.
 func TestOwnTimeIsUp(t *testing.T) {
 	p := newPair(t, setup{timeout: time.Second})
 	p.store.mood.Store(hangs)
@@ -627,8 +626,8 @@ func TestOwnTimeIsUp(t *testing.T) {
 	}
 }
 
-// TestPaused: while the primary must be left alone, appends go to the spool and nothing is drained,
-// although the store is well; then all is stored in order.
+// TestPaused: while paused, appends go to the spool and nothing is drained, although the store
+// works. Afterwards everything is stored in order.
 func TestPaused(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		p := newPair(t, setup{oneByOne: oneByOne})
@@ -652,8 +651,8 @@ func TestPaused(t *testing.T) {
 }
 
 // TestRejected: a request that the store rejects, even as a dead letter, is not spooled. One that
-// is spooled already holds up what came later, and nothing that came before; when the store takes
-// it everything goes on.
+// is already in the spool holds up later ones, but none before it. When the store accepts it,
+// draining goes on.
 func TestRejected(t *testing.T) {
 	p := newPair(t, setup{})
 	reject := func(r *hookgate.Record) error {
@@ -680,7 +679,7 @@ func TestRejected(t *testing.T) {
 	p.store.mustHold(t, map[string]int{"k": 10})
 }
 
-// gated is a spool whose appends wait for a gate to open.
+// gated is a file whose appends wait until a gate opens.
 type gated struct {
 	Buffered
 	gate chan struct{}
@@ -692,8 +691,8 @@ func (g gated) AppendDuplicate(ctx context.Context, r *hookgate.Request,
 	return g.Buffered.AppendDuplicate(ctx, r, of)
 }
 
-// TestSwitchingWaits: while an append to the spool is under way, appends do not go to the primary
-// again: what it spools would be forgotten there.
+// TestSwitchingWaits: while an append to the file is in flight, appends do not go to the primary
+// again. Otherwise nobody would drain its record.
 func TestSwitchingWaits(t *testing.T) {
 	p := newPair(t, setup{})
 	g := gated{p.spool, make(chan struct{})}
@@ -728,7 +727,7 @@ func TestSwitchingWaits(t *testing.T) {
 	p.store.mustHold(t, map[string]int{"k": 1})
 }
 
-// TestInBulk: a spool is emptied in large transactions, also if all is of one key.
+// TestInBulk: a spool is drained in large transactions, even if all records have one key.
 func TestInBulk(t *testing.T) {
 	p := newPair(t, setup{})
 	p.paused.Store(true)

@@ -12,10 +12,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestModel drives a queue with random appends, repetitions, moods of the store, pauses, small
-// spools and restarts, and then reads the store: whatever was acknowledged is there, each event
-// once, each key in order, and every acknowledged repetition is a duplicate. A sender goes on with
-// its key only after an acknowledgement, as the order of a key means nothing otherwise.
+// TestModel drives a queue with random appends, repetitions, failures of the store, pauses, small
+// spools and restarts, and then reads the store. Every acknowledged request is there, each event
+// once, each key in order, and every acknowledged repetition is a duplicate. A sender continues its
+// key only after an acknowledgement, because otherwise the key has no order.
 func TestModel(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -86,7 +86,7 @@ func TestModel(t *testing.T) {
 			}
 		}
 		for key, n := range appended {
-			// An append that failed may have been stored; its key has at most one more.
+			// A failed append may have been stored; so its key may have one more event.
 			got := 0
 			for _, e := range p.store.events(t) {
 				if e.OrderingKey != key {

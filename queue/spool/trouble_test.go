@@ -24,7 +24,8 @@ import (
 	"github.com/hookgate/hookgate/queue/spool/spoolfile"
 )
 
-// firstRequest returns the first request that an entry of a duplicate names; zero for any other.
+// firstRequest returns the first request that the trail entry of a duplicate names; zero for any
+// other entry.
 func firstRequest(t queuetest.TB, e hookgate.TrailEntry) hookgate.RequestID {
 	t.Helper()
 	var meta struct{ FirstRequestID hookgate.RequestID }
@@ -36,7 +37,7 @@ func firstRequest(t queuetest.TB, e hookgate.TrailEntry) hookgate.RequestID {
 	return meta.FirstRequestID
 }
 
-// edit runs statements on a file behind its owner's back.
+// edit runs statements on a file without its owner.
 func edit(t *testing.T, path, script string) {
 	t.Helper()
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
@@ -49,7 +50,7 @@ func edit(t *testing.T, path, script string) {
 	}
 }
 
-// TestCorruptEntry: a record of the spool that cannot be decoded is put aside and holds up nothing.
+// TestCorruptEntry: a spooled record that cannot be decoded is quarantined and holds up nothing.
 func TestCorruptEntry(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		dir := t.TempDir()
@@ -74,8 +75,8 @@ func TestCorruptEntry(t *testing.T) {
 	})
 }
 
-// TestLockedStore: another program locks the store's file for seconds, as a VACUUM does, while
-// senders go on. None is refused, and in the end everything is stored once and in order.
+// TestLockedStore: another program locks the store's file for seconds, as VACUUM does, while
+// senders go on. No request is rejected, and in the end each is stored once and in order.
 func TestLockedStore(t *testing.T) {
 	dir := t.TempDir()
 	p := openPair(t, dir, setup{timeout: 100 * time.Millisecond})
@@ -127,12 +128,12 @@ func TestLockedStore(t *testing.T) {
 	p.store.mustHold(t, want)
 }
 
-// childDir is the variable that makes this test binary a process that runs until it is killed.
+// childDir is the environment variable that turns this test binary into a process that runs until
+// it is killed.
 const childDir = "HOOKGATE_FAILOVER_CHILD"
 
-// child appends requests of some keys and names each that is acknowledged, while its store fails
-// now and then, so that it spools and drains in turn. With childDir_DRAIN it drains queue.db. It
-// never returns.
+// child appends requests of some keys and prints each acknowledged one. Its store fails now and
+// then, so it spools and drains in turn. With childDir_DRAIN it drains queue.db. It never returns.
 func child(dir string) {
 	fail := func(err error) {
 		fmt.Println("error", err)
@@ -175,8 +176,8 @@ func child(dir string) {
 	}
 }
 
-// run starts a child, gives each of its lines to read until that returns false, kills it then, and
-// returns when it has ended.
+// run starts a child and passes each line of its output to read. When read returns false, run kills
+// the child and waits for its end.
 func run(t *testing.T, environ []string, read func(line string) bool) {
 	t.Helper()
 	c := exec.Command(os.Args[0])
@@ -196,8 +197,8 @@ func run(t *testing.T, environ []string, read func(line string) bool) {
 	c.Wait()
 }
 
-// TestKilled kills a process that spools and drains, again and again. In the end all that was
-// acknowledged is stored, once and in the order of its key.
+// TestKilled kills a process that spools and drains, repeatedly. In the end every acknowledged
+// request is stored, once and in the order of its key.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	acknowledged := map[string]bool{}
@@ -240,8 +241,8 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d records were spooled when the process was killed", spooled)
 }
 
-// earlierQueue puts the file of an earlier release into a folder: 40 records of 5 keys, see the
-// fixtures of package spool.
+// earlierQueue copies the file of an earlier release into a folder: 40 records of 5 keys. See
+// testdata of spoolfile.
 func earlierQueue(t *testing.T, dir string) (path string) {
 	t.Helper()
 	path = filepath.Join(dir, "queue.db")
@@ -255,7 +256,7 @@ func earlierQueue(t *testing.T, dir string) (path string) {
 	return path
 }
 
-// few gives out few records at a time.
+// few returns few records at a time.
 type few struct {
 	hookgate.BufferedQueue
 	max int
@@ -289,7 +290,7 @@ func drainFile(p *pair, path string, to Appender, atATime int) error {
 		p.options(setup{timeout: waitFor})), left.Close())
 }
 
-// mustHoldEarlier checks that the store has what the file of the earlier release held.
+// mustHoldEarlier checks that the store has the records of the earlier release's file.
 func mustHoldEarlier(t *testing.T, f *fickle) {
 	t.Helper()
 	last, n, duplicates := map[string]int64{}, 0, 0
@@ -315,8 +316,8 @@ func mustHoldEarlier(t *testing.T, f *fickle) {
 	}
 }
 
-// TestDrain: the file of an earlier release is emptied into a store that fails now and then, each
-// key in order, duplicates without body as such.
+// TestDrain: the file of an earlier release is drained into a store that fails now and then, each
+// key in order. Duplicates without body stay duplicates.
 func TestDrain(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne_ bool) {
 		p := newPair(t, setup{timeout: impatient})
@@ -350,8 +351,8 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainKilled: a process that drains an old file is killed again and again, and the next one
-// goes on with the rest.
+// TestDrainKilled: a process that drains an old file is killed repeatedly, and the next one drains
+// the rest.
 func TestDrainKilled(t *testing.T) {
 	dir := t.TempDir()
 	path := earlierQueue(t, dir)
@@ -374,7 +375,7 @@ func TestDrainKilled(t *testing.T) {
 	mustHoldEarlier(t, p.store)
 }
 
-// TestDrainEnds: the end of the context ends a drain that gets nowhere, and nothing is lost.
+// TestDrainEnds: the end of the context ends a drain that makes no progress, and nothing is lost.
 func TestDrainEnds(t *testing.T) {
 	p := newPair(t, setup{})
 	path := earlierQueue(t, t.TempDir())
@@ -394,8 +395,8 @@ func TestDrainEnds(t *testing.T) {
 	}
 }
 
-// TestLeftover: what an earlier configuration has left behind goes to the primary once, each key in
-// order and before what comes now. Then the file is empty and the primary answers for itself.
+// TestLeftover: the records of a leftover file go to the primary once, each key in order and before
+// new ones. Afterwards the file is empty, and appends return the primary's errors.
 func TestLeftover(t *testing.T) {
 	bothWays(t, func(t *testing.T, oneByOne bool) {
 		dir := t.TempDir()
@@ -441,8 +442,8 @@ func TestLeftover(t *testing.T) {
 	})
 }
 
-// TestLeftoverRefuses: if webhooks must not wait in the file, they are refused until it is empty.
-func TestLeftoverRefuses(t *testing.T) {
+// TestLeftoverRejects: with Options.Reject, requests are rejected until the file is empty.
+func TestLeftoverRejects(t *testing.T) {
 	dir := t.TempDir()
 	earlierQueue(t, dir)
 	var emptied atomic.Bool

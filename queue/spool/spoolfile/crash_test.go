@@ -16,9 +16,9 @@ import (
 // keys is the number of ordering keys that the child uses.
 const keys = 4
 
-// spoolForEver appends requests of some keys and names each that is acknowledged, while a
-// reader reads and releases, and names what it has released. It goes on where the file ends. It
-// never returns.
+// spoolForEver appends requests of some keys and prints each acknowledged one, while a reader
+// reads, releases and prints what it has released. It continues at the end of the file. It never
+// returns.
 func spoolForEver(path string) {
 	ctx := context.Background()
 	q, err := Open(ctx, path, Options{})
@@ -56,8 +56,8 @@ func spoolForEver(path string) {
 	os.Exit(1)
 }
 
-// TestKilled kills a process that spools and releases, again and again, and then reads its file:
-// all that was acknowledged and not released is there, and each key is in order.
+// TestKilled kills a process that spools and releases, repeatedly, and then reads its file. All
+// records that were acknowledged and not released are there, and each key is in order.
 func TestKilled(t *testing.T) {
 	path := newPath(t)
 	acknowledged, released := map[place]bool{}, map[place]bool{}

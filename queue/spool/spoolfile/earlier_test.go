@@ -11,7 +11,7 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// fixture returns a copy of a file that an earlier release made; see testdata/make.go.
+// fixture returns a copy of a file of an earlier release; see testdata/make.go.
 func fixture(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", name))
@@ -25,9 +25,9 @@ func fixture(t *testing.T, name string) string {
 	return path
 }
 
-// TestEarlierQueue: the file of the embedded queue of an earlier release gives what it had not
-// released, each key in order and duplicates without body, and its mode and canary. New records
-// come behind. Its number of partitions does not matter.
+// TestEarlierQueue: the file of an earlier release's embedded queue has its unreleased records,
+// each key in order and duplicates without body, and its mode and canary. New records follow. Its
+// number of partitions does not matter.
 func TestEarlierQueue(t *testing.T) {
 	path := fixture(t, "queue.db")
 	if n, err := Unreleased(t.Context(), path); err != nil || n != 40 {
@@ -87,7 +87,7 @@ func TestEarlierQueue(t *testing.T) {
 	}
 }
 
-// TestEarlierSpool: the spool of an earlier release gives all it holds.
+// TestEarlierSpool: the spool of an earlier release has all its records.
 func TestEarlierSpool(t *testing.T) {
 	path := fixture(t, "spool.db")
 	q, _ := mustOpen(t, path, Options{})
@@ -110,7 +110,7 @@ func TestEarlierSpool(t *testing.T) {
 	}
 }
 
-// TestUnreleased: a file that does not exist, or is empty, holds nothing and is not made.
+// TestUnreleased: a file that does not exist or is empty has no records, and is not created.
 func TestUnreleased(t *testing.T) {
 	path := newPath(t)
 	if n, err := Unreleased(t.Context(), path); err != nil || n != 0 {

@@ -21,7 +21,8 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 )
 
-// childFile is the variable that makes this test binary a process that spools until it is killed.
+// childFile is the environment variable that turns this test binary into a process that spools
+// until it is killed.
 const childFile = "HOOKGATE_SPOOL_CHILD"
 
 func TestMain(m *testing.M) {
@@ -32,13 +33,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// waitFor is how long a test waits for what must happen. It only ends tests that fail.
+// waitFor bounds the wait for something that must happen. It only ends tests that fail.
 const waitFor = 3 * time.Minute
 
 var errInjected = errors.New("injected write error")
 
-// faults makes the transactions of one spool fail: before they take effect (commits), or after
-// (committed); and bounds the pages of its file, if pages is not 0.
+// faults makes the transactions of one file fail, before they take effect (commits) or afterwards
+// (committed). It bounds the pages of the file if pages is not 0.
 type faults struct {
 	when  atomic.Pointer[moment]
 	pages atomic.Int64
@@ -140,7 +141,7 @@ func stats(t tb, q *File) hookgate.QueueStats {
 	return s
 }
 
-// edit runs statements on a file behind its spool's back.
+// edit runs statements on a file without its owner.
 func edit(t *testing.T, path, script string) {
 	t.Helper()
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
@@ -162,8 +163,8 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// TestAppendAndNext: all that a request says comes back, in order over all keys; a repetition is
-// kept like a first request, and what another queue found to be a duplicate without its body.
+// TestAppendAndNext: Next returns every field of each request, in order across all keys. A
+// repetition is kept like a first request. A duplicate that another queue has found has no body.
 func TestAppendAndNext(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	sent := []*hookgate.Request{testRequest("a", 0), testRequest("b", 0), testRequest("a", 0),
@@ -189,8 +190,7 @@ func TestAppendAndNext(t *testing.T) {
 	}
 }
 
-// TestCallersBytes: the spool has its own copy of a request, also of one whose caller has given
-// up.
+// TestCallersBytes: the file has its own copy of a request, even if the caller has given up.
 func TestCallersBytes(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	ended, cancel := context.WithCancel(t.Context())
@@ -215,7 +215,8 @@ func TestCallersBytes(t *testing.T) {
 	}
 }
 
-// TestNextLimits: Next keeps to both limits, and a record larger than the byte limit still comes.
+// TestNextLimits: Next respects both limits, but returns a record that is larger than the byte
+// limit.
 func TestNextLimits(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	for n := range 10 {
@@ -232,8 +233,8 @@ func TestNextLimits(t *testing.T) {
 	}
 }
 
-// TestOneReader: there is one at a time, and the next one gets what the last has not released,
-// under another lease.
+// TestOneReader: there is one reader at a time. The next one gets the records that the previous one
+// has not released, under another lease.
 func TestOneReader(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	for n := range 4 {
@@ -279,7 +280,7 @@ func TestNextWaits(t *testing.T) {
 	}
 }
 
-// TestHighWater: at the mark appends are refused, also those of one group; a release makes room.
+// TestHighWater: at the mark appends are rejected, even those of one group. A release makes room.
 func TestHighWater(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{HighWater: 20})
 	var refused, taken atomic.Int64
@@ -306,7 +307,7 @@ func TestHighWater(t *testing.T) {
 	mustAppend(t, q, testRequest("k", 60))
 }
 
-// TestStats: depth and the age of the oldest follow what is in the file.
+// TestStats: depth and oldest record follow the records in the file.
 func TestStats(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	if s := stats(t, q); s.Depth != 0 || !s.OldestEnqueuedAt.IsZero() || s.Err != nil {
@@ -327,7 +328,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// TestClosed: a closed spool takes and gives nothing and says so.
+// TestClosed: a closed file returns ErrClosed.
 func TestClosed(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	c := mustOpenReader(t, q)
@@ -345,8 +346,8 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestCorruptEntry: an entry damaged in the file comes out as corrupt with its bytes, the same each
-// time, and the entries around it are not affected.
+// TestCorruptEntry: a damaged entry comes as corrupt with its bytes, the same each time. The
+// entries around it are not affected.
 func TestCorruptEntry(t *testing.T) {
 	path := newPath(t)
 	q, _ := mustOpen(t, path, Options{})
@@ -374,8 +375,7 @@ func TestCorruptEntry(t *testing.T) {
 	}
 }
 
-// TestRecoversWithoutTraffic: after writing has failed and works again, the spool notices by
-// itself.
+// TestRecoversWithoutTraffic: the file notices without appends that writes work again.
 func TestRecoversWithoutTraffic(t *testing.T) {
 	q, f := mustOpen(t, newPath(t), Options{})
 	f.fail(commits)
@@ -389,8 +389,8 @@ func TestRecoversWithoutTraffic(t *testing.T) {
 	eventually(t, "the spool notices that it can write", func() bool { return stats(t, q).Err == nil })
 }
 
-// TestFileMoved: while the file is gone, or another one is in its place, nothing is acknowledged or
-// read, and the stats say why without any append. When it is back everything goes on.
+// TestFileMoved: while the file is gone or another one is in its place, nothing is acknowledged or
+// read, and Stats says why even without appends. When the file is back, everything works again.
 func TestFileMoved(t *testing.T) {
 	path := newPath(t)
 	q, _ := mustOpen(t, path, Options{})
@@ -425,7 +425,7 @@ func TestFileMoved(t *testing.T) {
 	}
 }
 
-// TestReadOutlastsWait: records that are there come although the context ends while they are read.
+// TestReadOutlastsWait: Next returns records although its context ends during the read.
 func TestReadOutlastsWait(t *testing.T) {
 	q, _ := mustOpen(t, newPath(t), Options{})
 	mustAppend(t, q, testRequest("k", 1))
@@ -451,8 +451,8 @@ func TestReadOutlastsWait(t *testing.T) {
 	}
 }
 
-// TestDiskFull: while the disk has no room, appends fail and nothing that was acknowledged is lost.
-// A release needs little room; when there is room again everything goes on.
+// TestDiskFull: while the disk is full, appends fail and no acknowledged request is lost. A release
+// needs little room. When there is room again, everything works.
 func TestDiskFull(t *testing.T) {
 	path := newPath(t)
 	q, f := mustOpen(t, path, Options{})
@@ -485,8 +485,8 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestFreeSpace: below the limit of free space nothing more is spooled, and the stats say why; what
-// is there can still be read and released.
+// TestFreeSpace: below MinFree appends are rejected, and Stats says why. The records can still be
+// read and released.
 func TestFreeSpace(t *testing.T) {
 	var free atomic.Int64
 	free.Store(100)
@@ -511,7 +511,7 @@ func TestFreeSpace(t *testing.T) {
 	mustAppend(t, q, testRequest("k", 1))
 }
 
-// TestShrinks: a file that was large gives its space back once it is empty, and is used on.
+// TestShrinks: a large file shrinks when it is empty, and can still be used.
 func TestShrinks(t *testing.T) {
 	path := newPath(t)
 	q, _ := mustOpen(t, path, Options{})

@@ -12,10 +12,10 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestModel drives a spool with random appends, reads, releases, failing transactions, changes of
-// reader, restarts and crashes, and compares it with a list. A reader must see, from the first
-// record that is not released, all that was acknowledged, in order. In between may be records of
-// appends that failed: their outcome is unknown.
+// TestModel drives a file with random appends, reads, releases, failing transactions, changes of
+// reader, restarts and crashes, and compares it with a list. A reader must see all acknowledged
+// records in order, from the first one that is not released. Records of failed appends may be among
+// them, because their outcome is unknown.
 func TestModel(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -43,7 +43,7 @@ func TestModel(t *testing.T) {
 		}
 		reopen()
 		defer func() { q.Close() }()
-		// due is the first acknowledged sequence that the reader has not seen, if there is one.
+		// due is the first acknowledged sequence that the reader has not seen.
 		due := func() (int64, bool) {
 			i := slices.IndexFunc(acknowledged, func(n int64) bool { return n > max(seen, released) })
 			if i < 0 {
@@ -60,7 +60,7 @@ func TestModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, r := range records {
-				// Nothing is passed over, nothing comes twice or before its time.
+				// No record is skipped, comes twice or comes early.
 				if first, ok := due(); r.Sequence <= seen || ok && r.Sequence > first || r.Sequence > appended {
 					t.Fatalf("sequence %d came behind %d, with %d due", r.Sequence, seen, first)
 				}
