@@ -261,8 +261,9 @@ func (c *Client) RetryDeadLetter(ctx context.Context, id string, options ...Opti
 	return retried(post[Retried](ctx, c, "/admin/dlq/"+url.PathEscape(id)+"/retry", nil, options))
 }
 
-// RetryDeadLetters sends dead letters through the queue again, up to 500 in a call. To go on, repeat
-// it with After set to the Next of the answer. After an error the answer says how far the call got.
+// RetryDeadLetters sends dead letters through the queue again, up to 500 in a call. To go on,
+// repeat it with After set to the Next of the answer. After an error the answer says how far the
+// call got.
 func (c *Client) RetryDeadLetters(ctx context.Context, s DeadLetterSelection,
 	options ...Option) (Retried, error) {
 	return retried(post[Retried](ctx, c, "/admin/dlq/retry", s, options))

@@ -93,8 +93,8 @@ type DeadLetterSelection struct {
 	LoseEvents bool `json:"loseEvents,omitempty"`
 }
 
-// Retried is the answer of the calls that retry dead letters. It comes with status 503 too, and then
-// says how far the call got.
+// Retried is the answer of the calls that retry dead letters. It comes with status 503 too, and
+// then says how far the call got.
 type Retried struct {
 	Status    string `json:"status,omitempty"` // "error" if the call failed
 	Error     string `json:"error,omitempty"`

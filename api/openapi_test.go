@@ -13,7 +13,8 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// described has the types that docs/reference/openapi.yaml describes under the same name or another one.
+// described has the types that docs/reference/openapi.yaml describes under the same name or another
+// one.
 var described = map[string]any{
 	"Error": api.ErrorAnswer{}, "Status": api.Status{}, "Health": api.Health{}, "Queue": api.Queue{},
 	"Drained": api.Drained{}, "Mode": api.Mode{}, "Event": api.Event{}, "Events": api.Events{},
@@ -28,8 +29,8 @@ var described = map[string]any{
 	"NewToken": api.NewToken{}, "Tokens": api.Tokens{},
 }
 
-// TestTypesAreAsDescribed compares the members of each type with the schema in docs/reference/openapi.yaml:
-// their names, and which of them may be missing.
+// TestTypesAreAsDescribed compares the members of each type with the schema in
+// docs/reference/openapi.yaml: their names, and which of them may be missing.
 func TestTypesAreAsDescribed(t *testing.T) {
 	text, err := os.ReadFile("../docs/reference/openapi.yaml")
 	if err != nil {

@@ -77,7 +77,8 @@ type Rollback struct {
 	Version string `json:"version"`
 }
 
-// Release is the answer of /admin/release: the release triggers of one process, and its last alarms.
+// Release is the answer of /admin/release: the release triggers of one process, and its last
+// alarms.
 type Release struct {
 	Process string `json:"process"`
 	// Fired names the triggers that have fired and not cleared; empty means "go".

@@ -1,13 +1,13 @@
-// Package evidence defines how evidence is kept and exchanged: as a folder, a bundle, whose files are
-// listed with their digests in a signed manifest.
+// Package evidence defines how evidence is kept and exchanged: as a folder, a bundle, whose files
+// are listed with their digests in a signed manifest.
 //
 //	verdict.json, full/ledger.ndjson, …    the files
 //	public-key.pem                         the key of the signature; it is listed too
-//	manifest.sha256                        a line "DIGEST  PATH" per file, sorted by path, for sha256sum -c
+//	manifest.sha256                        "DIGEST  PATH" per file, sorted by path, for sha256sum -c
 //	manifest.sig                           the Ed25519 signature of manifest.sha256, 64 bytes
 //
-// The programs that make evidence, check it and collect it use this package, so it depends on none of
-// them.
+// The programs that make evidence, check it and collect it use this package, so it depends on none
+// of them.
 package evidence
 
 import (

@@ -62,8 +62,8 @@ func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
 	return nil, errors.New("is not a key for Ed25519")
 }
 
-// MakeKeys makes a key and writes it to a file of mode 0600, and its public key to the same path with
-// .pub. It never overwrites a file.
+// MakeKeys makes a key and writes it to a file of mode 0600, and its public key to the same path
+// with .pub. It never overwrites a file.
 func MakeKeys(path string) (ed25519.PublicKey, error) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {

@@ -37,8 +37,8 @@ func (e *RejectedError) Error() string { return "the evidence was rejected: " + 
 const maxReceipt = 64 << 10
 
 // Submit packs the bundle in a folder, uploads it as multipart/form-data, and returns the body of
-// the answer. The fields are application, gate, timestamp, manifest, and the archive as evidence. An
-// answer other than 2xx is a *RejectedError.
+// the answer. The fields are application, gate, timestamp, manifest, and the archive as evidence.
+// An answer other than 2xx is a *RejectedError.
 func Submit(ctx context.Context, dir string, u Upload) (string, error) {
 	manifest, err := os.ReadFile(filepath.Join(dir, ManifestFile))
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package load is a sender, as seen from outside the gate. It generates events, sends them on a
 // schedule, and keeps a ledger of every attempt, with which certify audits the gate afterwards.
 //
-// It speaks HTTP and imports no package of the server, so its report does not depend on the server's
-// code.
+// It speaks HTTP and imports no package of the server, so its report does not depend on the
+// server's code.
 //
 //	          lines            chains                    senders
 //	input ─► parse, sign ─► pace: wait for due ─► one in flight a key ─► POST ─► ledger, tally

@@ -50,8 +50,8 @@ type StoredEvent struct {
 	Body       []byte
 }
 
-// Record writes events as recorded traffic, and returns how many it has written. Their order is that
-// of the store, so an event that was received before the previous one gets the same time.
+// Record writes events as recorded traffic, and returns how many it has written. Their order is
+// that of the store, so an event that was received before the previous one gets the same time.
 func Record(to io.Writer, events iter.Seq2[StoredEvent, error]) (n int, err error) {
 	buffered := bufio.NewWriter(to)
 	lines := json.NewEncoder(buffered)

@@ -138,8 +138,8 @@ func (c *connection) options() []api.Option {
 	return []api.Option{api.WithReason(c.reason), api.WithApproval(c.approval)}
 }
 
-// approved makes a call that may need an approval. If it does, approved waits for that, or returns an
-// error that says how to get it.
+// approved makes a call that may need an approval. If it does, approved waits for that, or returns
+// an error that says how to get it.
 func (c *connection) approved(cmd *cobra.Command, client *api.Client,
 	call func(...api.Option) error) error {
 	for {

@@ -41,9 +41,9 @@ func paceCollector(c *collected) {
 	runtime.SetFinalizer(c, paceCollector)
 }
 
-// growthFor returns the GOGC with which a heap with so many live bytes is collected at the budget. A
-// memory limit would do the same up to the budget. Beyond the budget it would collect all the time,
-// where growthFor returns keenest.
+// growthFor returns the GOGC with which a heap with so many live bytes is collected at the budget.
+// A memory limit would do the same up to the budget. Beyond the budget it would collect all the
+// time, where growthFor returns keenest.
 func growthFor(live uint64) int {
 	if live >= heapBudget {
 		return keenest

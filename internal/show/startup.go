@@ -70,8 +70,8 @@ Then see what became of it:
 
 Or open %s/ui/ and sign in with %s.
 
-`, started.URL, terminal.Quote(datadir.Dir(c.DataDir).KeyFile(datadir.BearerKey)), self(), started.AdminURL, terminal.Quote(c.DataDir),
-			started.AdminURL, adminToken)
+`, started.URL, terminal.Quote(datadir.Dir(c.DataDir).KeyFile(datadir.BearerKey)), self(),
+			started.AdminURL, terminal.Quote(c.DataDir), started.AdminURL, adminToken)
 	}
 }
 

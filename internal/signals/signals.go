@@ -24,8 +24,8 @@ func Interruptible() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// SurviveHangups keeps SIGHUP from ending the process until stop is called. Some people send SIGHUP to
-// reload settings.
+// SurviveHangups keeps SIGHUP from ending the process until stop is called. Some people send SIGHUP
+// to reload settings.
 func SurviveHangups(log *slog.Logger) (stop func()) {
 	hangups, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(hangups, syscall.SIGHUP)
