@@ -31,8 +31,7 @@ The approval can be used once, until it expires. Take it back with
 "hookgate approvals deny".
 
 Exit code 0: approved. 2: not approved; the message says why.`, (*api.Client).Approve),
-		newDecisionCommand("deny", "Deny what another person asks to do, or withdraw your own "+
-			"request",
+		newDecisionCommand("deny", "Deny what another person asks to do, or withdraw your request",
 			`Deny what another person asks to do, or take back an approval that is not used yet. You
 can also deny your own request, which withdraws it.
 

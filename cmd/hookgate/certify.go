@@ -65,13 +65,11 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f.StringVar(&o.profile, "profile", "",
 		"YAML `file` with numbers that differ from the default profile")
 	f.StringVar(&o.input, "input", "",
-		"`file` of recorded traffic to send instead of generated events (see hookgate replay "+
-			"record)")
+		"`file` of recorded traffic to send instead (see hookgate replay record)")
 	f.Float64Var(&o.speed, "speed", 0,
 		"with --input: send this `factor` faster than recorded; 0 is the rate of the phase")
 	f.StringVar(&o.key, "key", "",
-		"`file` with the key that signs the evidence (default: EVIDENCE_KEY, or a key made for "+
-			"this run)")
+		"`file` with the key that signs the evidence (default: EVIDENCE_KEY, or a new key)")
 	f.StringVar(&o.source, "source", "",
 		"`name` of the source to send to, of kind envelope (default: hookgate-certify, the "+
 			"source of test traffic; under a canary: default)")

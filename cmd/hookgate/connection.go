@@ -113,8 +113,7 @@ func (c *connection) token() (string, error) {
 	}
 	token, err := datadir.Dir(c.dataDir).ReadKey(datadir.AdminToken)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("no token: set HOOKGATE_TOKEN, or set --data-dir to the data "+
-			"directory of the gate (%w)", err)
+		return "", fmt.Errorf("no token: set HOOKGATE_TOKEN, or --data-dir (%w)", err)
 	}
 	return token, err
 }

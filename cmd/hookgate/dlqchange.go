@@ -203,8 +203,7 @@ approval was denied. 2: the gate could not be asked, or an approval is needed.`,
 		}
 		err := l.run(cmd, client, ids, loseEvents)
 		if l.refused > 0 && !loseEvents {
-			err = errors.Join(err, errors.New("to purge open ones and lose their events, add "+
-				"--lose-events"))
+			err = errors.Join(err, errors.New("to lose the events of open ones, add --lose-events"))
 		}
 		return err
 	})

@@ -61,12 +61,10 @@ could not be asked.`,
 			err = fmt.Errorf("%d records are queued, and %w: run `hookgate maintenance normal` "+
 				"or `hookgate maintenance read_only`, then drain", last.Left, err)
 		case errors.Is(err, context.DeadlineExceeded) && last.Left > 0:
-			err = fmt.Errorf("%d records are still queued after %v; see /api/health and the log "+
-				"of the gate",
+			err = fmt.Errorf("%d records are still queued after %v; see the log of the gate",
 				last.Left, timeout)
 		case errors.Is(err, context.DeadlineExceeded) && last.Unsure:
-			err = fmt.Errorf("the queue of the gate is away, so it is unknown what is left in it "+
-				"after %v",
+			err = fmt.Errorf("the queue is away, so it is unknown what is left in it after %v",
 				timeout)
 		case errors.Is(err, context.Canceled) && last.Left > 0:
 			err = fmt.Errorf("interrupted: %d records are still queued", last.Left)

@@ -67,8 +67,7 @@ for which the filter has an index (docs/reference/http.md).`,
 	flags.StringVar(&q.MessageID, "message-id", "", "only events with this message `id`")
 	flags.StringVar(&q.Prefix, "prefix", "", "only events whose message id begins with this `text`")
 	flags.StringVar(&q.RequestID, "request-id", "", "only events of the request with this `id`")
-	flags.StringVar(&q.Body, "body", "", "only events whose body contains this `text`, byte for "+
-		"byte")
+	flags.StringVar(&q.Body, "body", "", "only events whose body contains this `text`")
 	flags.StringVar(&q.After, "after", "", "only events stored after the one with this `id`")
 	flags.BoolVar(&q.Tests, "tests", false,
 		"list test traffic too: the events of the source hookgate-certify")

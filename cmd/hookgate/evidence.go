@@ -38,8 +38,7 @@ a second file with the suffix .pub. Give the public key to the people who verify
 		Example: "  hookgate evidence keygen --out evidence.key",
 		Args:    cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&out, "out", "evidence.key", "`file` for the private key; it must not "+
-		"exist")
+	cmd.Flags().StringVar(&out, "out", "evidence.key", "new `file` for the private key")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		public, err := evidence.MakeKeys(out)
 		if err != nil {
@@ -67,9 +66,8 @@ not who made it.
 
 Exit code 0: the evidence holds, whatever its verdict is. 1: it does not; the message
 names the first changed file. 2: it could not be checked.`,
-		Example: "  hookgate evidence verify certified/20261124T081500Z --public-key " +
-			"evidence.key.pub",
-		Args: cobra.ExactArgs(1),
+		Example: "  hookgate evidence verify certified/20261124T081500Z --public-key key.pub",
+		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringArrayVar(&keys, "public-key", nil,
 		"`file` with a key that the evidence must be signed with; if repeated, one of them")
@@ -93,8 +91,7 @@ names the first changed file. 2: it could not be checked.`,
 			trust = "an unknown key: pass --public-key to check it"
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(),
-			"OK: the evidence is what was signed, and the verdict follows from it: %s\nsigned by "+
-				"%s, %s\n",
+			"OK: the evidence is as signed, and the verdict follows from it: %s\nsigned by %s, %s\n",
 			v.Status, evidence.Fingerprint(by), trust)
 		return err
 	}
@@ -113,9 +110,8 @@ receives it at /api/intake.
 
 Exit code 0: accepted. 1: rejected, or the evidence is not what was signed. 2: the upload
 failed.`,
-		Example: "  EVIDENCE_TOKEN=… hookgate evidence submit certified/20261124T081500Z --url " +
-			"https://evidence.example/api/intake",
-		Args: cobra.ExactArgs(1),
+		Example: "  hookgate evidence submit certified/load --url https://evidence.example/api/intake",
+		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&u.URL, "url", "", "`URL` to upload to")
 	cmd.Flags().StringVar(&u.Token, "token", "",

@@ -65,8 +65,7 @@ Redis the store keeps the mode, so no mode can be set while the store is away.`,
 // warnUnrecorded says that a change was made although the admin trail could not be written.
 func warnUnrecorded(cmd *cobra.Command, recorded *bool) {
 	if recorded != nil && !*recorded {
-		fmt.Fprintln(cmd.ErrOrStderr(), "hookgate: warning: the admin trail could not be written "+
-			"and "+
-			"does not have this change; the log of the gate has it")
+		fmt.Fprintln(cmd.ErrOrStderr(), "hookgate: warning: the admin trail could not be written; "+
+			"only the log of the gate has this change")
 	}
 }

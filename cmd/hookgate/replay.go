@@ -125,8 +125,7 @@ func (o replayOptions) replay(cmd *cobra.Command) (summary load.Summary, err err
 		}
 		cfg.Input = file
 	} else if cfg.Input == os.Stdin && terminal.Is(os.Stdin) {
-		return summary, errors.New("no input: pipe events in, as in hookgate generate | hookgate " +
-			"replay, or name a file with --input")
+		return summary, errors.New("no input: name a file with --input, or pipe events in")
 	}
 	if o.output != "" {
 		ledger, err := load.CreateOutput(o.output)

@@ -30,9 +30,8 @@ type rollbackFlags struct {
 func newRollbackCommand() *cobra.Command {
 	var f rollbackFlags
 	cmd := &cobra.Command{
-		Use: "rollback [--yes] [-- COMMAND ARGUMENT…]",
-		Short: "Roll back to the previous version: read_only, drain, the roll-back command, " +
-			"health, normal",
+		Use:   "rollback [--yes] [-- COMMAND ARGUMENT…]",
+		Short: "Roll a running gate back to the previous version",
 		Long: `Roll a running gate back, step by step:
 
   announce   record in the admin trail that the roll-back begins
@@ -85,8 +84,7 @@ Exit code 0: rolled back. 1: stopped; it can be resumed. 2: it could not start.`
 	cmd.MarkFlagsMutuallyExclusive("rerun-command", "command-done")
 	cmd.RunE = func(cmd *cobra.Command, command []string) error {
 		if f.abandon && len(command) > 0 || f.resume && (len(command) > 0 || f.expect != "") {
-			return errors.New("the journal has the command and the version of the roll-back: do " +
-				"not give them again")
+			return errors.New("the journal has the command and the version: do not give them again")
 		}
 		if (f.rerun || f.isDone) && !f.resume {
 			return errors.New("--rerun-command and --command-done are for --resume")

@@ -44,8 +44,7 @@ docs/reference/configuration.md.`,
 	configFlag(cmd)
 	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
 	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
-	flags.String("role", "", "what this process does: `all`, ingest (take webhooks; with "+
-		"PostgreSQL) or worker (store them; with Redis and PostgreSQL)")
+	flags.String("role", "", "`role`: all (default), ingest (take webhooks) or worker (store)")
 	flags.Int("workers", 0, "greatest number of workers, with Redis (default: half the cores)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd, map[string]string{"config": "config", "listen": "listen",

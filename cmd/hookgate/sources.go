@@ -23,9 +23,8 @@ func newSourcesCommand() *cobra.Command {
 	var c connection
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "sources",
-		Short: "List the sources with their traffic, check their configuration, send a test " +
-			"webhook",
+		Use:   "sources",
+		Short: "List sources with their traffic, check them, send a test webhook",
 		Long: `List the sources of a running gate: where each sender sends, how it authenticates, and its
 traffic since the gate was started. Below are the reasons why requests were rejected. For
 sources with several secrets the list shows when each secret was last used, by its
@@ -100,8 +99,8 @@ func bodyNote(c config.Config, s ingest.Source) string {
 
 func newSourcesKindsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "kinds", Short: "List the kinds of sources: the senders they are for, and how they " +
-			"authenticate", Args: cobra.NoArgs,
+		Use: "kinds", Short: "List the kinds of sources: their senders and authentication",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t := show.NewTable(cmd.OutOrStdout(), "KIND", "SENDER", "AUTHENTICATED BY")
 			for _, name := range admit.Names() {
@@ -138,8 +137,7 @@ The command prints the gate's answer. Exit code 0: a 2xx. 1: any other status.`,
 	configFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&source, "source", ingest.DefaultSource, "`name` of the source")
-	f.StringVar(&file, "file", "", "`file` with the body; - reads standard input (default: a "+
-		"sample)")
+	f.StringVar(&file, "file", "", "`file` with the body; - is standard input (default: a sample)")
 	f.StringVar(&target, "target", defaultTarget, "base `URL` of the gate")
 	f.StringVar(&contentType, "content-type", "",
 		"`type` of the body (default: that of the sample, or application/json)")

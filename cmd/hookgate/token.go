@@ -52,8 +52,7 @@ To use a token, set HOOKGATE_TOKEN.`,
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the token in the admin trail")
 	cmd.Flags().StringVar(&role, "role", "", "`role`: viewer, operator or admin")
 	cmd.Flags().StringVar(&expires, "expires", "",
-		"when the token stops working: a `time` (RFC 3339) or a duration such as 720h (default: "+
-			"never)")
+		"`time` (RFC 3339), or a duration such as 720h, after which it expires (default: never)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagRequired("name")
 	cmd.MarkFlagRequired("role")
@@ -92,8 +91,7 @@ func parseExpiry(s string, now time.Time) (time.Time, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < time.Second {
-		return time.Time{}, errors.New("--expires is neither a duration like 720h nor a time " +
-			"like 2027-01-01T00:00:00Z")
+		return time.Time{}, errors.New("--expires is not like 720h or 2027-01-01T00:00:00Z")
 	}
 	return now.Add(d), nil
 }

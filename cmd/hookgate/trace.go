@@ -31,8 +31,7 @@ func newTraceCommand() *cobra.Command {
 				err = show.Line(cmd.OutOrStdout(), t)
 			case after == "" && len(t.Requests) == 0:
 				return &exitError{exitFail,
-					fmt.Errorf("no stored request carried the message id %q (it may still be "+
-						"queued)", args[0])}
+					fmt.Errorf("no stored request carried the message id %q; it may still be queued", args[0])}
 			default:
 				err = show.Trails(cmd.OutOrStdout(), t.Requests)
 			}
