@@ -14,14 +14,14 @@ type approval struct {
 	Decides `json:"-"`
 }
 
-// What describes it in a few words.
+// What describes the request in a few words.
 func (a *approval) What() string { return strings.ReplaceAll(a.Action, "_", " ") + ", " + a.Target }
 
-// Pending reports whether nobody has decided.
+// Pending reports whether nobody has decided yet.
 func (a *approval) Pending() bool { return a.State == control.ApprovalPending }
 
-// Again is where the one who asked does it again once it is approved: a page, or the end of a
-// command.
+// Again is where the person who asked repeats the action after it is approved: a page, or the end
+// of a command.
 func (a *approval) Again() (where struct{ Page, Command string }) {
 	switch a.Action {
 	case "canary":
@@ -34,8 +34,7 @@ func (a *approval) Again() (where struct{ Page, Command string }) {
 	return where
 }
 
-// readApprovals returns those that wait for somebody: to decide, or to do what was approved. Oldest
-// first.
+// readApprovals returns the approvals that are pending or approved and not used, oldest first.
 func readApprovals(ctx context.Context, v *Visitor) (all []approval, err error) {
 	for _, state := range []control.ApprovalState{control.ApprovalPending,
 		control.ApprovalApproved} {

@@ -12,10 +12,10 @@ type canaryStep struct {
 	Watched string // how long it has been, if it is
 }
 
-// For says for how long the step lasts; empty if it has no time.
+// For is how long the step lasts; empty if it has no time.
 func (s canaryStep) For() string { return span(s.Seconds) }
 
-// Rest is the share that goes to the service before, in percent.
+// Rest is the share of the previous service, in percent.
 func (c canaryAnswer) Rest() int { return 100 - c.Percent }
 
 // Steps returns the steps of the plan.

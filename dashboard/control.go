@@ -8,13 +8,13 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// controlView is what can be steered.
+// controlView is the data of the control page.
 type controlView struct {
 	Queue     api.Queue
 	Tokens    []token // none, unless the visitor is an admin
 	Approvals []approval
-	// TokensErr and ApprovalsErr say why these cannot be shown: while the store is away the rest is
-	// wanted most.
+	// TokensErr and ApprovalsErr are the reasons why these cannot be shown. While the store is away
+	// people need the rest of the page most.
 	TokensErr, ApprovalsErr error
 	Canary                  canaryAnswer
 	Release                 releaseAnswer
@@ -23,7 +23,7 @@ type controlView struct {
 // token is a token on a page.
 type token struct{ api.Token }
 
-// State says whether the token works.
+// State says whether the token is valid.
 func (t token) State() string {
 	switch {
 	case t.RevokedAt != nil:
@@ -34,7 +34,7 @@ func (t token) State() string {
 	return "valid"
 }
 
-// control shows what whoever looks may steer.
+// control shows the controls that the visitor may use.
 func (d *Dashboard) control(r *http.Request, v *Visitor) (any, error) {
 	var c controlView
 	ctx := r.Context()
@@ -51,7 +51,7 @@ func (d *Dashboard) control(r *http.Request, v *Visitor) (any, error) {
 			return compareBool(a.State() != "valid", b.State() != "valid")
 		})
 	}
-	// one that is away is not waited for twice
+	// If the store is away, do not wait for it again.
 	if c.ApprovalsErr = c.TokensErr; c.ApprovalsErr == nil {
 		c.Approvals, c.ApprovalsErr = readApprovals(ctx, v)
 	}

@@ -65,7 +65,7 @@ func TestControlWords(t *testing.T) {
 	}
 	admin := answersOf(control.RoleAdmin, all)
 	control := show("/ui/control", admin)
-	for _, text := range []string{"plan held", "The plan does not go on: the verdict is not known",
+	for _, text := range []string{"plan held", "The plan is held: the verdict is not known",
 		"No-go: error rate", "The verdict is not known: no answer", "Only this process is at 0 percent",
 		"<small>1 min 4 s of 1 h 30 min</small>", "75% <small>to", "error rate fires",
 		"roll-back command: failed: no such file",
@@ -112,8 +112,9 @@ func TestPageErrors(t *testing.T) {
 		200: {`{"evidence":7}`, "cannot be shown now"},
 	} {
 		w := httptest.NewRecorder()
-		servePage(d, w, httptest.NewRequest("GET", "/ui/evidence", nil), &Visitor{Role: control.RoleViewer,
-			Read: func(context.Context, string) (int, []byte) { return status, []byte(c.body) }})
+		servePage(d, w, httptest.NewRequest("GET", "/ui/evidence", nil),
+			&Visitor{Role: control.RoleViewer,
+				Read: func(context.Context, string) (int, []byte) { return status, []byte(c.body) }})
 		if w.Code == 200 || !strings.Contains(w.Body.String(), c.told) {
 			t.Errorf("%s: %d\n%s", fmt.Sprint(status), w.Code, w.Body)
 		}

@@ -1,32 +1,26 @@
-// Package dashboard serves the pages that show a gate to people, and let them steer it.
+// Package dashboard serves the pages on which people see and steer a gate.
 //
-// The pages are a client of the gate's JSON interface that lives in the same process: what they
-// show they get by Visitor.Get, with the role of whoever looks, and what they change their scripts
-// change by the calls that everyone makes, so that roles, admin trail and reasons are the same.
-// Only what moves (Live) is read from the gate directly.
+// The pages are a client of the gate's JSON interface in the same process. They read through
+// Visitor.Get with the role of the visitor, and their scripts make the same calls as any other
+// client. So roles, admin trail and reasons work the same everywhere. Only the live numbers (Live)
+// are read from the gate directly.
 //
-//	adminapi ─► who is it, may he? ─► Dashboard.Page ─► Visitor.Get /api/…, /admin/… ─► template ─► HTML
-//	                               Dashboard.Stream ─► Live: one sample a second, encoded once for all
+//	adminapi ─► caller, role ─► Dashboard.Show ─► Visitor.Get /api/…, /admin/… ─► template ─► HTML
+//	                            Dashboard.Stream ─► Live: one sample a second, encoded once for all
 //
 // # To add a page
 //
-// 1. Write templates/NAME.html with {{define "content"}}; it gets what the page's data function
-// returns as .Data, and the
-//
-//	Visitor as .Visitor. Texts come from senders: never template.HTML, no style or script in the page, which the
-//	Content-Security-Policy forbids.
-//
-// 2. Write NAME.go with a function of the type dataFunc, and add a row to pages. A page with Nav is
-// in the menu. 3. If it needs a script: assets/NAME.js, a module, named in the row. It imports from
-// ./gate.js: call (a JSON call with the
-//
-//	CSRF header), toast, confirmed, and times are shown in the reader's zone wherever a <time> appears.
-//
-// 4. In adminapi, add a row to table in routes.go (answer (*Server).page) and one to Matrix, with the
-// least role. 5. In e2e/browser_test.go, newBrowser gives a tab, signIn signs it in, and
-// its check fails on errors of the console,
-//
-//	on violations of the policy and on what axe-core finds.
+//  1. Write templates/NAME.html with {{define "content"}}. It gets the result of the page's data
+//     function as .Data, and the Visitor as .Visitor. Texts come from senders: never use
+//     template.HTML. The Content-Security-Policy forbids styles and scripts in the page.
+//  2. Write NAME.go with a function of the type dataFunc, and add a row to pages. A page with Nav is
+//     in the menu. Package adminapi serves every row and checks its role.
+//  3. For a script, add assets/NAME.js, a module, and name it in the row. Import from ./gate.js:
+//     call makes a JSON call with the CSRF header, toast shows a message, confirmed asks. Scripts
+//     show every <time> in the reader's zone.
+//  4. Add a row to Matrix in package adminapi.
+//  5. Test it in e2e/browser_test.go: newBrowser opens a tab, and signIn signs in. check fails on
+//     errors of the console, on violations of the policy, and on the findings of axe-core.
 package dashboard
 
 import (
@@ -50,32 +44,34 @@ var templateFiles embed.FS
 type Page struct {
 	// Path is a pattern of http.ServeMux.
 	Path string
-	// Title is that of the window and, with Nav, of the menu.
+	// Title is the title of the window and, with Nav, of the menu entry.
 	Title string
 	Nav   bool
-	// Role is the least that may see it.
+	// Role is the least role that may see the page.
 	Role control.Role
-	// template is the name of its file without .html; script that of its module, if it has one.
+	// template is the name of its file without .html, script the name of its module; may be empty.
 	template, script string
 	data             dataFunc
 }
 
-// dataFunc gets what a page shows. An error that is an *APIError is shown as it is, with its
-// status; any other is logged, and 503.
+// dataFunc returns the data that a page shows. The page shows an error that is an *APIError, with
+// its status. Any other error is logged, and the answer is 503.
 type dataFunc func(d *Dashboard, r *http.Request, v *Visitor) (any, error)
 
-// pages is the menu in its order, and what is not in it.
+// pages is the menu in its order, and the pages that are not in it.
 var pages = []Page{
 	{Path: "/ui/{$}", Title: "Overview", Nav: true, Role: control.RoleViewer, template: "overview",
 		script: "overview.js", data: (*Dashboard).overview},
 	{Path: "/ui/events", Title: "Events", Nav: true, Role: control.RoleViewer, template: "events",
 		script: "events.js", data: (*Dashboard).events},
-	{Path: "/ui/events/{id}", Title: "Event", Role: control.RoleViewer, template: "event", script: "event.js",
-		data: (*Dashboard).event},
+	{Path: "/ui/events/{id}", Title: "Event", Role: control.RoleViewer, template: "event",
+		script: "event.js",
+		data:   (*Dashboard).event},
 	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: control.RoleViewer,
 		template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
-	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", Role: control.RoleViewer, template: "deadletter",
-		script: "deadletters.js", data: (*Dashboard).deadLetter},
+	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", Role: control.RoleViewer,
+		template: "deadletter",
+		script:   "deadletters.js", data: (*Dashboard).deadLetter},
 	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: control.RoleViewer, template: "sources",
 		data: (*Dashboard).sources},
 	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: control.RoleViewer,
@@ -87,10 +83,9 @@ var pages = []Page{
 // Config of a dashboard.
 type Config struct {
 	Version string
-	// Process names the process that answers.
+	// Process is the name of this process.
 	Process string
-	// Base is the URL that senders reach, without a path; empty if it is the one that pages are read
-	// from.
+	// Base is the URL that senders reach, without a path; empty if it is the URL of the pages.
 	Base   string
 	Live   *Live
 	Logger *slog.Logger
@@ -103,7 +98,7 @@ type Dashboard struct {
 	templates map[string]*template.Template
 }
 
-// New returns a dashboard. What can be wrong is wrong at build time, so that it panics.
+// New returns a dashboard. It panics on an error, because only a bug in a template can cause one.
 func New(c Config) *Dashboard {
 	d := &Dashboard{config: c, assets: loadAssets(),
 		templates: map[string]*template.Template{}}
@@ -121,12 +116,12 @@ func New(c Config) *Dashboard {
 	return d
 }
 
-// view is what a template gets.
+// view is the data of a template.
 type view struct {
 	Page    *Page
 	Title   string
 	Visitor *Visitor // nil: not signed in
-	Pages   []Page   // of the menu, that the visitor may see
+	Pages   []Page   // of the menu, as far as the visitor may see them
 	Version string
 	Process string
 	Data    any
@@ -143,11 +138,11 @@ func (d *Dashboard) view(p *Page, v *Visitor, data any) view {
 	return w
 }
 
-// Pages returns the pages, in the order of the menu. Whoever serves them checks Role.
+// Pages returns the pages, in the order of the menu. The server of a page must check its Role.
 func Pages() []Page { return slices.Clone(pages) }
 
-// Show answers a page, one of Pages, to a visitor whose role covers the page's. The request has the
-// wildcards of Page.Path as path values.
+// Show answers a page of Pages. The visitor's role must cover the page's, and the request must have
+// the wildcards of Page.Path as path values.
 func (d *Dashboard) Show(w http.ResponseWriter, r *http.Request, v *Visitor, p Page) {
 	data, err := p.data(d, r, v)
 	var told *APIError
@@ -159,51 +154,50 @@ func (d *Dashboard) Show(w http.ResponseWriter, r *http.Request, v *Visitor, p P
 	default:
 		d.config.Logger.Error("page cannot be shown", "page", p.Path, "error", err)
 		d.Problem(w, r, http.StatusServiceUnavailable,
-			"this page cannot be shown now; the log has the reason", v)
+			"this page cannot be shown now; see the log for the reason", v)
 	}
 }
 
-// problem is what the page of a problem shows.
+// problem is the data of an error page.
 type problem struct {
 	Status     int
 	Name, Told string
 }
 
-// Problem answers that something is wrong, to whom it may be; v is nil if that is not known.
+// Problem answers an error page. v is nil if the visitor is unknown.
 func (d *Dashboard) Problem(w http.ResponseWriter, r *http.Request, status int, told string,
 	v *Visitor) {
 	d.render(w, status, "problem", d.view(&Page{Title: http.StatusText(status)}, v,
 		problem{status, http.StatusText(status), told}))
 }
 
-// signIn is what the form shows.
+// signIn is the data of the sign-in form.
 type signIn struct {
-	// Next is where to go afterwards, Told why the last attempt failed.
+	// Next is the page to show after signing in, Told the reason why the last attempt failed.
 	Next, Told string
-	// Again says that the browser may have withheld a cookie because another site led here, and tries
-	// once more by itself.
+	// Again makes the page reload itself once: the browser withholds the cookie if a link of another
+	// site led here.
 	Again bool
 }
 
-// SignIn answers the form to sign in, for the page that was asked for. told says why it is shown,
-// if there is a reason.
+// SignIn answers the sign-in form. told is the reason why it is shown; may be empty.
 func (d *Dashboard) SignIn(w http.ResponseWriter, r *http.Request, status int, told, next string) {
-	// A cookie that is SameSite=Strict does not come along when a link elsewhere leads here. Loaded
-	// once more by this page it does.
+	// A browser does not send a SameSite=Strict cookie when a link of another site leads here. It does
+	// when this page reloads itself.
 	again := r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site"
 	d.render(w, status, "signin", d.view(&Page{Title: "Sign in", script: "signin.js"}, nil,
 		signIn{next, told, again}))
 }
 
-// policy lets a page use what this gate serves, and nothing of what stands in the page itself.
+// policy lets a page use only files that this gate serves, and no style or script within the page.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'"
 
-// foreignPolicy is for a page of somebody else: it has a style of its own, runs nothing, reaches
-// nothing, and is of no origin.
+// foreignPolicy is for a page that somebody else wrote: it has its own style, runs nothing, reaches
+// nothing, and has no origin.
 const foreignPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-// Foreign answers a page of HTML that somebody else has written.
+// Foreign answers a page of HTML that somebody else wrote.
 func Foreign(w http.ResponseWriter, text []byte) {
 	h := w.Header()
 	secure(h)
@@ -214,7 +208,7 @@ func Foreign(w http.ResponseWriter, text []byte) {
 	w.Write(text) // the reader may be gone
 }
 
-// secure sets the headers of everything that a browser shows.
+// secure sets the headers of all answers to a browser.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -225,7 +219,7 @@ func secure(h http.Header) {
 }
 
 func (d *Dashboard) render(w http.ResponseWriter, status int, name string, v view) {
-	var page bytes.Buffer // whole before any of it is out, so that what fails is not half a page
+	var page bytes.Buffer // complete before it is sent, so that an error leaves no half page
 	if err := d.templates[name].ExecuteTemplate(&page, "layout.html", v); err != nil {
 		panic(fmt.Errorf("template %s: %w", name, err))
 	}
@@ -237,7 +231,7 @@ func (d *Dashboard) render(w http.ResponseWriter, status int, name string, v vie
 	w.Write(page.Bytes()) // the reader may be gone
 }
 
-// Current reports whether the menu entry is that of the page that is shown, or of one below it.
+// Current reports whether the menu entry is that of the page shown, or of a page below it.
 func (v view) Current(p Page) bool {
 	return strings.TrimSuffix(p.Path, "{$}") == strings.TrimSuffix(v.Page.Path, "{$}") ||
 		!strings.HasSuffix(p.Path, "{$}") && strings.HasPrefix(v.Page.Path, p.Path+"/")

@@ -3,7 +3,7 @@ package dashboard
 import "time"
 
 const (
-	// slotTime is what one slot of a source's day holds, daySlots how many there are.
+	// slotTime is the length of one slot of a source's day, daySlots the number of slots.
 	slotTime = 5 * time.Minute
 	daySlots = 288
 )

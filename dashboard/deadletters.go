@@ -20,16 +20,15 @@ type deadLetter struct{ api.DeadLetter }
 // Link is the address of the dead letter's page.
 func (d deadLetter) Link() string { return "/ui/dead-letters/" + url.PathEscape(d.ID) }
 
-// Undecoded reports whether it is an entry of the queue that could not be decoded.
+// Undecoded reports whether it is a queue entry that could not be decoded.
 func (d deadLetter) Undecoded() bool {
 	return d.Source == "" && d.EventType == "" && d.MessageID == ""
 }
 
-// Retriable reports whether it makes sense to retry it, Purgeable whether there is a body to
-// purge.
+// Retriable reports whether a retry can succeed.
 func (d deadLetter) Retriable() bool { return d.State == hookgate.DeadLetterOpen && !d.Undecoded() }
 
-// Purgeable is described at Retriable.
+// Purgeable reports whether there is a body to purge.
 func (d deadLetter) Purgeable() bool { return d.State != hookgate.DeadLetterPurged }
 
 // StateLevel is the colour of the state.
@@ -44,22 +43,22 @@ var letterFilters = []filterName{
 	{"reason", "reason contains"}, {"state", "state"}, {"from", "failed from"}, {"to", "before"},
 }
 
-// lettersData is what the page of dead letters shows.
+// lettersData is the data of the page of dead letters.
 type lettersData struct {
 	filters
 	Letters []deadLetter
-	Older   string // the address of what follows; empty if there is no more
-	Begin   string // that of the first page, if this is another
-	// Selection is the filter as the calls on many take it, as JSON.
+	Older   string // the address of the next page; empty on the last
+	Begin   string // the address of the first page; empty on it
+	// Selection is the filter as JSON, for the calls on many dead letters.
 	Selection string
 }
 
-// States are what can be asked for.
+// States returns the states to choose from.
 func (lettersData) States() []string {
 	return []string{"open", "stored", "superseded", "purged", "all"}
 }
 
-// State is the one that is asked for.
+// State is the chosen state.
 func (data lettersData) State() string {
 	if state := data.Get("state"); state != "" {
 		return state
@@ -67,7 +66,7 @@ func (data lettersData) State() string {
 	return "open"
 }
 
-// Filtered reports whether any filter is on.
+// Filtered reports whether any filter is set.
 func (data lettersData) Filtered() bool { return len(data.Chips) > 0 }
 
 // deadLetters shows dead letters, in the order in which they failed.
@@ -93,7 +92,7 @@ func (d *Dashboard) deadLetters(r *http.Request, v *Visitor) (any, error) {
 	return data, nil
 }
 
-// selection is the filter as the calls on many take it: an object, or all if nothing is filtered.
+// selection returns the body that selects the same dead letters in a call on many.
 func (data *lettersData) selection() string {
 	filter := map[string]string{"state": data.State()}
 	for name := range data.values {

@@ -36,27 +36,27 @@ var eventFilters = []filterName{
 	{"body", "body contains"}, {"from", "received from"}, {"to", "before"}, {"tests", "test traffic"},
 }
 
-// eventsData is what the page of events shows.
+// eventsData is the data of the page of events.
 type eventsData struct {
 	filters
-	// Query is what was looked for by an id; then Found is set and Page is not.
+	// Query is the id that was searched for. If it is set, Found is set and Page is not.
 	Query   string
 	Found   *foundAnswer
 	Page    eventsPage
 	Sources []string
-	// Older and Newer are addresses; empty if there is nothing to go to. Backwards says that it was
-	// gone to newer events.
+	// Older and Newer are addresses of pages; empty if there are none. Backwards is true on a page that
+	// was reached by Newer.
 	Older, Newer string
 	Backwards    bool
-	// Tail is where a live tail begins, empty where one makes no sense.
+	// Tail is where a live tail begins; empty on a page that has none.
 	Tail string
-	// Ranges are addresses for the usual times.
+	// Ranges are links to common ranges of time.
 	Ranges []link
 }
 
 type link struct{ Text, Address string }
 
-// events shows events, newest first, or what an id is of.
+// events shows events, newest first, or the result of a search for an id.
 func (d *Dashboard) events(r *http.Request, v *Visitor) (any, error) {
 	query, ctx := r.URL.Query(), r.Context()
 	data := eventsData{filters: readFilters("/ui/events", query, eventFilters), Query: query.Get("q")}
@@ -77,7 +77,7 @@ func (d *Dashboard) events(r *http.Request, v *Visitor) (any, error) {
 	}
 	if data.Query != "" {
 		err := data.find(ctx, v)
-		// What was pasted may have brought along what stood around it.
+		// A pasted id may come with quotation marks or spaces around it.
 		if bare := strings.Trim(data.Query, " \t\r\n\"',"); err == nil && data.Found.None() &&
 			bare != "" && bare != data.Query {
 			data.Query = bare
@@ -88,13 +88,13 @@ func (d *Dashboard) events(r *http.Request, v *Visitor) (any, error) {
 	return data, data.read(ctx, v, query.Get("after"), query.Get("before"))
 }
 
-// find looks for the query as an id.
+// find searches for the query as an id.
 func (data *eventsData) find(ctx context.Context, v *Visitor) error {
 	data.Found = &foundAnswer{}
 	return v.Get(ctx, "/api/find?"+url.Values{"q": {data.Query}}.Encode(), data.Found)
 }
 
-// read reads the page of events behind a cursor, or before one.
+// read reads the page of events after a cursor, or before one.
 func (data *eventsData) read(ctx context.Context, v *Visitor, after, before string) error {
 	data.Backwards = before != "" && after == ""
 	path := data.call("/api/events", "order", "newest", "limit", fmt.Sprint(eventsShown), "after",
@@ -104,8 +104,8 @@ func (data *eventsData) read(ctx context.Context, v *Visitor, after, before stri
 			before)
 	}
 	if after == "" && !data.Backwards && data.Get("to") == "" {
-		// Before the page is read, so that nothing that is stored meanwhile is in neither; what is in
-		// both the tail shows once.
+		// Read the tail before the page, so that an event that is stored in between is in one of them at
+		// least. The tail shows an event only once.
 		if err := data.readTail(ctx, v); err != nil {
 			return err
 		}
@@ -137,19 +137,19 @@ func (data *eventsData) read(ctx context.Context, v *Visitor, after, before stri
 	return nil
 }
 
-// readTail finds where a live tail of a page begins that is read afterwards.
+// readTail finds where the live tail of a page begins. Call it before the page is read.
 func (data *eventsData) readTail(ctx context.Context, v *Visitor) error {
 	var newest eventsPage
 	if err := v.Get(ctx, "/api/events?order=stored&limit=1", &newest); err != nil {
 		return err
 	}
 	if data.Tail = newest.Previous; data.Tail == "" {
-		data.Tail = "0" // everything is behind it
+		data.Tail = "0" // before all events
 	}
 	return nil
 }
 
-// Hidden are the filters that are on and have no field of their own in the form.
+// Hidden returns the filters that are set and have no field in the form.
 func (data eventsData) Hidden() (names []string) {
 	for _, name := range []string{"messageId", "prefix", "requestId"} {
 		if data.Get(name) != "" {
@@ -159,7 +159,7 @@ func (data eventsData) Hidden() (names []string) {
 	return names
 }
 
-// Filtered reports whether any filter is on.
+// Filtered reports whether any filter is set.
 func (data eventsData) Filtered() bool { return len(data.Chips) > 0 }
 
 // BodySearch is the address of a search for the query in bodies.
@@ -187,10 +187,10 @@ type foundAnswer struct {
 // foundRequest is a request on a page.
 type foundRequest struct{ api.RequestSummary }
 
-// Says is what became of the request, in words.
+// Says is the outcome of the request, in words.
 func (r foundRequest) Says() string { return stageNames[string(r.Outcome)].name }
 
-// Some is how many webhooks wait; 0 if none does, or if it is not known.
+// Some is how many webhooks are waiting; 0 if none is, or the number is unknown.
 func (a *foundAnswer) Some() int64 {
 	if a.Waiting == nil {
 		return 0
@@ -201,7 +201,7 @@ func (a *foundAnswer) Some() int64 {
 // None reports whether nothing was found.
 func (a *foundAnswer) None() bool { return len(a.Events)+len(a.DeadLetters)+len(a.Requests) == 0 }
 
-// Others are the requests of which neither an event nor a dead letter is shown.
+// Others are the requests whose event or dead letter is not shown.
 func (a *foundAnswer) Others() (all []foundRequest) {
 	shown := map[string]bool{}
 	for _, e := range a.Events {
@@ -218,7 +218,7 @@ func (a *foundAnswer) Others() (all []foundRequest) {
 	return all
 }
 
-// matchedBy says in words which kind of id was found.
+// matchedBy names the kind of id that was found.
 func matchedBy(matched string) string {
 	switch matched {
 	case "messageId":
@@ -231,7 +231,7 @@ func matchedBy(matched string) string {
 	return "id here"
 }
 
-// eventData is what the page of an event shows.
+// eventData is the data of the page of an event.
 type eventData struct {
 	Event   event
 	Body    *bodyView
@@ -240,7 +240,7 @@ type eventData struct {
 	More    bool // requests than the page shows
 }
 
-// Origin is the request that brought the event, if it carried several; nil if not.
+// Origin is the request that brought the event, if it carried several; otherwise nil.
 func (e event) Origin() *hookgate.Origin {
 	if o, ok := hookgate.OriginOf(e.Headers); ok {
 		return &o
@@ -248,7 +248,7 @@ func (e event) Origin() *hookgate.Origin {
 	return nil
 }
 
-// Took is from receipt to store.
+// Took is the time from receipt to storage.
 func (data eventData) Took() time.Duration {
 	return data.Event.PersistedAt.Sub(data.Event.ReceivedAt.Time)
 }

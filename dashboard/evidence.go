@@ -13,7 +13,7 @@ type receipt struct{ api.Receipt }
 // Short is as much of the id as tells it from others.
 func (r receipt) Short() string { return r.ID[:min(12, len(r.ID))] }
 
-// ShortKey is as much of the key's fingerprint as people compare at a glance.
+// ShortKey is the part of the key's fingerprint that people compare.
 func (r receipt) ShortKey() string { return r.Key[:min(20, len(r.Key))] }
 
 // Level is the colour of the verdict.
@@ -27,7 +27,7 @@ func (r receipt) Level() string {
 	return "warn"
 }
 
-// evidence shows the bundles that are kept here, the latest first.
+// evidence shows the stored bundles, the latest first.
 func (d *Dashboard) evidence(r *http.Request, v *Visitor) (any, error) {
 	var all struct{ Evidence []receipt }
 	if err := v.Get(r.Context(), "/api/intake", &all); err != nil {

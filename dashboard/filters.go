@@ -7,30 +7,30 @@ import (
 	"time"
 )
 
-// filterName says what a parameter of a listing is called on its page.
+// filterName is a parameter of a listing and its name on the page.
 type filterName struct{ parameter, label string }
 
-// chip is a filter that is on, with the address of the page without it.
+// chip is a filter that is set, with the address of the page without it.
 type chip struct {
 	Label, Value string
 	Without      string
-	// Time is set instead of Value if it is one.
+	// Time is set if Value is a time.
 	Time *time.Time
 }
 
-// filters are those of the page that is shown. They are all in its address, so that a link shows
-// the same to whoever gets it.
+// filters are the filters of a page. They are part of its address, so that a link shows the same to
+// everybody.
 type filters struct {
 	path   string
-	values url.Values // without those that say which page
+	values url.Values // without those that choose the page
 	Chips  []chip
 }
 
-// timeForms are how a person may write a time; without a zone it is in UTC.
+// timeForms are the forms in which a person may write a time. Without a zone it is UTC.
 var timeForms = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04",
 	"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
 
-// readTime reads what a person wrote; ok is false if it is no time.
+// readTime reads a time that a person wrote.
 func readTime(text string) (at time.Time, ok bool) {
 	for _, form := range timeForms {
 		if at, err := time.Parse(form, text); err == nil {
@@ -40,8 +40,8 @@ func readTime(text string) (at time.Time, ok bool) {
 	return at, false
 }
 
-// readFilters reads the filters of a page from its address. What is not filled in is not there; a
-// time that cannot be read is passed on, so that the call that it is for refuses it.
+// readFilters reads the filters of a page from its address. It leaves out empty ones. It keeps a
+// time that it cannot read, so that the gate rejects it with a reason.
 func readFilters(path string, query url.Values, names []filterName) filters {
 	f := filters{path: path, values: url.Values{}}
 	for _, n := range names {
@@ -70,11 +70,11 @@ func readFilters(path string, query url.Values, names []filterName) filters {
 	return f
 }
 
-// Get returns the value of a filter, empty if it is off.
+// Get returns the value of a filter; empty if it is not set.
 func (f filters) Get(name string) string { return f.values.Get(name) }
 
-// With returns the address of the first page with filters set, in pairs of name and value; an empty
-// value takes one off.
+// With returns the address of the first page with filters set, in pairs of name and value. An empty
+// value removes a filter.
 func (f filters) With(pairs ...string) string {
 	values := url.Values{}
 	for name, all := range f.values {

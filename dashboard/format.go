@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// functions are what templates call.
+// functions are the functions of the templates.
 func (d *Dashboard) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset":  d.assets.url,
@@ -63,8 +63,7 @@ type instant interface{ UTC() time.Time }
 // utc writes a time in UTC. Scripts replace it by the time in the reader's zone.
 func utc(t instant) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
-// rate writes a number of small or great size: with one decimal below a hundred, unless it is
-// whole.
+// rate writes a number, with one decimal below a hundred unless it is whole.
 func rate(x float64) string {
 	if x < 100 && x != math.Trunc(x) {
 		return strconv.FormatFloat(x, 'f', 1, 64)
@@ -72,7 +71,7 @@ func rate(x float64) string {
 	return count(int64(math.Round(x)))
 }
 
-// known writes a number, or a dash if it is not known.
+// known writes a number, or a dash if it is unknown.
 func known(x *float64) string {
 	if x == nil {
 		return "–"

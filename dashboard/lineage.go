@@ -16,10 +16,10 @@ import (
 // requestsShown is how many requests with one message id a page shows.
 const requestsShown = 50
 
-// lineage is the way of one request, for a page.
+// lineage is the lineage of one request on a page.
 type lineage struct {
 	RequestID string
-	// Own says that it is the request of what the page shows.
+	// Own is true for the request of the event or dead letter that the page shows.
 	Own    bool
 	Stages []stage
 	// Took is from the first stage to the last.
@@ -35,32 +35,32 @@ type stage struct {
 	First bool
 	// Share is Since in hundredths of the longest in its request, for a bar.
 	Share int
-	// Notes are what the stage tells beside its time.
+	// Notes are the rest of the stage, in words.
 	Notes []string
-	// Level is good or bad if the stage is an end that is.
+	// Level is the colour of a stage that is an outcome.
 	Level string
 }
 
-// stageNames are the stages in words.
+// stageNames has the stages in words.
 var stageNames = map[string]struct{ name, level string }{
 	"received": {"received", ""}, "replayed": {"replayed by a person", ""},
-	"spooled": {"spooled locally", ""}, "enqueued": {"taken durably, 202 sent", ""},
-	"processed": {"taken up to be stored", ""}, "retried": {"stored at a later attempt", "warn"},
+	"spooled": {"spooled locally", ""}, "enqueued": {"appended durably, 202 sent", ""},
+	"processed": {"processing began", ""}, "retried": {"stored at a later attempt", "warn"},
 	"persisted": {"stored", "good"},
 	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"},
 	"purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
 }
 
-// noteNames are the members of a stage's metadata that are worth a word.
+// noteNames has the members of a stage's metadata in words.
 var noteNames = []struct{ member, label string }{
-	{"remoteAddr", "from"}, {"replayOf", "replay of request"}, {"partition", "partition"},
+	{"remoteAddr", "from"}, {"replayOf", "retry of request"}, {"partition", "partition"},
 	{"position", "position"}, {"worker", "worker"},
 	{"attempts", "attempts"}, {"lastError", "last error"}, {"firstRequestId", "first was request"},
 	{"reason", "reason"}, {"by", "by"}, {"batch", "batch"},
 }
 
-// readLineage reads the lineage of the first requests with an identity, and how many of the first
-// requests had the message id but another identity. more reports whether there are more requests.
+// readLineage reads the lineage of the first requests with an identity. others counts the requests
+// that had the message id but another identity. more reports whether there are more requests.
 func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID,
 	own string) (all []lineage, others int, more bool, err error) {
 	var a api.Trace
@@ -105,7 +105,7 @@ func lineageOf(r *api.RequestTrail, own string) lineage {
 	return l
 }
 
-// notes are what a stage's metadata says, in words.
+// notes returns the metadata of a stage in words.
 func notes(metadata json.RawMessage) (all []string) {
 	var members map[string]any
 	numbers := json.NewDecoder(bytes.NewReader(metadata))

@@ -17,20 +17,20 @@ import (
 )
 
 const (
-	// sampleEvery is how often the numbers are read, keep how many are kept: a quarter of an hour.
+	// sampleEvery is how often the numbers are read, keep how many samples are kept: 15 minutes.
 	sampleEvery = time.Second
 	keep        = 900
-	// smooth is how many samples the rates that people read are a mean of.
+	// smooth is how many samples a displayed rate is the mean of.
 	smooth = 5
-	// askStoreEvery is how often the store is asked, and only while somebody looks; askTimeout bounds
-	// that.
+	// askStoreEvery is how often the store is asked, while somebody watches; askTimeout bounds each
+	// time.
 	askStoreEvery = 5 * time.Second
 	askTimeout    = 2 * time.Second
-	// looking is for how long after a page was shown somebody counts as looking.
+	// looking is how long somebody counts as watching after a page was shown.
 	looking = 30 * time.Second
 )
 
-// LiveConfig says where the live numbers come from.
+// LiveConfig has the sources of the live numbers.
 type LiveConfig struct {
 	Metrics interface{ Snapshot() metrics.Snapshot }
 	Guard   interface {
@@ -45,20 +45,20 @@ type LiveConfig struct {
 		Counts(context.Context) (hookgate.StoreCounts, error)
 		Ping(context.Context) error
 	}
-	// Attention is what a person should look at; nil for nothing.
+	// Attention lists the things that a person should look at; nil for none.
 	Attention *attention.List
-	// MaxStreams is how many browsers may be shown live numbers at a time.
+	// MaxStreams is how many browsers may stream live numbers at a time.
 	MaxStreams int
 }
 
-// Live samples a gate once a second, whoever looks, and hands the sample, encoded once, to all who
-// do.
+// Live samples a gate once a second and sends each sample, encoded once, to all browsers that
+// watch.
 //
 //	metrics, guard ─► sample ─► ring of 15 minutes          ─► Stream: first the ring, then each sample
 //	                       └──► 24 hours of each source, in slots of five minutes
 //
-// What it reads are counters in memory and what the guard has asked anyway, so that a sample costs
-// the gate some microseconds. All methods may be called concurrently.
+// It reads counters in memory and values that the guard has observed anyway, so a sample costs some
+// microseconds. All methods may be called concurrently.
 type Live struct {
 	config LiveConfig
 
@@ -75,12 +75,12 @@ type Live struct {
 	streams  map[chan []byte]bool
 }
 
-// Sample is what charts are made of. Rates are per second, over the second before.
+// Sample is one point of the charts. Rates are per second, over the second before.
 type Sample struct {
 	At                          time.Time
 	Taken, Refused, Unavailable float64 // answers of 2xx, 4xx and 5xx
 	Latency                     guard.Latency
-	// Depth and Lag are negative if they are not known.
+	// Depth and Lag are negative if they are unknown.
 	Depth  int64
 	Lag    time.Duration
 	Stored float64
@@ -89,7 +89,7 @@ type Sample struct {
 	Batch, BatchMillis float64
 }
 
-// State is everything live at one moment.
+// State is all live numbers at one moment.
 type State struct {
 	Sample
 	// Rates of the last seconds, smoothed.
@@ -114,26 +114,26 @@ type SourceState struct {
 	Name string
 	// Rates per second, smoothed.
 	Taken, Refused, Unavailable float64
-	// Last is when something was taken of it; zero if never since the start.
+	// Last is when a request was last accepted; zero if none was since the start.
 	Last time.Time
 }
 
-// StatusRate is how many answers of a status there are a second, smoothed.
+// StatusRate is the number of answers with a status per second, smoothed.
 type StatusRate struct {
 	Status int     `json:"status"`
 	Rate   float64 `json:"rate"`
 }
 
-// storeState is what the store said when it was asked last.
+// storeState is the last answer of the store.
 type storeState struct {
 	Asked  time.Time
 	Counts hookgate.StoreCounts
 	Err    error
-	// Attention is asked for when the store is, as some of it comes from there.
+	// Attention is read with the store, because some of it comes from there.
 	Attention []attention.Item
 }
 
-// NewLive returns the live numbers of a gate; Run takes them.
+// NewLive returns the live numbers of a gate. Call Run to sample them.
 func NewLive(c LiveConfig) *Live {
 	l := &Live{config: c, last: map[string]time.Time{}, days: map[string]*day{},
 		streams: map[chan []byte]bool{}}
@@ -162,7 +162,7 @@ func (l *Live) Run(ctx context.Context) {
 	}
 }
 
-// State returns what was seen last, and has the store asked if that is long ago.
+// State returns the last sample. It asks the store if that was long ago.
 func (l *Live) State(ctx context.Context) State {
 	l.mu.Lock()
 	now := time.Now()
@@ -179,7 +179,7 @@ func (l *Live) State(ctx context.Context) State {
 	return s
 }
 
-// askStore asks the store, if somebody looks.
+// askStore asks the store, if somebody watches.
 func (l *Live) askStore(ctx context.Context) {
 	l.mu.Lock()
 	watched := len(l.streams) > 0 || time.Since(l.lookedAt) < looking
@@ -203,7 +203,7 @@ func (l *Live) askStore(ctx context.Context) {
 	l.store = s
 }
 
-// sample reads everything once and tells those who look.
+// sample takes a sample and sends it to everybody who watches.
 func (l *Live) sample(at time.Time) {
 	counted := l.config.Metrics.Snapshot()
 	state := State{Guard: l.config.Guard.Status(), Fired: l.config.Release.Fired(),
@@ -245,10 +245,10 @@ func (l *Live) sample(at time.Time) {
 	l.tell(l.encode())
 }
 
-// errNotAsked stands for the queue's state before the guard has looked for the first time.
-var errNotAsked = errors.New("the queue has not been asked yet")
+// errNotAsked is the state of the queue before the guard's first observation.
+var errNotAsked = errors.New("the queue was not observed yet")
 
-// count fills in what follows from the difference to the sample before; mu must be held.
+// count derives the values that are differences to the sample before; mu must be held.
 func (l *Live) count(state *State, counted metrics.Snapshot) {
 	seconds := state.At.Sub(l.counted).Seconds()
 	if seconds <= 0 {
@@ -327,7 +327,7 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 	}
 }
 
-// smoothed is a running mean that comes to rest at 0.
+// smoothed is a running mean that settles at 0.
 func smoothed(was, is, blend float64) float64 {
 	if now := was + blend*(is-was); now > 0.005 {
 		return now

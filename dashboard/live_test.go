@@ -70,7 +70,8 @@ func (f *fakeGate) wasAsked() int {
 }
 
 func (f *fakeGate) live(streams int) *Live {
-	return NewLive(LiveConfig{Metrics: f, Guard: f, Release: f, Mode: f, Store: f, MaxStreams: streams})
+	return NewLive(LiveConfig{Metrics: f, Guard: f, Release: f, Mode: f, Store: f,
+		MaxStreams: streams})
 }
 
 // watching returns how many streams there are.

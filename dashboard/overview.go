@@ -2,16 +2,16 @@ package dashboard
 
 import "net/http"
 
-// overviewData is what the first page shows before its script takes over.
+// overviewData is the data of the overview before its script takes over.
 type overviewData struct {
 	State
 	wire wire
-	// Empty says that nothing has ever been stored: then the page shows how to send a first webhook.
+	// Empty is true if nothing was ever stored. The page then shows how to send a first webhook.
 	Empty bool
-	// Release are the triggers that say whether a release goes on.
+	// Release has the release triggers.
 	Release releaseAnswer
 	Canary  canaryAnswer
-	// Waiting is how many approvals wait for a decision; 0 for viewers, who have no part in it.
+	// Waiting is how many approvals are pending; 0 for viewers, who cannot decide.
 	Waiting int
 	First   *sending // how; nil if this process takes none
 }
@@ -46,10 +46,10 @@ func (d *Dashboard) overview(r *http.Request, v *Visitor) (any, error) {
 	return data, nil
 }
 
-// Wire is the state as the script gets it too.
+// Wire is the state in the form that the script gets.
 func (o overviewData) Wire() wire { return o.wire }
 
-// Verdict says in two words how the gate is, Level which colour that has.
+// Verdict sums up the state of the gate.
 func (o overviewData) Verdict() string {
 	switch {
 	case len(o.wire.Problems) == 0:
@@ -60,7 +60,7 @@ func (o overviewData) Verdict() string {
 	return "Worth a look"
 }
 
-// Level is described at Verdict.
+// Level is the colour of the verdict.
 func (o overviewData) Level() string {
 	level := ""
 	for _, p := range o.wire.Problems {

@@ -12,22 +12,22 @@ import (
 
 // Problem is something that a person should know of.
 type Problem struct {
-	// Level is bad if webhooks are refused, something is away or a release trigger has fired, else
-	// warn.
+	// Level is bad if the gate rejects webhooks, something is away or a release trigger has fired;
+	// otherwise warn.
 	Level string `json:"level"`
 	Text  string `json:"text"`
-	// Link is where to look: a path of this gate, or empty.
+	// Link is a path of this gate with more about it; may be empty.
 	Link string `json:"link,omitempty"`
 }
 
 const (
 	levelBad  = "bad"
 	levelWarn = "warn"
-	// near is how close to its limit a signal is worth a word.
+	// near is the nearness to its limit from which a signal is a problem.
 	near = 0.8
 )
 
-// signalNames are the signals of the guard in words, with their units.
+// signalNames has the signals of the guard in words, with their units.
 var signalNames = map[string]struct{ name, unit string }{
 	guard.SignalDepth: {"queue depth", "%"},
 	guard.SignalLag:   {"store lag", " s"},
@@ -43,24 +43,25 @@ func signalName(name string) string {
 
 func signalUnit(name string) string { return signalNames[name].unit }
 
-// Problems says in words what is wrong; the worst first, empty if all is well.
+// Problems returns the problems, the worst first.
 func (s *State) Problems() []Problem {
 	all := []Problem{}
 	add := func(level, format string, args ...any) {
 		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...)})
 	}
 	if s.Mode == control.ModeReadOnly {
-		add(levelBad, "Maintenance: webhooks are refused with 503")
+		add(levelBad, "Maintenance: the gate rejects webhooks with 503")
 	}
 	if s.Mode == control.ModeBuffer {
-		add(levelWarn, "Buffering: webhooks are queued, and nothing is stored until the mode is normal again")
+		add(levelWarn, "Buffering: webhooks are queued; the gate stores nothing until the mode is normal again")
 	}
 	switch s.Guard.Breaker {
 	case guard.Open:
-		add(levelBad, "The breaker is open because of %s: webhooks are refused with 503",
+		add(levelBad, "The breaker is open because of %s: the gate rejects webhooks with 503",
 			signalName(s.Guard.Reason))
 	case guard.Recovering:
-		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken", s.Guard.AdmittedPercent)
+		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken",
+			s.Guard.AdmittedPercent)
 	}
 	switch {
 	case s.QueueErr == errNotAsked:
@@ -69,12 +70,12 @@ func (s *State) Problems() []Problem {
 	case s.Queue.Err != nil:
 		add(levelBad, "The queue takes no webhooks: %v", s.Queue.Err)
 	case s.Queue.HighWater > 0 && s.Queue.Depth >= s.Queue.HighWater:
-		add(levelBad, "The queue is full: webhooks are refused with 503")
+		add(levelBad, "The queue is full: the gate rejects webhooks with 503")
 	}
 	if errors.As(s.Queue.Degraded, new(*hookgate.LeftoverError)) {
 		add(levelWarn, "%v", s.Queue.Degraded)
 	} else if s.Queue.Degraded != nil {
-		add(levelWarn, "Webhooks are spooled, and a 202 is worth this machine's disk: %v",
+		add(levelWarn, "Webhooks are spooled, so a 202 is worth this machine's disk: %v",
 			s.Queue.Degraded)
 	}
 	if s.Store.Err != nil {

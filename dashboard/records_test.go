@@ -109,7 +109,8 @@ func TestEveryBodyHasAPage(t *testing.T) {
 		}
 	}
 	for page, data := range map[string]any{
-		"event":      eventData{Event: event{api.Event{ID: "1"}}, Body: &bodyView{Size: 1 << 40, TooLarge: true}},
+		"event": eventData{Event: event{api.Event{ID: "1"}}, Body: &bodyView{Size: 1 << 40,
+			TooLarge: true}},
 		"deadletter": letterData{DeadLetter: deadLetter{api.DeadLetter{ID: "1"}}}, // purged
 	} {
 		w := httptest.NewRecorder()
@@ -346,8 +347,9 @@ func TestHostileRecords(t *testing.T) {
 	for name, pages := range map[string][]any{
 		"events": {
 			eventsData{filters: f, Page: eventsPage{eventsAnswer{Next: hostile, Partial: true,
-				SearchedTo: api.At(at)}, []event{e}}, Sources: []string{hostile}, Older: "/?" + hostile, Newer: "/?" + hostile,
-				Tail: hostile},
+				SearchedTo: api.At(at)}, []event{e}}, Sources: []string{hostile}, Older: "/?" + hostile,
+				Newer: "/?" + hostile,
+				Tail:  hostile},
 			eventsData{filters: f, Query: hostile, Found: &found},
 			eventsData{filters: f, Query: hostile, Found: &foundAnswer{}},
 		},

@@ -18,7 +18,7 @@ type releaseAnswer struct {
 // trigger is a release trigger on a page.
 type trigger struct{ api.Trigger }
 
-// Words say how it stands.
+// Words describes the state.
 func (t trigger) Words() string {
 	switch release.TriggerState(t.State) {
 	case release.TriggerOff:
@@ -41,7 +41,7 @@ func (t trigger) Words() string {
 	return "well"
 }
 
-// Level is the colour of its state.
+// Level is the colour of the state.
 func (t trigger) Level() string {
 	switch release.TriggerState(t.State) {
 	case release.TriggerFired:
@@ -59,13 +59,13 @@ func (t trigger) Level() string {
 	return ""
 }
 
-// Near is its nearness as far as a bar goes.
+// Near is the nearness, at most 1.
 func (t trigger) Near() float64 { return min(1, t.Nearness) }
 
-// Then says what the gate does when the trigger fires.
+// Then is what the gate does when the trigger fires.
 func (t trigger) Then() string { return actionWords[release.Action(t.Action)] }
 
-// Rolls reports whether it starts the roll-back command.
+// Rolls reports whether the trigger starts the roll-back command.
 func (t trigger) Rolls() bool {
 	return release.TriggerState(t.State) != release.TriggerOff &&
 		release.Action(t.Action) == release.ActionRollBack
@@ -77,7 +77,7 @@ var actionWords = map[release.Action]string{
 	release.ActionRollBack:   "alarm, roll-back command",
 }
 
-// unitOf writes the unit of a trigger behind a number.
+// unitOf is the unit of a trigger as it is written after a number.
 func unitOf(unit string) string {
 	switch unit {
 	case "percent":
@@ -91,7 +91,7 @@ func unitOf(unit string) string {
 // alarm is an alarm on a page.
 type alarm struct{ api.Alarm }
 
-// Words say what it is about.
+// Words describes the alarm.
 func (a alarm) Words() string {
 	switch a.Kind {
 	case release.AlarmRaised:
@@ -122,10 +122,10 @@ func (a alarm) Level() string {
 // alarmsShown is how many alarms the overview shows.
 const alarmsShown = 5
 
-// Latest are the last alarms, newest first.
+// Latest are the alarms that the overview shows.
 func (r releaseAnswer) Latest() []alarm { return r.Alarms[:min(len(r.Alarms), alarmsShown)] }
 
-// RollBacks are the alarms that tell of roll-back commands, newest first.
+// RollBacks are the alarms about roll-back commands, newest first.
 func (r releaseAnswer) RollBacks() (all []alarm) {
 	for _, a := range r.Alarms {
 		if a.Kind == release.AlarmActed && release.Action(a.Action) == release.ActionRollBack {

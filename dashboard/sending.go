@@ -14,24 +14,24 @@ func readSources(r *http.Request, v *Visitor) (a api.Sources, err error) {
 	return a, v.Get(r.Context(), "/api/sources", &a)
 }
 
-// sending is how to send a webhook to a source.
+// sending describes how to send a webhook to a source.
 type sending struct {
 	Source, URL string
-	// Command is a line to paste; secrets are variables in it.
+	// Command is a line to paste, with variables for secrets.
 	Command string
-	// Note says what to set first.
+	// Note says which variables to set first.
 	Note string
 }
 
-// keyHeaders are the headers in which senders of some kinds show their secret as it is.
+// keyHeaders has the headers in which senders of some kinds send their secret unencrypted.
 var keyHeaders = map[string]string{
 	"envelope":    "Authorization: Bearer $KEY",
 	"bearer":      "Authorization: Bearer $KEY",
 	"cloudevents": "Authorization: Bearer $KEY",
 }
 
-// sendingTo makes the command for a source: curl where its sender shows a secret or none, and where
-// it signs the command of this program that signs as it does.
+// sendingTo makes the command for a source: curl if its sender sends a secret or none, or hookgate
+// sources send if it signs.
 func (d *Dashboard) sendingTo(r *http.Request, s *api.Source) sending {
 	t := sending{Source: s.Name, URL: s.URL}
 	if t.URL == "" {
@@ -52,18 +52,19 @@ func (d *Dashboard) sendingTo(r *http.Request, s *api.Source) sending {
 		t.Command = curl(t.URL, header, s)
 		t.Note = "Set KEY to the source's secret first, and put a body of its sender in place of the example."
 		if s.Kind == "envelope" {
-			t.Note = "Set KEY first: to WEBHOOK_BEARER_KEY, or to what the file keys/bearer_key in the gate's data directory holds."
+			t.Note = "Set KEY first: to WEBHOOK_BEARER_KEY, or to the content of keys/bearer_key in the gate's data directory."
 		}
 	case s.Kind == "sns":
 		t.Command = `aws sns publish --topic-arn "$TOPIC_ARN" --message test`
 		t.Note = "Only Amazon can sign for this source. Set TOPIC_ARN to a topic of the source that has a subscription with this URL."
 	case privateKinds[s.Kind]:
-		t.Command = fmt.Sprintf("hookgate sources send --source %s --target %s \\\n  --key \"$KEY_FILE\"", s.Name,
+		t.Command = fmt.Sprintf("hookgate sources send --source %s --target %s \\\n  --key \"$KEY_FILE\"",
+			s.Name,
 			d.base(r))
 		t.Note = "Its sender signs with a private key that only it has. Set KEY_FILE to a file with a key of your own, whose public key is among the source's secrets; or use the sender's test."
 	default:
 		t.Command = fmt.Sprintf("hookgate sources send --source %s --target %s", s.Name, d.base(r))
-		t.Note = "It sends an example that is signed as its sender does, with the secret of the configuration. To send a body of the sender, add --file BODY."
+		t.Note = "It sends an example, signed with the configured secret as the sender signs. To send a body of the sender, add --file BODY."
 	}
 	return t
 }
@@ -71,7 +72,7 @@ func (d *Dashboard) sendingTo(r *http.Request, s *api.Source) sending {
 // privateKinds are those whose senders sign with a private key.
 var privateKinds = map[string]bool{"discord": true, "sendgrid": true}
 
-// curl is a command that sends the sample of a source, and one header.
+// curl returns a command that sends the sample of a source, and one header.
 func curl(url, header string, s *api.Source) string {
 	text := "curl -i " + quoted(url)
 	if header != "" {
@@ -88,7 +89,7 @@ func curl(url, header string, s *api.Source) string {
 	return text + " \\\n  -d " + quoted(body)
 }
 
-// quoted is a text as one word of a shell.
+// quoted returns a text as one word of a shell.
 func quoted(text string) string {
 	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||

@@ -8,7 +8,7 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// sourceView is a source on its page.
+// sourceView is a source on a page.
 type sourceView struct {
 	api.Source
 	Send sending
@@ -59,7 +59,7 @@ type piece struct {
 	Y, Height float64
 }
 
-// bars draws a day. What is there at all is at least a pixel high.
+// bars draws a day. A count above 0 is at least one pixel high.
 func bars(day *Day) (all []bar, peak uint32) {
 	sums := make([]Slot, 0, daySlots/slotsInBar)
 	for i := 0; i+slotsInBar <= len(day.Slots); i += slotsInBar {

@@ -8,20 +8,18 @@ import (
 )
 
 const (
-	// streamTime is how long a stream lasts; the browser then begins another, by which its session is
-	// renewed.
+	// streamTime is how long a stream lasts. The browser then begins another, which renews its session.
 	streamTime = 10 * time.Minute
-	// renewEvery is how often it is looked up whether its visitor may still look.
+	// renewEvery is how often a stream checks that its visitor's token is still valid.
 	renewEvery = 15 * time.Second
-	// writeTime is how long a browser may take to read what is sent; one that is slower is left
-	// behind.
+	// writeTime is how long a browser may take to read an event before its stream ends.
 	writeTime = 10 * time.Second
-	// behind is how many samples a browser may be behind before it is dropped.
+	// behind is how many samples a browser may be behind before its stream ends.
 	behind = 4
 )
 
-// subscribe returns a channel that gets each state in JSON, closed if its reader is too slow; ok is
-// false if there are too many.
+// subscribe returns a channel that gets each state as JSON. It is closed if its reader is too slow.
+// ok is false if there are too many.
 func (l *Live) subscribe() (states chan []byte, history, now []byte, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,7 +45,7 @@ func (l *Live) unsubscribe(states chan []byte) {
 	delete(l.streams, states)
 }
 
-// tell hands a state to all who look; mu must be held.
+// tell sends a state to everybody who watches; mu must be held.
 func (l *Live) tell(state []byte) {
 	for states := range l.streams {
 		select {
@@ -60,8 +58,8 @@ func (l *Live) tell(state []byte) {
 }
 
 // Stream sends server-sent events until the request's context ends: first "history", the samples of
-// the last minutes, and "state"; then "state" each second. "over" says that the visitor must sign
-// in anew.
+// the last minutes, and "state"; then "state" each second. "over" means that the visitor must sign
+// in again.
 func (d *Dashboard) Stream(w http.ResponseWriter, r *http.Request, v *Visitor) {
 	states, history, now, ok := d.config.Live.subscribe()
 	h := w.Header()

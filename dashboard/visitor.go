@@ -11,39 +11,38 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// Visitor is whoever looks at a page, and what he may read.
+// Visitor is the person who sees a page, and what they may read.
 type Visitor struct {
-	// Name of his token, and its role.
+	// Name is the name of the token, Role its role.
 	Name string
 	Role control.Role
-	// CSRF is what his scripts send with a call that changes something, in the header X-CSRF-Token.
-	// Empty if he has come without a session.
+	// CSRF is the token that scripts send in the header X-CSRF-Token with a call that changes
+	// something. It is empty without a session.
 	CSRF string
-	// Read answers a GET call of the JSON interface as he would get it.
+	// Read makes a GET call of the JSON interface for the visitor.
 	Read func(ctx context.Context, path string) (status int, body []byte)
-	// Decides says what he may say to a request for approval, as far as that depends on who he is.
+	// Decides returns which decisions on a request for approval the visitor may make.
 	Decides func(*control.Approval) Decides
-	// Renew reports whether he may still look: his token may have been revoked since. While that
-	// cannot be found out he may.
+	// Renew reports whether the token is still valid. It returns true while that cannot be checked.
 	Renew func(context.Context) bool
 }
 
-// Decides says what somebody may say to a request for approval.
+// Decides says which decisions on a request for approval somebody may make.
 type Decides struct {
-	// Own is whether he has asked for it himself.
+	// Own is true for the person who made the request.
 	Own bool
-	// NotApprove says why he may not approve it, NotDeny why he may not deny it or take the approval
-	// back; empty if he may.
+	// NotApprove is the reason why they may not approve it, NotDeny why they may not deny or revoke
+	// it; empty if they may.
 	NotApprove, NotDeny string
 }
 
-// Operator reports whether the visitor may steer the gate, Admin whether he may do everything.
+// Operator reports whether the visitor may steer the gate.
 func (v *Visitor) Operator() bool { return v != nil && v.Role.Covers(control.RoleOperator) }
 
-// Admin is described at Operator.
+// Admin reports whether the visitor has the role admin.
 func (v *Visitor) Admin() bool { return v != nil && v.Role.Covers(control.RoleAdmin) }
 
-// APIError is an answer of the JSON interface that is no success.
+// APIError is an error answer of the JSON interface.
 type APIError struct {
 	Status int
 	Told   string
@@ -51,15 +50,13 @@ type APIError struct {
 
 func (e *APIError) Error() string { return fmt.Sprintf("%d: %s", e.Status, e.Told) }
 
-// isTold reports whether there is no error, or one that the page can tell in place of what it could
-// not get.
+// isTold reports whether err is nil, or an error that the page can show in place of the data.
 func isTold(err error) bool {
 	var told *APIError
 	return err == nil || errors.As(err, &told)
 }
 
-// Get reads the answer of a GET call into v. An error is an *APIError if that is what the call
-// answered.
+// Get reads the answer of a GET call. An error is an *APIError if the gate answered one.
 func (v *Visitor) Get(ctx context.Context, path string, to any) error {
 	status, body := v.Read(ctx, path)
 	if status != http.StatusOK {

@@ -37,10 +37,10 @@ function approved(approvals) {
   const what = element("ul", { className: "asked" }, ...approvals.map((a) => element("li", {}, element("b", {}, a.action.replaceAll("_", " ")), ` ${a.target}`)));
   const dialog = element("dialog", { id: "approval", ariaLabel: "Another person must approve this" },
     element("h2", {}, "Another person must approve this"), what, told,
-    element("p", { className: "muted" }, "Nothing of it has been done. Leave this open to go on from here, or do the same again when it is approved: it is then done at once."),
+    element("p", { className: "muted" }, "Nothing has changed yet. Keep this open to continue from here, or repeat the action after it is approved."),
     element("div", { className: "buttons" }, later, on));
-  let outcome = new NotApproved(many ? `Requests ${numbers} wait for another person. When they are approved, do the same again.` :
-    `Request ${numbers} waits for another person. When it is approved, do the same again.`);
+  let outcome = new NotApproved(many ? `Requests ${numbers} wait for another person. When they are approved, repeat the action.` :
+    `Request ${numbers} waits for another person. When it is approved, repeat the action.`);
   const show = () => {
     const denied = approvals.find((a) => a.state !== "pending" && a.state !== "approved");
     const left = approvals.filter((a) => a.state === "pending");

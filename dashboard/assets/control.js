@@ -1,9 +1,9 @@
-// The controls: each asks for a reason, makes the same call as everyone, and shows the page anew when it is done. What the visitor is not
-// busy with is renewed by itself, so that clicks are listened to on the document.
+// The controls: each asks for a reason, makes the same call as everyone, and reloads the page when it is done. Sections that the visitor does not use are renewed,
+// so the document listens to clicks.
 import { anew, call, confirmed, keepFresh, NotApproved, shown, toast } from "./gate.js";
 import { change } from "./change.js";
 
-// act asks, makes a call, and shows the page anew with what came of it, or hands that to then.
+// act asks, makes a call, and reloads the page with a message about the result, or passes the result to then.
 async function act(question, method, path, body, told, then = () => anew(told)) {
   const answer = await confirmed(question);
   if (!answer) return;
@@ -25,10 +25,10 @@ function on(selector, f) {
 
 // modes has, for each mode, the question before it is set and the words for it when it is.
 const modes = {
-  normal: [{ title: "End maintenance?", text: "Webhooks are taken, and workers store them.", action: "End maintenance" }, "Maintenance has ended."],
-  buffer: [{ title: "Buffer webhooks?", text: "Webhooks are taken into the queue from now on, and the workers of every process leave the database alone. A full queue answers 503.", action: "Buffer webhooks" },
-    "Webhooks are queued; the gate leaves the store alone."],
-  read_only: [{ title: "Refuse webhooks?", text: "All webhooks get 503 from now on, in every process of this gate. A sender that does not retry loses its events; Buffer refuses none.", action: "Refuse webhooks", danger: true },
+  normal: [{ title: "End maintenance?", text: "The gate takes webhooks, and workers store them.", action: "End maintenance" }, "Maintenance has ended."],
+  buffer: [{ title: "Buffer webhooks?", text: "From now on the gate queues webhooks, and no process uses the database. If the queue is full, the answer is 503.", action: "Buffer webhooks" },
+    "The gate queues webhooks and does not use the store."],
+  read_only: [{ title: "Refuse webhooks?", text: "From now on every process of this gate rejects webhooks with 503. A sender that does not retry loses its events. The mode Buffer rejects none.", action: "Refuse webhooks", danger: true },
     "Webhooks are refused."],
 };
 on("#mode button", (button) => {
@@ -78,16 +78,16 @@ document.addEventListener("submit", (e) => {
   e.preventDefault();
   const percent = Number(new FormData(e.target).get("percent"));
   if (percent === 0) return back();
-  act({ title: `Set the canary to ${percent}%?`, text: `${percent} of a hundred ordering keys are taken here, the rest goes to the service before. A plan that is under way ends.`, action: `Set to ${percent}%`, why: true },
+  act({ title: `Set the canary to ${percent}%?`, text: `The gate takes ${percent} of 100 ordering keys; the others go to the previous service. A running plan ends.`, action: `Set to ${percent}%`, why: true },
     "POST", "/admin/canary", { percent }, `The canary is at ${percent}%.`);
 });
-on("[data-plan=start]", () => act({ title: "Start the plan?", text: "The percentage grows step by step as long as no release trigger fires, and goes back to 0% if one does.", action: "Start the plan", why: true },
+on("[data-plan=start]", () => act({ title: "Start the plan?", text: "The percentage rises step by step while no release trigger fires, and goes back to 0% if one does.", action: "Start the plan", why: true },
   "POST", "/admin/canary", { plan: "start" }, "The plan has begun."));
-const back = () => act({ title: "Back to 0%?", text: "All webhooks go to the service before, at once. This takes no approval.", action: "Back to 0%", danger: true },
-  "POST", "/admin/canary", { plan: "back" }, "All webhooks go to the service before.");
+const back = () => act({ title: "Back to 0%?", text: "All webhooks go to the previous service at once. This needs no approval.", action: "Back to 0%", danger: true },
+  "POST", "/admin/canary", { plan: "back" }, "All webhooks go to the previous service.");
 on("[data-plan=back]", back);
 
-const decisions = { approve: ["Approve", "Approved."], deny: ["Deny", "Denied."], withdraw: ["Withdraw", "Withdrawn."], revoke: ["Take back", "The approval is taken back."] };
+const decisions = { approve: ["Approve", "Approved."], deny: ["Deny", "Denied."], withdraw: ["Withdraw", "Withdrawn."], revoke: ["Take back", "The approval is revoked."] };
 on("[data-decide]", (button) => {
   const ask = button.closest("[data-approval]");
   const [name, told] = decisions[button.dataset.decide];
@@ -113,7 +113,7 @@ function showToken(made) {
   const heading = document.createElement("h2");
   heading.textContent = `Token ${made.name}`;
   const text = document.createElement("p");
-  text.textContent = "This is shown once, and kept nowhere. Copy it now.";
+  text.textContent = "The token is shown only now. Copy it.";
   const field = document.createElement("input");
   field.readOnly = true;
   field.id = "token-text";
@@ -142,7 +142,7 @@ function showToken(made) {
   dialog.append(heading, text, field, buttons);
   dialog.addEventListener("close", () => {
     field.value = "";
-    anew(`Token ${made.name} is made.`);
+    anew(`Token ${made.name} was created.`);
   });
   document.body.append(dialog);
   dialog.showModal();
@@ -152,7 +152,7 @@ function showToken(made) {
 for (const button of document.querySelectorAll("[data-revoke]")) {
   button.addEventListener("click", async () => {
     const name = button.closest("tr").dataset.token;
-    await act({ title: `Revoke ${name}?`, text: "It stops working at once, in every process, and for good.", action: "Revoke", danger: true },
+    await act({ title: `Revoke ${name}?`, text: "It stops working at once, in every process, for good.", action: "Revoke", danger: true },
       "DELETE", `/admin/tokens/${encodeURIComponent(name)}`, undefined, `Token ${name} is revoked.`);
   });
 }

@@ -11,12 +11,12 @@ const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 // wanted asks for confirmation and a reason; null if it is not given.
 const wanted = (purge, what, open, why = purge) => confirmed(purge ? {
   title: `Purge ${what}?`,
-  text: open ? "Their bodies are removed for good. Those that are open were acknowledged and are stored nowhere else: their events are lost." :
-    "Their bodies are removed for good. Their events are stored and stay.",
+  text: open ? "This removes their bodies for good. Open ones are stored nowhere else, so their events are lost although they were acknowledged." :
+    "This removes their bodies for good. Their events stay stored.",
   action: "Purge", danger: true, word: open ? "purge" : "", why,
 } : {
   title: `Retry ${what}?`,
-  text: "They go through the queue again, behind what is queued now, and are stored once. What fails again becomes a new dead letter.",
+  text: "They go through the queue again and are stored once. Those that fail again become new dead letters.",
   action: "Retry", why,
 });
 

@@ -33,7 +33,7 @@ if (partial) {
     } catch (e) {
       if (!(e instanceof Refused)) throw e;
       text.textContent = `Broken off: ${e.message}`;
-      more.textContent = "Go on searching";
+      more.textContent = "Continue the search";
       partial.dataset.cursor = cursor;
       running = false;
     }
@@ -71,7 +71,7 @@ if (button) {
         fresh = newest.events;
         if (newest.previous) cursor = newest.previous;
         table().replaceChildren();
-        say("Many come at once: shown are the newest.");
+        say("Many arrive at once: only the newest are shown.");
       } else {
         seen += fresh.length;
         say(`Following live: ${seen} since ${new Date(started).toLocaleTimeString()}.`);

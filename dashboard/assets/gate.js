@@ -116,7 +116,7 @@ export function confirmed({ title, text, action, danger = false, word = "", why 
     typed.pattern = word;
     typed.autocomplete = "off";
   }
-  const reason = field(form, why ? "Reason, for the admin trail and whoever must approve it" : "Reason, for the admin trail (optional)");
+  const reason = field(form, why ? "Reason, for the admin trail and the person who approves" : "Reason, for the admin trail (optional)");
   reason.required = why;
   reason.maxLength = 200;
   reason.name = "reason";
@@ -202,7 +202,7 @@ document.addEventListener("click", async (e) => {
     range.selectNodeContents(document.getElementById(button.dataset.copy));
     getSelection().removeAllRanges();
     getSelection().addRange(range);
-    toast("Selected; copy it with the keyboard.");
+    toast("Selected. Copy it with the keyboard.");
     return;
   }
   const was = button.textContent;

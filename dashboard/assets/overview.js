@@ -196,7 +196,7 @@ setInterval(() => {
   state.className = "state gone";
   toldProblems = null;
   set(document.getElementById("verdict"), "No live numbers");
-  document.getElementById("problems").replaceChildren(Object.assign(document.createElement("li"), { textContent: "The gate is out of reach, or shows them to as many browsers as it may." }));
+  document.getElementById("problems").replaceChildren(Object.assign(document.createElement("li"), { textContent: "The gate is out of reach, or too many browsers stream live numbers (admin.live_streams)." }));
   set(fresh, `as of ${ago(heard)}`);
 }, 1000);
 
