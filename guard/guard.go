@@ -7,8 +7,8 @@
 //
 // The breaker reacts to a load that builds up over seconds and minutes. The limit on webhooks in
 // flight reacts to the load of this moment. Both act on webhooks only: workers, the admin API and
-// the read API go on. A rejected webhook was not acknowledged and its sender retries, so the guard
-// can delay an event but never lose one.
+// the read API go on. A rejected webhook was not acknowledged: the guard loses nothing that the gate
+// has acknowledged.
 //
 // The guard observes the load once a second and passes each observation on, to the release triggers
 // for example (package release).
