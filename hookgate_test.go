@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/internal/jsontext"
 )
 
-// TestPartitionNeverChanges: the partition of a key is part of what a queue has stored. These
-// values were computed once, by a separate program, and must stay.
+// TestPartitionNeverChanges: queued records depend on the partitions of their keys. A separate
+// program computed these values once, and they must stay.
 func TestPartitionNeverChanges(t *testing.T) {
 	for key, want := range map[string]int{
 		"": 2, "a": 13, "customer-1": 1, "customer-2": 15, "octocat/Hello-World": 0, "order.paid": 15,
@@ -29,8 +29,8 @@ func TestPartitionNeverChanges(t *testing.T) {
 	}
 }
 
-// TestHashNeverChanges: claims are kept by the hash. The value was computed once, by a separate
-// program.
+// TestHashNeverChanges: claims are stored under the hash. A separate program computed the value
+// once.
 func TestHashNeverChanges(t *testing.T) {
 	id := hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: "evt-1"}
 	if got, want := fmt.Sprintf("%x", id.Hash()), "ccd6e5a1613c67c7fbb39bdf2e9ec9af"; got != want {
@@ -42,8 +42,8 @@ func TestHashNeverChanges(t *testing.T) {
 	}
 }
 
-// TestPartitionIsEven: keys that differ in a digit are spread over all partitions, none of which
-// gets twice its share.
+// TestPartitionIsEven: keys that differ in a digit spread over all partitions, and none gets more
+// than twice its part.
 func TestPartitionIsEven(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 16, 64} {
 		const keys = 20_000
@@ -57,7 +57,7 @@ func TestPartitionIsEven(t *testing.T) {
 	}
 }
 
-// TestPosition: the text form is read back, and order is that of both numbers.
+// TestPosition: ParsePosition parses the text form, and Compare orders by both numbers.
 func TestPosition(t *testing.T) {
 	sorted := []hookgate.Position{{}, {Minor: 1}, {Minor: 10}, {Major: 1}, {Major: 1, Minor: 2},
 		{Major: 1<<64 - 1, Minor: 1<<64 - 1}}
@@ -91,7 +91,7 @@ func TestParseMode(t *testing.T) {
 	}
 }
 
-// TestRequestID: ids are UUIDs of version 7 whose text sorts by time, and no two are the same.
+// TestRequestID: ids are UUIDs of version 7 whose text sorts by time, and no two are equal.
 func TestRequestID(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	seen := map[hookgate.RequestID]bool{}
@@ -178,8 +178,7 @@ func FuzzAppendJSONString(f *testing.F) {
 // toValid puts U+FFFD for each byte that is no UTF-8.
 func toValid(s string) string { return string([]rune(s)) }
 
-// TestRequestIDIsText: JSON and the log show a request id as text, wherever it stands, and JSON
-// reads it back.
+// TestRequestIDIsText: JSON and the log write a request id as text, and JSON parses it.
 func TestRequestIDIsText(t *testing.T) {
 	id := hookgate.NewRequestID(time.UnixMilli(1_700_000_000_000))
 	var log bytes.Buffer

@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestPartsRoundTrip: what AppendPart writes is what ParseParts reads, and a list cut anywhere is
-// an error or a shorter list.
+// TestPartsRoundTrip: ParseParts returns the parts that AppendPart encoded. A truncated list is an
+// error or a shorter list.
 func TestPartsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var want []Part
@@ -35,8 +35,8 @@ func TestPartsRoundTrip(t *testing.T) {
 	})
 }
 
-// TestSplitCompressed: the events of a compressed request are what it unpacks to, and do not say
-// that they are compressed; the request stays as it came.
+// TestSplitCompressed: the events of a compressed request have decompressed bodies and no
+// Content-Encoding. The request itself keeps its bytes.
 func TestSplitCompressed(t *testing.T) {
 	const content = `[{"a":1},{"b":2}]`
 	var packed bytes.Buffer
@@ -68,8 +68,8 @@ func TestSplitCompressed(t *testing.T) {
 	}
 }
 
-// TestRequestIDParts: a request leads to the ids of its events and back, and other ids lead
-// nowhere.
+// TestRequestIDParts: a request id leads to the ids of its events and back; other ids have no
+// parts.
 func TestRequestIDParts(t *testing.T) {
 	base := NewRequestID(time.Now()).WithoutPart()
 	for _, i := range []int{0, 1, 255, 256, MaxParts - 1} {
@@ -90,8 +90,8 @@ func TestRequestIDParts(t *testing.T) {
 	}
 }
 
-// TestPartsWithoutTypes: a request whose event types anyone could have changed repeats by the
-// message ids of its events alone, and one whose types are proved does not.
+// TestPartsWithoutTypes: if nothing proves the event types, a request with other types and the same
+// message ids is a repetition. If they are proved, it is not.
 func TestPartsWithoutTypes(t *testing.T) {
 	claim := func(unproven bool, eventType string) Identity {
 		d := Request{TypeUnproven: unproven}

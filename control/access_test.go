@@ -7,8 +7,8 @@ import (
 	"github.com/hookgate/hookgate/control"
 )
 
-// TestRolesCover: each role may do what those before it may, and what is no role may do nothing and
-// be had by nobody.
+// TestRolesCover: each role includes those before it. An unknown role covers nothing, and no role
+// covers it.
 func TestRolesCover(t *testing.T) {
 	order := []control.Role{control.RoleNone, control.RoleViewer, control.RoleOperator,
 		control.RoleAdmin}
@@ -32,14 +32,15 @@ func TestRolesCover(t *testing.T) {
 	}
 }
 
-// TestTokenText: a text is new each time, and is known by its form.
+// TestTokenText: each text is new, and is recognised by its form.
 func TestTokenText(t *testing.T) {
 	text := control.NewTokenText()
 	if !control.IsTokenText(text) || text == control.NewTokenText() ||
 		!strings.HasPrefix(text, "hgt_") || len(text) != 47 {
 		t.Errorf("a text is %q", text)
 	}
-	// The last character has 4 bits, so that a second form of the same bits would end in another.
+	// The last character has 4 bits, so a second encoding of the same bits would end in another
+	// character.
 	for _, odd := range []string{"", "hgt_", text[:46], text + "A", text[4:], "HGT_" + text[4:],
 		text[:46] + "=", text[:46] + "B", text[:20] + "\n" + text[20:], " " + text} {
 		if control.IsTokenText(odd) {

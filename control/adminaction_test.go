@@ -20,8 +20,8 @@ func exampleAction() control.AdminAction {
 	}
 }
 
-// TestActionHashNeverChanges: stored trails must verify with every later version. The value was
-// computed once by a separate program from the layout in the comment of AdminAction.
+// TestActionHashNeverChanges: later versions must verify stored trails. A separate program computed
+// the value once, from the layout in the comment of AdminAction.
 func TestActionHashNeverChanges(t *testing.T) {
 	const want = "e4b64ac1aaa925d919db4f9d6a226aaeb48c7a561fbffca92c6af45122427456"
 	a := exampleAction()
@@ -30,8 +30,8 @@ func TestActionHashNeverChanges(t *testing.T) {
 	}
 }
 
-// TestActionHashCoversEverything changes every field in turn: each must change the hash, but for
-// the hash itself.
+// TestActionHashCoversEverything changes each field in turn. Each change must change the hash,
+// except that of the hash itself.
 func TestActionHashCoversEverything(t *testing.T) {
 	example := exampleAction()
 	before := example.ChainHash()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestCanaryText: what is kept of a canary is read back as it was, and what is none is refused.
+// TestCanaryText: ParseCanary returns the canary that String wrote, and rejects other text.
 func TestCanaryText(t *testing.T) {
 	for _, c := range []Canary{
 		{Version: 1, At: time.Unix(1, 0).UTC()},

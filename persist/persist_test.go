@@ -23,10 +23,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// faultyStore keeps what it is given in memory and fails as a test tells it to. The real stores
-// are tested by storetest and, with the whole gate, by cmd/hookgate.
+// faultyStore keeps its batches in memory and fails on demand. storetest tests the real stores, and
+// e2e the whole gate.
 type faultyStore struct {
-	// fail is asked before each Apply; its error is returned and nothing is stored.
+	// fail is called before each Apply. If it returns an error, nothing is stored.
 	fail func(b *hookgate.Batch) error
 	// reject is the message id of a record that becomes a dead letter.
 	reject string
@@ -107,7 +107,7 @@ func (s *faultyStore) await(t *testing.T, n int) (events, dead []string) {
 	}
 }
 
-// counts counts what the workers report.
+// counts counts the reports of the workers.
 type counts struct {
 	mu                                     sync.Mutex
 	persisted, duplicate, dead, failed, of int
@@ -168,7 +168,7 @@ func appendAll(t *testing.T, q hookgate.Queue, requests ...*hookgate.Request) {
 	}
 }
 
-// start runs workers until the test ends or stop is called, which waits for them.
+// start runs workers until the test ends or stop is called. stop waits for them.
 func start(t *testing.T, c Config, q hookgate.BufferedQueue, s hookgate.Store,
 	m Metrics) (stop func()) {
 	t.Helper()
@@ -231,8 +231,8 @@ func TestOrderAndRelease(t *testing.T) {
 	}
 }
 
-// TestOutage: while the store is away, nothing is dropped, dead-lettered or overtaken, however many
-// attempts fail; the batch that succeeds tells of them.
+// TestOutage: while the store is away, no record is dropped, dead-lettered or overtaken, however
+// many attempts fail. The batch that succeeds has their number and the last error.
 func TestOutage(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	attempts := 0
@@ -257,7 +257,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// lines is a log that a test reads while workers write it.
+// lines is a log that workers write and the test reads.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -275,8 +275,8 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// TestPaused: workers that must pause leave the store alone, between two batches and between two
-// attempts at one; what was appended meanwhile is stored, in order, when they go on.
+// TestPaused: paused workers do not call the store, neither between two batches nor between two
+// attempts at one. Afterwards they store everything in order.
 func TestPaused(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var paused, asked atomic.Int64
@@ -289,7 +289,7 @@ func TestPaused(t *testing.T) {
 		}
 		return nil
 	}
-	// stays waits until a worker has been told several times to wait.
+	// stays waits until a worker has asked several times whether it may go on.
 	stays := func(wantCalls int) {
 		t.Helper()
 		for before := asked.Load(); asked.Load() < before+5; time.Sleep(time.Millisecond) {
@@ -333,9 +333,9 @@ func TestPaused(t *testing.T) {
 	}
 }
 
-// TestRejected: a batch of which the store rejects something, even as a dead letter, is tried again
-// until the store takes it, and the log says so as an error. Nothing is lost or overtaken. A record
-// that the store has made a dead letter is released.
+// TestRejected: if the store rejects a record even as a dead letter, the worker retries the batch
+// until the store accepts it, and logs an error. Nothing is lost or overtaken. The worker releases
+// a record that the store has made a dead letter.
 func TestRejected(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	attempts := 0
@@ -368,8 +368,8 @@ func TestRejected(t *testing.T) {
 	}
 }
 
-// TestParts: the events of one request are stored in order, over several transactions if they are
-// many, and the record is released only after the last of them.
+// TestParts: the events of one request are stored in order, over several transactions if there are
+// many. The record is released only after the last of them.
 func TestParts(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var away atomic.Bool
@@ -409,8 +409,8 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestFenced: a worker whose partition was taken over stores nothing under its old epoch, consumes
-// anew and then stores everything once.
+// TestFenced: a worker whose partition was taken over stores nothing under its old epoch. It opens
+// a new reader and then stores everything once.
 func TestFenced(t *testing.T) {
 	q, s := openQueue(t), newFaultyStore()
 	usurped := false
@@ -435,8 +435,8 @@ func TestFenced(t *testing.T) {
 	}
 }
 
-// TestStopDuringOutage: with the store away, the workers end when they are told to, and what they
-// held is still queued.
+// TestStopDuringOutage: the workers stop although the store is away, and their records are still
+// queued.
 func TestStopDuringOutage(t *testing.T) {
 	q, s := openQueue(t), newFaultyStore()
 	tried := make(chan struct{})
@@ -461,7 +461,7 @@ func TestStopDuringOutage(t *testing.T) {
 	}
 }
 
-// scriptedReader hands out records at set moments of a fake clock.
+// scriptedReader returns records at set moments of a fake clock.
 type scriptedReader struct {
 	begin time.Time
 	at    []time.Duration // when the n-th record is there
@@ -484,8 +484,8 @@ func (c *scriptedReader) Next(ctx context.Context, _, _ int) ([]hookgate.Record,
 func (c *scriptedReader) Commit(context.Context, []hookgate.Offset) error { return nil }
 func (c *scriptedReader) Close() error                                    { return nil }
 
-// TestLinger: a batch takes what comes within the linger after its first record, not what comes
-// later, and does not wait when it is full. The clock is synctest's.
+// TestLinger: a batch has the records that come within the linger after its first one, and none
+// that come later. A full batch does not wait. The clock is that of synctest.
 func TestLinger(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -516,8 +516,8 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// TestScaler: depth and lag bring workers one by one up to the most; only a long calm sends them
-// home, one by one down to the least.
+// TestScaler: depth and lag add workers one by one up to the maximum. Only a long calm removes
+// them, one by one down to the minimum.
 func TestScaler(t *testing.T) {
 	now := time.Now()
 	s := &scaler{min: 2, max: 5, batch: 100, active: 2}
@@ -553,8 +553,8 @@ func TestScaler(t *testing.T) {
 	}
 }
 
-// TestCrewGrows: with the store away the lag grows, and so does the number of workers up to the
-// most; when the store is back everything is stored in order.
+// TestCrewGrows: while the store is away, the lag and the number of workers grow. When the store is
+// back, everything is stored in order.
 func TestCrewGrows(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	var away sync.Mutex
@@ -598,8 +598,8 @@ func TestCrewGrows(t *testing.T) {
 	}
 }
 
-// TestSizer: slow batches halve the size down to the least, quick full ones let it grow to the
-// most.
+// TestSizer: slow batches halve the size down to the minimum; fast full ones let it grow to the
+// maximum.
 func TestSizer(t *testing.T) {
 	s := newSizer(500, 100*time.Millisecond)
 	for range 10 {
@@ -625,9 +625,8 @@ func TestSizer(t *testing.T) {
 	}
 }
 
-// TestMaxRate: with a ceiling the workers together store no more than that a second, in batches
-// that are no larger; told to end while they wait, they end, and what they held is still queued. In
-// fake time.
+// TestMaxRate: all workers together store at most MaxRate records per second, in batches of at most
+// that many. They stop while they wait, and their records are still queued. The clock is fake.
 func TestMaxRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var times []time.Time
@@ -670,7 +669,7 @@ func TestMaxRate(t *testing.T) {
 	})
 }
 
-// endlessQueue has a record whenever it is asked.
+// endlessQueue always has another record.
 type endlessQueue struct{ opened atomic.Int64 }
 
 func (q *endlessQueue) Append(context.Context, *hookgate.Request) (hookgate.Receipt, error) {
@@ -704,7 +703,7 @@ func (c *endlessReader) Next(ctx context.Context, max, _ int) (records []hookgat
 func (c *endlessReader) Commit(context.Context, []hookgate.Offset) error { return nil }
 func (c *endlessReader) Close() error                                    { return nil }
 
-// TestSequencesAreCounted: through the worker, a duplicate that comes late is no inversion.
+// TestSequencesAreCounted: a late duplicate that a worker stores is no inversion.
 func TestSequencesAreCounted(t *testing.T) {
 	q, s, m := openQueue(t), newFaultyStore(), &counts{}
 	for _, n := range []int{1, 2, 5, 4, 2, 6} {

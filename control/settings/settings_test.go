@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 var errBroken = errors.New("broken off")
 
-// breaking is a table whose writes, or all calls, break off when a test wants it.
+// breaking is a table whose writes, or all calls, fail on demand.
 type breaking struct {
 	settings.Table
 	fail atomic.Pointer[bool]
@@ -122,9 +122,8 @@ func TestPostgres(t *testing.T) {
 	})
 }
 
-// TestAway: while the table is away the keeper opens with the mode it is given, changes nothing,
-// answers at once, and takes up what is in the table when that is back; the mode is passed on for
-// the next start.
+// TestAway: while the table is away, the keeper opens with the remembered mode, changes nothing and
+// never waits. When the table is back, it applies the table's values and calls ModeChanged.
 func TestAway(t *testing.T) {
 	s, err := storesqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -158,8 +157,8 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// TestAdopt: what an earlier release kept is taken over if nothing newer is there, and again
-// without harm.
+// TestAdopt: Adopt stores the settings of an earlier release if the table has nothing newer.
+// Repeating it is harmless.
 func TestAdopt(t *testing.T) {
 	s, err := storesqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestSequences: gaps and inversions are counted, duplicates and what has no sequence are not, and
-// a new lease begins anew.
+// TestSequences: gaps and inversions are counted. Duplicates and events without a sequence are not,
+// and a new lease starts fresh.
 func TestSequences(t *testing.T) {
 	s := newSequences()
 	record := func(key string, lease uint64, sequence int64) *hookgate.Record {
@@ -39,7 +39,7 @@ func TestSequences(t *testing.T) {
 			t.Errorf("step %d, %+v: got %d", i, step, got)
 		}
 	}
-	// What was seen lately is remembered beside a flood of other keys; the memory is bounded.
+	// The counter remembers recent keys during a flood of others, in bounded memory.
 	for n := range 10 * sequenceKeys {
 		s.observe(record(fmt.Sprint(n), 1, 1))
 		if n%(sequenceKeys/2) == 0 && s.observe(record("b", 1, 3)) != inOrder {

@@ -48,8 +48,8 @@ func drawRequest(t *rapid.T) *hookgate.Request {
 	return d
 }
 
-// Goal: what is decoded is what was encoded, and Size is enough for it.
-// Method: random requests, encoded behind a prefix and decoded.
+// Goal: Decode returns the record that Append encoded, and Size is an upper bound. Method: random
+// requests, encoded after a prefix and decoded.
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := drawRequest(t)
@@ -80,8 +80,8 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// Goal: no changed byte goes unnoticed.
-// Method: flip each bit of an encoded record, and cut it at each length.
+// Goal: Decode detects every changed byte. Method: flip each bit of an encoded record, and cut the
+// record at each length.
 func TestCorruptionIsFound(t *testing.T) {
 	d := &hookgate.Request{Identity: hookgate.Identity{Source: "s", EventType: "t", MessageID: "m"},
 		OrderingKey: "k", Body: []byte(`{"a":1}`)}
@@ -101,9 +101,9 @@ func TestCorruptionIsFound(t *testing.T) {
 	}
 }
 
-// Goal: what earlier releases queued reads as keyed unless its key is the event type, and they can
-// read what this one queues unless that would give them another Keyed. Method: the version byte,
-// which earlier releases compare with 1 and 2 (and the bit of an unproven type).
+// Goal: a record of an earlier release is keyed unless its key is the event type. Earlier releases
+// can read the records of this one unless they would get another Keyed. Method: compare the version
+// byte, which earlier releases compare with 1 and 2 (and the bit of an unproven type).
 func TestKeyedOfEarlierReleases(t *testing.T) {
 	for _, c := range []struct {
 		key   string
@@ -125,8 +125,8 @@ func TestKeyedOfEarlierReleases(t *testing.T) {
 	}
 }
 
-// Goal: no input makes Decode panic or allocate beyond its size.
-// Method: fuzzing, with the checksum made right so that the fields are reached.
+// Goal: no input makes Decode panic or allocate more than its size. Method: fuzzing, with a valid
+// checksum so that the fields are reached.
 func FuzzDecode(f *testing.F) {
 	f.Add(Append(nil, &hookgate.Request{Body: []byte("x")}, hookgate.RequestID{}, time.Now()))
 	f.Add(Append(nil, &hookgate.Request{Body: []byte("x"), RetryOf: hookgate.RequestID{1},
