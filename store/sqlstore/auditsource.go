@@ -143,9 +143,9 @@ func (c *cursor[T]) read(query func(Statement) error) error {
 		args = append(args, end)
 	}
 	err := query(Statement{SQL: c.page, Args: args, Row: func(r Row) error {
-		var t T
-		c.after = c.scan(r, &t)
-		c.rows = append(c.rows, t)
+		var zero T
+		c.rows = append(c.rows, zero)
+		c.after = c.scan(r, &c.rows[len(c.rows)-1])
 		return nil
 	}})
 	c.ended = len(c.rows) == 0
