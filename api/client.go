@@ -13,11 +13,11 @@ import (
 	"strings"
 )
 
-// Client calls the read and admin API of a gate. It may be used by several goroutines at a time.
+// Client calls the read and admin API of a gate. Several goroutines may use it at a time.
 //
 // A method returns *Error for an error answer, *ApprovalError if the call needs an approval, and
-// the error of the HTTP client if there was no answer. A call that changes something can be
-// repeated after any error: the gate does it once, or answers that it is done.
+// the error of the HTTP client if there was no answer. After any of them the call can be repeated.
+// Only the repetition of CreateToken fails if the first call has succeeded: names are used once.
 type Client struct {
 	// URL is the base URL of the gate, such as http://127.0.0.1:8080.
 	URL string

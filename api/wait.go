@@ -168,7 +168,9 @@ func (c *Client) PurgeAll(ctx context.Context, s DeadLetterSelection, did func(P
 	return repeat(ctx, func() (int, bool, error) {
 		a, err := c.PurgeDeadLetters(ctx, s, options...)
 		did(a)
-		s.After = a.Next
+		if a.Next != "" {
+			s.After = a.Next
+		}
 		return len(a.Purged), a.Next != "", err
 	})
 }
