@@ -428,6 +428,15 @@ func TestTrace(t *testing.T) {
 		t.Errorf("trace of nothing: %s", a.body)
 	}
 	checkRefusal(t, g.admin(t, "GET", "/api/trace/", "").want(t, 400))
+	// These paths would not survive cleaning.
+	for path, id := range map[string]string{"..": "..", "a//b": "a//b", "%2E/x/../y": "./x/../y",
+		"https://example.com/%2f": "https://example.com//", "100%25": "100%"} {
+		var trace struct{ MessageID string }
+		must(t, json.Unmarshal(g.admin(t, "GET", "/api/trace/"+path, "").want(t, 200).body, &trace))
+		if trace.MessageID != id {
+			t.Errorf("%s is a trace of %q, want %q", path, trace.MessageID, id)
+		}
+	}
 }
 
 // TestBadParameters asks for listings that cannot be; the answer must name the parameter.

@@ -9,6 +9,9 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
+// tracePrefix begins the path of a trace; the message id follows.
+const tracePrefix = "/api/trace/"
+
 // The least role that a call needs.
 const (
 	anyone   = control.RoleNone
@@ -37,7 +40,7 @@ var table = []struct {
 	{"GET /api/events/{id}", viewer, "", (*API).event},
 	{"GET /api/events/{id}/body", viewer, "", (*API).eventBody},
 	{"GET /api/events/{id}/request-body", viewer, "", (*API).requestBody},
-	{"GET /api/trace/{messageId...}", viewer, "", (*API).trace},
+	{"GET " + tracePrefix + "{messageId...}", viewer, "", (*API).trace},
 	{"GET /api/find", viewer, "", (*API).findID},
 	{"GET /api/audit/verify", viewer, "", (*API).verifyAudit},
 	{"GET " + intakePath, viewer, "", (*API).listIntake},
@@ -174,11 +177,27 @@ func (s *API) ServeRequest(w http.ResponseWriter, r *http.Request,
 // answer finds the route of a call to a side and has it handled.
 func (s *API) answer(c *call, side httpserver.Side) {
 	chosen := &routing{call: c, header: http.Header{}}
-	s.muxes[side].ServeHTTP(chosen, c.request)
+	s.muxes[side].ServeHTTP(chosen, withMessageID(c.request))
 	if c.route == nil {
 		c.unrouted(chosen)
 	}
 }
+
+// withMessageID returns the request with its message id as one segment of the path. Else a mux would
+// redirect an id such as "a//b" or ".." to a shorter path.
+func withMessageID(r *http.Request) *http.Request {
+	id, ok := strings.CutPrefix(r.URL.EscapedPath(), tracePrefix)
+	if !ok {
+		return r
+	}
+	path := *r.URL
+	path.RawPath = tracePrefix + messageIDEscapes.Replace(id)
+	r = r.WithContext(r.Context()) // a copy
+	r.URL = &path
+	return r
+}
+
+var messageIDEscapes = strings.NewReplacer("/", "%2F", ".", "%2E")
 
 // unrouted answers a call that fits no route. Its path may be that of a sender with a wrong address,
 // so it is logged.
