@@ -14,6 +14,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/internal/sqlitetest"
 	"github.com/hookgate/hookgate/store/entry"
 	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
@@ -63,6 +64,15 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// emptyStore is a store without events. The test of earlier releases runs the migrations.
+var emptyStore = sqlitetest.Template{Create: func(path string) error {
+	s, err := Open(context.Background(), path)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}}
+
 func conformance(t *testing.T, late lateBounds) {
 	root := t.TempDir()
 	storetest.Run(t, storetest.Backend{
@@ -72,7 +82,11 @@ func conformance(t *testing.T, late lateBounds) {
 			if err != nil {
 				t.Fatalf("%v", err)
 			}
-			return filepath.Join(dir, "store.db")
+			path := filepath.Join(dir, "store.db")
+			if err := emptyStore.Copy(path); err != nil {
+				t.Fatalf("%v", err)
+			}
+			return path
 		},
 		Open: func(t storetest.TB, place string) storetest.Instance {
 			s, failWrites := openBounded(t, place, late)
