@@ -77,7 +77,7 @@ type bodyError struct{ error }
 // unpack decompresses the body of an authentic request, to identify it. The store keeps the body as
 // it was received.
 func (h *Handler) unpack(x *exchange) *rejection {
-	gzipped, err := admit.Gzipped(x.request.Header)
+	gzipped, err := admit.Gzipped(x.input.Header)
 	if err != nil {
 		return rejectedBy(err)
 	}
@@ -115,7 +115,7 @@ func (h *Handler) unpack(x *exchange) *rejection {
 		case int64(len(content)) > limit:
 			return tooLarge("unpacked body", limit)
 		case errors.Is(err, io.EOF):
-			x.request.Content = content
+			x.input.Content = content
 			return nil
 		case err != nil:
 			return rejectedGzip
@@ -126,7 +126,7 @@ func (h *Handler) unpack(x *exchange) *rejection {
 // dropContent gives back the memory of the unpacked body.
 func (h *Handler) dropContent(x *exchange) {
 	h.guard.Bodies().Release(x.unpacked)
-	x.content, x.unpacked, x.request.Content = nil, 0, nil
+	x.content, x.unpacked, x.input.Content = nil, 0, nil
 }
 
 // reserve raises the memory that is reserved for a buffer to n bytes. A stranger, who has not

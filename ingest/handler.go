@@ -38,7 +38,8 @@ type Config struct {
 	MaxUnpackedBytes int64
 	// RetryAfter is how long a 503 asks the sender to wait, rounded up to seconds.
 	RetryAfter time.Duration
-	// TrustedProxies are those whose X-Forwarded-For is believed, for Source.AllowIPs; may be nil.
+	// TrustedProxies are the proxies whose X-Forwarded-For names the client, for Source.AllowIPs; may
+	// be nil.
 	TrustedProxies []netip.Prefix
 	Queue          hookgate.Queue
 	// Mode returns the mode of the gate.
@@ -81,7 +82,8 @@ const (
 	straysPerSecond, strayBurst = 1, 20
 )
 
-// secretHeaders must not be kept with an event, beside those of the source's scheme.
+// secretHeaders must not be stored with an event, in addition to the secret headers of the source's
+// scheme.
 var secretHeaders = []string{"Authorization", "Proxy-Authorization", "Cookie"}
 
 // New returns a handler for the sources. An error means that a source is misconfigured.
@@ -107,7 +109,7 @@ func New(c Config, sources []Source) (*Handler, error) {
 			return nil, err
 		}
 		served.answered = c.Metrics.Source(source.Name)
-		if source.Name != hookgate.TestSource { // nobody has configured it
+		if source.Name != hookgate.TestSource { // it is not configured
 			h.byName = append(h.byName, served)
 		}
 		paths := []string{webhookPrefix + source.Name}
@@ -122,7 +124,7 @@ func New(c Config, sources []Source) (*Handler, error) {
 	return h, nil
 }
 
-// Sources returns how many sources there are.
+// Sources returns the number of paths of sources; 0 in a process that takes no webhooks.
 func (h *Handler) Sources() int { return len(h.sources) }
 
 // RequestID implements httpserver.WebhookHandler. The events of a request that carries several have

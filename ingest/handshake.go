@@ -55,11 +55,11 @@ func (source *servedSource) reply(r *admit.Request) (*admit.Answer, *rejection) 
 // ping answers a test request that its sender does not sign; nil if the request is something else.
 func (h *Handler) ping(x *exchange) *admit.Answer {
 	source := x.source.handshaker
-	if source == nil || !source.MayPing(&x.request) || h.readBody(x, admit.MaxPing) != nil {
+	if source == nil || !source.MayPing(&x.input) || h.readBody(x, admit.MaxPing) != nil {
 		return nil
 	}
-	x.request.Body = x.body
-	return source.Ping(&x.request)
+	x.input.Body = x.body
+	return source.Ping(&x.input)
 }
 
 // answerHandshake counts a handshake and answers it.

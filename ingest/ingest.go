@@ -24,13 +24,13 @@ type exchange struct {
 	info   httpserver.Request
 
 	source  *servedSource // nil if no source has the path
-	request admit.Request
+	input   admit.Request // what the Scheme sees
 	body    []byte
 	content []byte // the body without its Content-Encoding
 	// greeting is the answer to a request that is a handshake and no event.
 	greeting *admit.Answer
-	delivery hookgate.Request
-	parts    []hookgate.Part // of a source that splits its requests
+	request  hookgate.Request // what the queue gets
+	parts    []hookgate.Part  // of a source that splits its requests
 	answer   []byte
 
 	// authentic is true once the sender has proved who it is. Only from then on is an error the
@@ -41,7 +41,8 @@ type exchange struct {
 	// began is when the body had arrived.
 	began time.Time
 
-	// What the request holds of the guard: a place in flight, and bytes for body, content and parts.
+	// The resources of the guard that the request holds: a place in flight, and bytes for body, content
+	// and parts.
 	inFlight                 bool
 	memory, unpacked, listed int64
 	// stranger is the part of memory that was reserved before the request was authentic.
@@ -63,7 +64,7 @@ func (h *Handler) recycle(x *exchange) {
 	if cap(x.content) > largeBody {
 		x.content = nil
 	}
-	x.delivery, x.request, x.greeting, x.source, x.parts = hookgate.Request{}, admit.Request{}, nil,
+	x.request, x.input, x.greeting, x.source, x.parts = hookgate.Request{}, admit.Request{}, nil,
 		nil, nil
 	x.authentic, x.overload, x.writer, x.http = false, nil, nil, nil
 	h.exchanges.Put(x)
@@ -106,13 +107,13 @@ func (h *Handler) admit(x *exchange, taken bool) *rejection {
 	case !taken && x.http.Method != http.MethodPost:
 		return rejectedMethod
 	}
-	x.request = schemeRequest(x)
+	x.input = schemeRequest(x)
 	if taken {
 		if rejected := h.greet(x); rejected != nil || x.greeting != nil {
 			return rejected
 		}
 	}
-	if err := source.Scheme.CheckHeader(&x.request); err != nil {
+	if err := source.Scheme.CheckHeader(&x.input); err != nil {
 		if taken {
 			if x.greeting = h.ping(x); x.greeting != nil {
 				return nil
@@ -120,7 +121,7 @@ func (h *Handler) admit(x *exchange, taken bool) *rejection {
 		}
 		return rejectedBy(err)
 	}
-	x.authentic = admit.ProvenByHeader(source.Scheme, &x.request)
+	x.authentic = admit.ProvenByHeader(source.Scheme, &x.input)
 	if taken {
 		// Some requests are authenticated although the gate is overloaded. They tell the guard's error
 		// rate of senders that only their body proves.
@@ -133,8 +134,8 @@ func (h *Handler) admit(x *exchange, taken bool) *rejection {
 		return rejected
 	}
 	x.began = time.Now()
-	x.request.Body = x.body
-	if err := source.Scheme.Authenticate(&x.request); err != nil {
+	x.input.Body = x.body
+	if err := source.Scheme.Authenticate(&x.input); err != nil {
 		return rejectedBy(err)
 	}
 	h.authenticated(x)
@@ -161,7 +162,7 @@ func (h *Handler) greet(x *exchange) (rejected *rejection) {
 	case h.config.Mode() == control.ModeReadOnly:
 		return rejectedReadOnly
 	}
-	x.greeting, rejected = x.source.greet(&x.request)
+	x.greeting, rejected = x.source.greet(&x.input)
 	return rejected
 }
 
@@ -180,14 +181,14 @@ func (h *Handler) overloaded() *rejection {
 // come like an event. It is called for authentic requests only, so that nobody else can use these
 // up, and after the body has arrived, because a slow sender is no load.
 func (h *Handler) enter(x *exchange) (rejected *rejection) {
-	x.source.use(x.request.Credential, x.info.Received)
+	x.source.use(x.input.Credential, x.info.Received)
 	if x.overload != nil {
 		return x.overload
 	}
 	if x.inFlight = h.guard.Enter(); !x.inFlight {
 		return rejectedBusy
 	}
-	if x.greeting, rejected = x.source.reply(&x.request); x.greeting != nil || rejected != nil {
+	if x.greeting, rejected = x.source.reply(&x.input); x.greeting != nil || rejected != nil {
 		return rejected
 	}
 	if wait, over := x.source.overRate(x.info.Received); over {
@@ -203,11 +204,11 @@ const partBytes = 512
 func (h *Handler) identify(x *exchange) *rejection {
 	source := x.source
 	if source.splitter == nil {
-		m, err := source.Scheme.Identify(&x.request)
+		m, err := source.Scheme.Identify(&x.input)
 		if err != nil {
 			return rejectedBy(err)
 		}
-		x.delivery = hookgate.Request{
+		x.request = hookgate.Request{
 			Identity: hookgate.Identity{Source: source.Name, EventType: m.EventType,
 				MessageID: m.MessageID},
 			OrderingKey: m.OrderingKey,
@@ -217,15 +218,15 @@ func (h *Handler) identify(x *exchange) *rejection {
 		return nil
 	}
 	var err error
-	if x.parts, err = source.splitter.Split(&x.request); err != nil {
+	if x.parts, err = source.splitter.Split(&x.input); err != nil {
 		return rejectedBy(err)
 	}
 	if !h.reserve(x, &x.listed, partBytes*int64(len(x.parts))) {
 		return rejectedMemory
 	}
-	x.delivery = hookgate.Request{}
+	x.request = hookgate.Request{}
 	if len(x.parts) > 0 {
-		x.delivery.SetParts(source.Name, x.parts)
+		x.request.SetParts(source.Name, x.parts)
 	}
 	return nil
 }
@@ -234,16 +235,16 @@ func (h *Handler) identify(x *exchange) *rejection {
 // request survives a crash, and may be answered with 202.
 func (h *Handler) commit(x *exchange) (receipt hookgate.Receipt, rejected *rejection) {
 	source := x.source
-	d := &x.delivery
+	d := &x.request
 	d.RequestID, d.Body, d.RemoteAddr = x.info.ID, x.body, x.http.RemoteAddr
 	d.ReceivedAt = x.info.Received.Truncate(time.Microsecond)
 	d.TypeUnproven = source.typeUnproven
-	d.Headers = keptHeaders(x.http.Header, source.KeepHeaders, x.request.Content != nil)
+	d.Headers = keptHeaders(x.http.Header, source.KeepHeaders, x.input.Content != nil)
 	if source.splitter != nil {
 		if len(x.parts) == 0 {
 			return receipt, nil // an empty array: there is nothing to store
 		}
-		d.Headers = withEncoding(d.Headers, x.request.Content != nil)
+		d.Headers = withEncoding(d.Headers, x.input.Content != nil)
 	}
 	appending := time.Now()
 	receipt, err := h.config.Queue.Append(x.http.Context(), d)
@@ -295,7 +296,7 @@ func (h *Handler) finish(x *exchange,
 
 // answerAccepted counts the events of an accepted request and answers the sender.
 func (h *Handler) answerAccepted(x *exchange, receipt hookgate.Receipt) (status int) {
-	d, source, duplicate := &x.delivery, x.source, receipt.Duplicate()
+	d, source, duplicate := &x.request, x.source, receipt.Duplicate()
 	messageID, events := d.MessageID, notSplit
 	if source.splitter == nil {
 		h.metrics.Accepted(d.EventType, duplicate)

@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// listedSources is how many paths are listed in the log where none is near.
+	// listedSources is how many paths are logged if none is similar.
 	listedSources = 5
-	// typos is how many wrong characters a path may have and still be near.
+	// typos is how many wrong characters a similar path may have.
 	typos = 2
 )
 
-// nearest returns, for the log, the path of the source that a request to another path was probably
-// meant for, or else the first of all. The sender of the request must not see it.
+// nearest returns the path of the source that a request to another path was probably meant for, or
+// the first paths of all. It is for the log; the sender must not see it.
 func (h *Handler) nearest(path string) []any {
 	segments := strings.FieldsFunc(strings.ToLower(path[:min(len(path), httpserver.MaxLogged)]),
 		func(r rune) bool { return r == '/' })
@@ -44,8 +44,8 @@ func (h *Handler) nearest(path string) []any {
 	return []any{"sources", strings.Join(paths, ", ")}
 }
 
-// distance is how many bytes must be inserted, removed or replaced to make b of a (Levenshtein);
-// bound if it is that or more.
+// distance returns how many bytes must be inserted, removed or replaced to make b from a
+// (Levenshtein), or bound if it is that or more.
 func distance(a, b string, bound int) int {
 	if len(a)-len(b) >= bound || len(b)-len(a) >= bound {
 		return bound

@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// maxDecodings is how many more times than once a path is decoded in search of dots. Some upstreams
-// decode twice.
+// maxDecodings bounds how often a path is decoded in search of dots. Some upstreams decode twice.
 const maxDecodings = 4
 
-// climbs reports whether a path, in whatever the upstream takes for a separator and however often
-// it decodes, leads out of the folder of webhooks: a request must not reach other paths of the
+// climbs reports whether a path leads out of the folder of webhooks, whichever separators the
+// upstream accepts and however often it decodes. A request must not reach other paths of the
 // upstream.
 func climbs(path string) bool {
 	for range maxDecodings {
@@ -23,14 +22,16 @@ func climbs(path string) bool {
 		}
 		path = decoded
 	}
-	return true // no sender encodes a path so often
+	return true // no honest sender encodes a path so often
 }
 
-// overlong are encodings of a dot and of separators that are no UTF-8 and that some decoders take.
+// overlong replaces encodings of a dot and of separators that are invalid UTF-8 but accepted by
+// some decoders.
 var overlong = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c", "\\",
 	"\xe0\x80\xae", ".", "\xe0\x80\xaf", "/")
 
-// hasDots reports whether a segment of a path is "..", up to what some upstreams cut off.
+// hasDots reports whether a segment of a path is "..", ignoring characters that some upstreams cut
+// off.
 func hasDots(path string) bool {
 	if strings.IndexByte(path, 0xc0) >= 0 || strings.IndexByte(path, 0xc1) >= 0 ||
 		strings.IndexByte(path, 0xe0) >= 0 {
@@ -55,7 +56,7 @@ func hasDots(path string) bool {
 	return false
 }
 
-// decodeOnce decodes what is encoded with a percent sign, and leaves what only looks so.
+// decodeOnce decodes percent-encoded bytes, and leaves invalid encodings as they are.
 func decodeOnce(path string) string {
 	i := strings.IndexByte(path, '%')
 	if i < 0 {

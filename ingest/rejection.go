@@ -19,8 +19,8 @@ import (
 // rejection is the answer to a request that the gate does not take.
 type rejection struct {
 	status int
-	text   string // what the sender reads
-	cause  error  // what the log says beside text; may be nil
+	text   string // the error text that the sender reads
+	cause  error  // for the log only; may be nil
 	// retry is true if the sender should repeat the request after Config.RetryAfter; after is a
 	// Retry-After of its own.
 	retry bool

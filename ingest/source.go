@@ -19,35 +19,34 @@ import (
 
 // Source is a configured sender.
 type Source struct {
-	// Name is the last part of its path.
+	// Name is the last segment of its path.
 	Name   string
 	Scheme admit.Scheme
-	// KeepHeaders names the request headers that are kept with its events.
+	// KeepHeaders names the request headers that are stored with its events.
 	KeepHeaders []string
-	// Kind and Proof are shown to people.
+	// Kind and Proof describe the source to people.
 	Kind, Proof string
-	// Sample is a request as its sender makes it, but for the proof; shown to people who try the
-	// source out.
+	// Sample is a request as the sender makes it, without the header that authenticates it. People
+	// use it to try the source.
 	Sample admit.Sample
-	// Secrets and BearerKeys are how many there are, of which each is shown with when it was used
-	// last.
+	// Secrets and BearerKeys are how many of each the source has. The status shows when each was
+	// last used.
 	Secrets, BearerKeys int
-	// URL is what the sender calls, if that is known; shown to people.
+	// URL is the address that the sender calls; empty if it is unknown.
 	URL string
-	// MaxBodyBytes is the largest body; zero means Config.MaxBodyBytes.
+	// MaxBodyBytes is the largest body; 0 means Config.MaxBodyBytes.
 	MaxBodyBytes int64
-	// Rate is how many authenticated requests a second are taken, Burst how many at once; beyond them
-	// there is
-	// 429. A Rate of zero has no limit.
+	// Rate is how many authenticated requests a second are accepted, Burst how many at once; others
+	// get 429. A Rate of 0 means no limit.
 	Rate  float64
 	Burst int
 	// AllowIPs are the addresses that may send; nil means all.
 	AllowIPs []netip.Prefix
-	// Success is the answer to a delivery that was made durable; with Status 0 a 202.
+	// Success is the answer to an accepted request; with Status 0 it is a 202.
 	Success admit.Success
 }
 
-// servedSource is a Source at work.
+// servedSource is a Source with its state.
 type servedSource struct {
 	Source
 	handshaker admit.Handshaker // nil if its sender has none
@@ -56,21 +55,21 @@ type servedSource struct {
 	limiter    *rate.Limiter    // nil: no limit
 	counts     sourceCounts
 	rejections rejectionCounts
-	// when each credential was used last, in microseconds, by admit.Setting
+	// used has the Unix time in microseconds when each credential was last used, by admit.Setting.
 	used     [2][]atomic.Int64
 	answered *metrics.Answers
-	// typeUnproven is that of its deliveries.
+	// typeUnproven is Request.TypeUnproven of its requests.
 	typeUnproven bool
 }
 
-// sourceCounts are since the start of the process.
+// sourceCounts counts since the start of the process.
 type sourceCounts struct {
 	accepted, duplicates, rejected, handshakes atomic.Int64
-	// when a delivery was accepted last; 0: never
+	// lastMicros is the Unix time in microseconds when a request was last accepted; 0: never.
 	lastMicros atomic.Int64
 }
 
-// path is where the source is reached; a slash behind it makes no difference.
+// path returns the path of the source. A slash at its end makes no difference.
 func (s *servedSource) path() string {
 	if s.Name == DefaultSource {
 		return webhookPath
@@ -78,7 +77,7 @@ func (s *servedSource) path() string {
 	return webhookPrefix + s.Name
 }
 
-// count counts the events of an accepted delivery.
+// count counts the events of an accepted request.
 func (s *servedSource) count(events int, duplicate bool, received time.Time) {
 	if duplicate {
 		s.counts.duplicates.Add(int64(events))
@@ -88,7 +87,7 @@ func (s *servedSource) count(events int, duplicate bool, received time.Time) {
 	s.counts.lastMicros.Store(received.UnixMicro())
 }
 
-// newServedSource checks what can be wrong with a source.
+// newServedSource returns an error if the source is misconfigured.
 func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 	secret := append(admit.SecretHeaders(s.Scheme), secretHeaders...)
 	if slices.ContainsFunc(s.KeepHeaders,
@@ -128,15 +127,15 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 	return served, nil
 }
 
-// use notes that a request proved itself with a credential.
+// use records that a request authenticated itself with a credential.
 func (s *servedSource) use(c admit.Credential, at time.Time) {
 	if used := s.used[c.Setting]; 0 < c.Position && c.Position <= len(used) {
 		used[c.Position-1].Store(at.UnixMicro())
 	}
 }
 
-// overRate reports how long a request must wait that is beyond the source's rate; it counts one
-// that is not.
+// overRate counts a request against the source's rate. If the rate is exceeded, it returns how long
+// the sender should wait.
 func (s *servedSource) overRate(now time.Time) (wait time.Duration, over bool) {
 	if s.limiter == nil || s.limiter.AllowN(now, 1) {
 		return 0, false
@@ -145,7 +144,7 @@ func (s *servedSource) overRate(now time.Time) (wait time.Duration, over bool) {
 	return time.Duration(missing / s.Rate * float64(time.Second)), true
 }
 
-// allows reports whether a request may come from where it comes.
+// allows reports whether the client's address may send to the source.
 func (h *Handler) allows(source *servedSource, r *http.Request) bool {
 	if source.AllowIPs == nil {
 		return true

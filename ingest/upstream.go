@@ -26,7 +26,8 @@ import (
 // The gate takes a request that it can authenticate and identify, if the canary
 // includes its ordering key. Everything else goes to the upstream, which decides as before: a wrong
 // setting of the gate must not lose a request.
-func (h *Handler) withCanary(w http.ResponseWriter, r *http.Request, q httpserver.Request) (status int) {
+func (h *Handler) withCanary(w http.ResponseWriter, r *http.Request,
+	q httpserver.Request) (status int) {
 	if climbs(r.URL.Path) {
 		x := h.begin(w, r, q)
 		defer h.recycle(x)
@@ -98,7 +99,7 @@ func (x *exchange) key() string {
 	if x.source.splitter != nil {
 		return x.source.Name
 	}
-	return x.delivery.OrderingKey
+	return x.request.OrderingKey
 }
 
 // undecided reports whether a rejection means that the gate cannot tell now on which side a request

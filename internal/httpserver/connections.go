@@ -23,27 +23,27 @@ import (
 	"github.com/hookgate/hookgate/internal/metrics"
 )
 
-// These bounds hold for a connection before its sender has proved anything.
+// These bounds hold for a connection before its sender has authenticated itself.
 //
 //	accepted ─► header arrives ──────────► handler begins ───────► handler ends ─► next header
-//	            each byte read is charged  the charge becomes what  nothing is
-//	            with headerFactor          the header really takes  charged
+//	            each byte read is charged  the charge becomes the  nothing is
+//	            with headerFactor          header's real size      charged
 //
-// An HTTP/2 connection reads the headers of many streams at once. Its reading is bounded by the
-// constants below and by how many such connections there are; each stream is charged when its
-// handler begins.
+// An HTTP/2 connection reads the headers of many streams at once. The constants below, and the
+// number of such connections, bound its reading; each stream is charged when its handler begins.
 const (
-	// headerFactor is how many bytes of memory a byte of a header may become: a line such as "abc:"
-	// ends as an entry of a map.
+	// headerFactor is how many bytes of memory a byte of a header may take: a line such as "abc:"
+	// becomes an entry of a map.
 	headerFactor = 32
-	// fieldCost is what an entry costs beside its text, and requestCost what a request costs beside
-	// its header.
+	// fieldCost is the memory of an entry in addition to its text, and requestCost that of a request in
+	// addition to its header.
 	fieldCost, requestCost = 128, 2 << 10
-	// maxHTTP2 is how many connections may speak HTTP/2 at a time. More speak HTTP/1.1.
+	// maxHTTP2 is how many connections may use HTTP/2 at a time. The others use HTTP/1.1.
 	maxHTTP2 = 256
 	// maxStreams is how many requests one HTTP/2 connection may have in flight.
 	maxStreams = 32
-	// Bytes that an HTTP/2 connection may send before the gate reads them, in all and for one stream.
+	// connectionWindow and streamWindow are how many bytes a client may send over HTTP/2 before the
+	// gate reads them, for a connection and for a stream.
 	connectionWindow, streamWindow = 256 << 10, 128 << 10
 	// frameBytes is the largest frame of HTTP/2 that is read.
 	frameBytes = 16 << 10
@@ -65,7 +65,7 @@ type connections struct {
 	perAddress int
 	exempt     []netip.Prefix
 	headers    *guard.Budget
-	headerMax  int64 // bytes that one header may have
+	headerMax  int64 // bytes of the largest header
 	http2      atomic.Int64
 	slow       arrivals.Slowest
 	log        *slog.Logger
@@ -90,8 +90,8 @@ func newConnections(c Config) *connections {
 	}
 }
 
-// LeastHeaderMemory is the least Config.MaxHeaderMemory that lets one address send one header of
-// the largest size, in bytes.
+// LeastHeaderMemory returns the smallest Config.MaxHeaderMemory with which one address can send one
+// header of the largest size, in bytes.
 func LeastHeaderMemory[T ~int64](maxHeader T) T {
 	return addressPart * headerFactor * (maxHeader + 4096)
 }
@@ -106,7 +106,7 @@ type boundedListener struct {
 	all *connections
 }
 
-// Accept returns the next connection of an address that does not have too many.
+// Accept returns the next connection whose address does not have too many.
 func (l *boundedListener) Accept() (net.Conn, error) {
 	for {
 		raw, err := l.Listener.Accept()
@@ -123,7 +123,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 }
 
 // enter counts a connection for its address, unless that has too many. The address is nil if it has
-// no bound: a trusted proxy, or this machine, where a proxy may run that nobody has configured.
+// no bound: a trusted proxy, or this machine, where an unconfigured proxy may run.
 func (c *connections) enter(remote net.Addr) (*address, netip.Addr, bool) {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {
@@ -160,8 +160,8 @@ func (c *connections) leave(from *address, at netip.Addr) {
 	}
 }
 
-// network returns the address that a client is counted as: its own, or with IPv6 its network of
-// 64 bits, which one client has all of.
+// network returns the address that a client is counted as: an IPv4 address, or the first 64 bits of
+// an IPv6 address, which one client usually has.
 func network(at netip.Addr) netip.Addr {
 	if p, err := at.Prefix(64); err == nil && at.Is6() {
 		return p.Addr()
@@ -169,14 +169,15 @@ func network(at netip.Addr) netip.Addr {
 	return at
 }
 
-// refused logs at a bounded rate what happened to a connection.
+// refused logs a rejected connection, at a bounded rate.
 func (c *connections) refused(why string, remote net.Addr) {
 	if c.limiter.Allow() {
 		c.log.Warn("connection closed: "+why, "remote", remote.String())
 	}
 }
 
-// reserve takes memory for headers. While it is nearly used up, the slowest header makes room.
+// reserve reserves memory for headers. While it is nearly used up, it closes the slowest
+// connection.
 func (c *connections) reserve(from *address, n int64) bool {
 	if from != nil && n > 0 {
 		if from.headers.Add(n) > c.headers.Limit()/addressPart {
@@ -203,8 +204,8 @@ func (c *connections) release(from *address, n int64) {
 	}
 }
 
-// conn is an accepted connection. With TLS it is what lies below, so that it counts bytes that are
-// encrypted.
+// conn is an accepted connection. With TLS it is the layer below, so that it counts encrypted
+// bytes.
 type conn struct {
 	net.Conn
 	all   *connections
@@ -213,7 +214,7 @@ type conn struct {
 	http2 atomic.Bool
 
 	mu      sync.Mutex // guards what follows
-	busy    bool       // a handler is running: what is read is a body
+	busy    bool       // a handler is running, so the bytes that are read are a body's
 	read    int64      // bytes of the header that is arriving
 	reads   int
 	charged int64
@@ -221,9 +222,9 @@ type conn struct {
 	closed  bool
 }
 
-var errHeaderMemory = errors.New("there is no memory for more headers now")
+var errHeaderMemory = errors.New("no memory for more headers")
 
-// Read reads, and charges what it reads of a header.
+// Read reads, and charges the bytes of a header.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 && !c.http2.Load() && !c.charge(n) {
@@ -234,7 +235,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// charge charges n bytes that have been read, unless they are of a body. False: there is no memory.
+// charge charges n bytes that were read, unless they are a body's. It returns false if there is no
+// memory.
 func (c *conn) charge(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -242,7 +244,7 @@ func (c *conn) charge(n int) bool {
 		return true
 	}
 	c.read += int64(n)
-	// One that needs several reads may be slow; most headers come with the first.
+	// Most headers arrive with the first read. One that needs more may be slow.
 	if c.reads++; c.reads == 2 && c.pending == nil {
 		c.pending = &arrivals.Arrival{Began: time.Now(), Stop: func() { c.Close() }}
 		c.all.slow.Add(c.pending)
@@ -254,8 +256,7 @@ func (c *conn) charge(n int) bool {
 	if more <= 0 {
 		return true
 	}
-	// Close of the slowest, which reserve may call, takes the lock of another connection or of this
-	// one.
+	// reserve may close the slowest connection, which takes the lock of that one, or of this one.
 	c.mu.Unlock()
 	ok := c.all.reserve(c.from, more)
 	c.mu.Lock()
@@ -268,7 +269,7 @@ func (c *conn) charge(n int) bool {
 	return ok
 }
 
-// settle ends the arrival of a header: nothing but n bytes is charged for it from now on.
+// settle ends the arrival of a header. From then on, n bytes are charged for it.
 func (c *conn) settle(n int64, busy bool) bool {
 	c.mu.Lock()
 	pending := c.pending
@@ -297,7 +298,7 @@ func (c *conn) settle(n int64, busy bool) bool {
 	return ok
 }
 
-// Close closes the connection and gives back what it held.
+// Close closes the connection and releases the memory of its header.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	was, charged, pending := c.closed, c.charged, c.pending
@@ -316,7 +317,7 @@ func (c *conn) Close() error {
 
 type connKey struct{}
 
-// keepConn puts the connection into the context of its requests.
+// keepConn stores the connection in the context of its requests.
 func keepConn(ctx context.Context, c net.Conn) context.Context {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -324,12 +325,12 @@ func keepConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// begin charges what the header of a request takes. What it returns is for end. False: there is no
-// memory for it, and the request must be refused.
+// begin charges the memory of a request's header. Pass its results to end. If ok is false, there is
+// no memory, and the request must be rejected.
 func (c *connections) begin(r *http.Request) (of *conn, cost int64, ok bool) {
 	of, _ = r.Context().Value(connKey{}).(*conn)
 	if of == nil {
-		return nil, 0, true // without a listener of ours, as in tests
+		return nil, 0, true // the listener is not ours, as in tests
 	}
 	cost = requestCost + int64(len(r.RequestURI))
 	for name, values := range r.Header {
@@ -344,7 +345,7 @@ func (c *connections) begin(r *http.Request) (of *conn, cost int64, ok bool) {
 	return of, cost, of.settle(cost, true)
 }
 
-// end ends a request that begin has let in.
+// end ends a request after begin.
 func (c *connections) end(of *conn, cost int64) {
 	switch {
 	case of == nil:
@@ -355,8 +356,7 @@ func (c *connections) end(of *conn, cost int64) {
 	}
 }
 
-// bound returns a configuration of TLS whose handshakes offer HTTP/2 to as many connections as
-// there may be.
+// bound returns a TLS configuration that offers HTTP/2 to at most maxHTTP2 connections.
 func (c *connections) bound(config *tls.Config) *tls.Config {
 	only := config.Clone()
 	only.NextProtos = []string{"http/1.1"}
@@ -377,7 +377,7 @@ func (c *connections) bound(config *tls.Config) *tls.Config {
 	return both
 }
 
-// refuseHeader answers a request for whose header there is no memory.
+// refuseHeader rejects a request because there is no memory for its header.
 func (s *Server) refuseHeader(w http.ResponseWriter, r *http.Request, idText string) int {
 	const status = http.StatusServiceUnavailable
 	h := w.Header()
@@ -389,10 +389,10 @@ func (s *Server) refuseHeader(w http.ResponseWriter, r *http.Request, idText str
 	return status
 }
 
-const noHeaderMemory = "too many headers at a time"
+const noHeaderMemory = "too many headers in flight"
 
-// serverErrors takes the messages of net/http. Some of them, such as those of failed handshakes,
-// any stranger can cause as often as it likes.
+// serverErrors logs the messages of net/http at a bounded rate. Strangers can cause some of them,
+// such as those of failed handshakes, as often as they like.
 type serverErrors struct {
 	limiter *rate.Limiter
 	log     *slog.Logger
@@ -403,7 +403,7 @@ func newServerErrors(l *slog.Logger) *log.Logger {
 	return log.New(&serverErrors{limiter: rate.NewLimiter(1, 10), log: l}, "", 0)
 }
 
-// Write logs one message, and counts those beyond a bounded rate.
+// Write logs one message, or counts it if there were too many.
 func (e *serverErrors) Write(text []byte) (int, error) {
 	if !e.limiter.Allow() {
 		e.missing.Add(1)
