@@ -138,7 +138,7 @@ func TestRejectedDeadLetter(t *testing.T) {
 func testRejectedDeadLetter(t *testing.T, g *gate, first bool) {
 	q := open(t, g, Options{})
 	all := []*hookgate.Request{newRequest("poison", 2), newRequest("a", 1), partsOf("several", 3),
-		partsOf("unfit", 2), newRequest("b", 1)}
+		partsOf("broken", 2), newRequest("b", 1)}
 	all[3].Parts = []byte{0xff}
 	at := 0
 	if !first {

@@ -141,7 +141,7 @@ func TestGroupTimesOut(t *testing.T) {
 	}
 	all.Wait()
 	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the last was told after %v", took)
+		t.Errorf("the last append failed after %v", took)
 	}
 	server.Resume()
 	eventually(t, "the queue finds Redis well again without traffic",

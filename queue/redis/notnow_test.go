@@ -207,11 +207,11 @@ func TestOpenNotNow(t *testing.T) {
 		server := redistest.Start(t, redistest.Options{AppendFsync: "no"})
 		leave(server)
 		q, err := Open(t.Context(), Config{URL: server.URL()})
-		var unfit *hookgate.MisconfiguredError
+		var misconfigured *hookgate.MisconfiguredError
 		if err == nil {
 			q.Close()
 		}
-		if err == nil || errors.As(err, &unfit) {
+		if err == nil || errors.As(err, &misconfigured) {
 			t.Errorf("%s: open got %v", name, err)
 		}
 	}

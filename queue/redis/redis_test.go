@@ -415,9 +415,9 @@ func TestInHandStays(t *testing.T) {
 	other.readers = append(other.readers, c)
 	other.mu.Unlock()
 	other.kick()
-	patience, cancel := context.WithTimeout(t.Context(), 3*testLease)
+	briefly, cancel := context.WithTimeout(t.Context(), 3*testLease)
 	defer cancel()
-	if early, _ := c.Next(patience, 1, 1<<20); len(early) > 0 {
+	if early, _ := c.Next(briefly, 1, 1<<20); len(early) > 0 {
 		t.Fatalf("record %d came while it was in hand elsewhere", early[0].Sequence)
 	}
 	if err := first.Commit(t.Context(), hookgate.LastOffsets(records)); err != nil {

@@ -70,8 +70,8 @@ func TestUntilItIsThere(t *testing.T) {
 func TestMisconfigured(t *testing.T) {
 	_, err := Connect(t.Context(), ConnectOptions{},
 		func(context.Context) error { return errMisconfigured })
-	var unfit *hookgate.MisconfiguredError
-	if !errors.As(err, &unfit) || unfit.Reason != errMisconfigured.Reason {
+	var misconfigured *hookgate.MisconfiguredError
+	if !errors.As(err, &misconfigured) || misconfigured.Reason != errMisconfigured.Reason {
 		t.Errorf("start got %v", err)
 	}
 }

@@ -403,12 +403,12 @@ func TestFileMoved(t *testing.T) {
 		if err := errors.Join(os.Rename(path, path+".away"), spoil()); err != nil {
 			t.Fatal(err)
 		}
-		var unfit *hookgate.MisconfiguredError
-		eventually(t, "the stats say why", func() bool { return errors.As(stats(t, q).Err, &unfit) })
-		if _, err := q.Append(t.Context(), testRequest("k", 2+i)); !errors.As(err, &unfit) {
+		var misconfigured *hookgate.MisconfiguredError
+		eventually(t, "the stats say why", func() bool { return errors.As(stats(t, q).Err, &misconfigured) })
+		if _, err := q.Append(t.Context(), testRequest("k", 2+i)); !errors.As(err, &misconfigured) {
 			t.Errorf("an append got %v", err)
 		}
-		if records, err := c.Next(t.Context(), 10, 1<<20); !errors.As(err, &unfit) {
+		if records, err := c.Next(t.Context(), 10, 1<<20); !errors.As(err, &misconfigured) {
 			t.Errorf("next got %d records, %v", len(records), err)
 		}
 		if err := os.Rename(path+".away", path); err != nil {
