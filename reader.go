@@ -101,7 +101,7 @@ type Events interface {
 	// ErrNotFound. If ctx ends first, the error is a *PartialError once Events has made any
 	// progress.
 	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
-	// Search returns one page of the events that match, newest first. EventSearch.Patience bounds
+	// Search returns one page of the events that match, newest first. EventSearch.MaxTime bounds
 	// its time, however many events are stored and however few match. A Cursor that Search did not
 	// give out for such a search is ErrNotFound.
 	Search(ctx context.Context, q EventSearch) (EventPage, error)

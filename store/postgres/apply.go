@@ -99,7 +99,7 @@ type application struct {
 	holders map[int64]entry.Holder // the event that has the item's identity
 	stored  map[int64]int64        // the id in webhook_requests of the item's request
 
-	// What this transaction adds.
+	// These are the additions of this transaction.
 	log   logPart
 	first map[hookgate.Identity]entry.Holder
 	added map[hookgate.RequestID]int64 // the ids in webhook_requests

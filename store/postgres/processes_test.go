@@ -256,7 +256,7 @@ func TestFailover(t *testing.T) {
 		store, _ := openStore(t, url)
 		defer store.Close()
 		all.Go(func() {
-			for n, told := 0, false; ; n += 2 {
+			for n, reported := 0, false; ; n += 2 {
 				b := directBatch(p, n, 2)
 				after := false
 				select {
@@ -280,8 +280,8 @@ func TestFailover(t *testing.T) {
 					}
 					time.Sleep(20 * time.Millisecond) // it is away
 				}
-				if !told && n >= 40 {
-					told = true
+				if !reported && n >= 40 {
+					reported = true
 					enough <- struct{}{}
 				}
 				if after && n >= 60 {

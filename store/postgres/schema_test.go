@@ -157,8 +157,8 @@ func TestSchemas(t *testing.T) {
 	}
 	for _, name := range []string{"pg_gate", "$user", "information_schema",
 		strings.Repeat("x", maxSchemaBytes+1), "a\x00", "\xff", "a\nb"} {
-		var unfit *hookgate.MisconfiguredError
-		if _, err := Open(t.Context(), Config{URL: url, Schema: name}); !errors.As(err, &unfit) ||
+		var misconfig *hookgate.MisconfiguredError
+		if _, err := Open(t.Context(), Config{URL: url, Schema: name}); !errors.As(err, &misconfig) ||
 			CheckSchema(name) == nil {
 			t.Errorf("schema %q got %v", name, err)
 		}
@@ -176,9 +176,9 @@ func TestSchemaRights(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = execute(outsider, "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role) })
 	url = strings.Replace(url, "tester@", role+"@", 1)
-	var unfit *hookgate.MisconfiguredError
+	var misconfig *hookgate.MisconfiguredError
 	_, err := Open(t.Context(), Config{URL: url})
-	if !errors.As(err, &unfit) {
+	if !errors.As(err, &misconfig) {
 		t.Fatalf("without rights it got %v", err)
 	}
 	_, statement, found := strings.Cut(err.Error(), "run: ")

@@ -39,11 +39,11 @@ func TestFileMoved(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		var unfit *hookgate.MisconfiguredError
-		if err := s.Ping(t.Context()); !errors.As(err, &unfit) {
+		var misconfig *hookgate.MisconfiguredError
+		if err := s.Ping(t.Context()); !errors.As(err, &misconfig) {
 			t.Errorf("a ping got %v", err)
 		}
-		if _, err := s.Apply(t.Context(), b); !errors.As(err, &unfit) ||
+		if _, err := s.Apply(t.Context(), b); !errors.As(err, &misconfig) ||
 			errors.Is(err, hookgate.ErrRejected) {
 			t.Errorf("apply got %v", err)
 		}
@@ -55,7 +55,7 @@ func TestFileMoved(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := s.Apply(t.Context(), b); !errors.As(err, &unfit) {
+		if _, err := s.Apply(t.Context(), b); !errors.As(err, &misconfig) {
 			t.Errorf("apply got %v, and what it stored is gone", err)
 		}
 		s.failCommit = nil
@@ -99,8 +99,8 @@ func TestReadMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range readers {
-		var unfit *hookgate.MisconfiguredError
-		if n, err := s.Counts(t.Context()); !errors.As(err, &unfit) {
+		var misconfig *hookgate.MisconfiguredError
+		if n, err := s.Counts(t.Context()); !errors.As(err, &misconfig) {
 			t.Errorf("while the files are away, counts are %+v, %v", n, err)
 		}
 	}

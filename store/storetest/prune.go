@@ -36,7 +36,7 @@ func mustPrune(t TB, s Pruner, c hookgate.Cutoffs, limit int) (sum hookgate.Prun
 			t.Fatalf("prune: %v", err)
 		}
 		if p.Busy {
-			t.Fatalf("the only one that prunes is told that another does")
+			t.Fatalf("the only process that prunes gets Busy")
 		}
 		sum.Events += p.Events
 		sum.Bytes += p.Bytes

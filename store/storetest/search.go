@@ -112,8 +112,8 @@ func testSearch(t *testing.T, s Instance) {
 			want := list(t, s, f)
 			newestFirst(want, q)
 			for _, limit := range []int{1, 17, 1000} {
-				for _, patience := range []time.Duration{0, 1} {
-					if q.Limit, q.MaxTime = limit, patience; limit == 1 && len(want) > 50 {
+				for _, maxTime := range []time.Duration{0, 1} {
+					if q.Limit, q.MaxTime = limit, maxTime; limit == 1 && len(want) > 50 {
 						continue
 					}
 					walk(t, s, q, want)
@@ -198,7 +198,7 @@ func testSearchTimeout(t *testing.T, s Instance) {
 	left, leave := context.WithCancel(t.Context())
 	leave()
 	if page, err := s.Search(left, q); err == nil {
-		t.Errorf("whoever has left is answered %+v", page)
+		t.Errorf("a caller whose context has ended gets %+v", page)
 	}
 	if pages < 3 {
 		t.Errorf("400 events were searched in %d steps, although there was no time", pages)
