@@ -196,7 +196,7 @@ func TestAccessOfManyProcesses(t *testing.T) {
 	}
 	code, _, errs := runBinary(t, []string{"HOOKGATE_TOKEN=" + admin}, "maintenance", "read_only",
 		"--target", gates[0].url)
-	if code != 0 || !strings.Contains(errs, "does not have this") {
+	if code != 0 || !strings.Contains(errs, "could not be written") {
 		t.Errorf("the command ended with %d: %s", code, errs)
 	}
 	s.restartPostgres()
