@@ -174,9 +174,8 @@ func TestBadTokens(t *testing.T) {
 	g.create(t, `{"name":"`+strings.Repeat("a", 64)+`","role":"viewer"}`)
 }
 
-// TestStoreAway: while tokens cannot be looked up a stored one gets 503, since nobody knows whether
-// it is good, and those of the configuration go on working; what has not the form of a token is 401
-// as ever.
+// TestStoreAway: while tokens cannot be looked up, a stored one gets 503, because it may be valid.
+// Configured tokens keep working, and a text that has not the form of a token gets 401 as before.
 func TestStoreAway(t *testing.T) {
 	g := newGate(t, nil)
 	text := g.create(t, `{"name":"alice","role":"viewer"}`).Text
@@ -188,8 +187,9 @@ func TestStoreAway(t *testing.T) {
 	g.admin(t, "GET", "/admin/maintenance", "").want(t, 200)
 }
 
-// TestTrailAway: what cannot be written into the trail is not done, but for read_only, which is
-// said to be missing there. What was done and could not be written down is not answered as done.
+// TestTrailAway: if the admin trail cannot be written before an action, the action is not done. If
+// it cannot be written after the action, the call is not answered as done. The modes buffer and
+// read_only are set all the same.
 func TestTrailAway(t *testing.T) {
 	g := newGate(t, nil)
 	f := withFailures(g)
@@ -269,7 +269,7 @@ func TestActionPages(t *testing.T) {
 	}
 }
 
-// TestConfiguredNames: who uses a token of the configuration is told from who uses another.
+// TestConfiguredNames: the trail distinguishes the configured tokens.
 func TestConfiguredNames(t *testing.T) {
 	one, two := newConfiguredTokens([]string{"first"}),
 		newConfiguredTokens([]string{"first", "second"})

@@ -185,7 +185,7 @@ func TestNobodyApprovesTheirOwn(t *testing.T) {
 	p.decide(t, "alice", "approve", ids["configured-2"]).want(t, 200)
 	p.as(t, "configured-1", "POST", purgePath, purgeAll, "X-Approval", ids["configured-2"]).want(t,
 		200)
-	// What an operator may do, an operator may approve.
+	// An operator may approve actions of operators.
 	retry := p.asks(t, "alice", "/admin/dlq/retry", `{"all":true}`)
 	p.decide(t, "olga", "approve", retry).want(t, 200)
 }
@@ -212,13 +212,13 @@ func TestApprovalOfALostAnnouncement(t *testing.T) {
 	p.as(t, "olga", "POST", path, announce("one", "v1"), "X-Approval", id).want(t, 403)
 }
 
-// TestApprovalIsExact: an approval permits what it says, to whoever asked, and nothing that differs
-// in anything.
+// TestApprovalIsExact: an approval allows exactly its action on its target, to the person who
+// asked.
 func TestApprovalIsExact(t *testing.T) {
 	p := newPeople(t)
 	p.deadLetterAll(t, 2)
 	letters, _ := p.letters(t, "")
-	// what is longer than a row of the trail shows is compared too
+	// The comparison includes the part of a target that the trail truncates.
 	long := strings.Repeat("x", maxReason)
 	body := func(key string) string {
 		return fmt.Sprintf(`{"filter":{"type":"t0","key":"%s"},"loseEvents":true}`, key)
@@ -265,7 +265,8 @@ func TestApprovalIsExact(t *testing.T) {
 	}
 }
 
-// TestApprovalExpires: what has expired can neither be decided nor used; it is asked for anew.
+// TestApprovalExpires: an expired approval can neither be decided nor used; it must be requested
+// again.
 func TestApprovalExpires(t *testing.T) {
 	p := newPeople(t)
 	p.deadLetterAll(t, 1)
@@ -416,7 +417,7 @@ func TestApprovalRequests(t *testing.T) {
 	if told := a.errorText(t); !strings.Contains(told, "X-Reason") {
 		t.Errorf("told %q", told)
 	}
-	// what cannot be done is not asked for
+	// No approval is requested for an impossible action.
 	p.as(t, "alice", "POST", purgePath, `{"filter":{"nothing":"x"}}`).want(t, 400)
 	if rows := p.rows(t, before); rows != "" {
 		t.Errorf("the trail has %s", rows)
@@ -544,7 +545,8 @@ func TestApprovalsFail(t *testing.T) {
 	p.as(t, "alice", "POST", purgePath, purgeAll, "X-Approval", id).want(t, 403)
 }
 
-// TestApprovalOfSomebodyWhoLeft: whoever asked can use it as long as their token works.
+// TestApprovalOfSomebodyWhoLeft: the person who asked can use the approval as long as their token
+// is valid.
 func TestApprovalOfSomebodyWhoLeft(t *testing.T) {
 	p := newPeople(t)
 	p.deadLetterAll(t, 1)

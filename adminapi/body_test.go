@@ -182,7 +182,7 @@ func TestBodiesDoNotMix(t *testing.T) {
 }
 
 // TestBodyMemory holds one large body in Append, which uses up the budget, and sends others
-// meanwhile: large ones are put off, small ones are not; afterwards nothing is counted any more.
+// meanwhile. Large ones are rejected, small ones are not, and afterwards all memory is released.
 func TestBodyMemory(t *testing.T) {
 	const size = 100_000 // a buffer of 128 KiB
 	entered, leave := make(chan string), make(chan struct{})

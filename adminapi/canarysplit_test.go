@@ -31,7 +31,7 @@ import (
 	"github.com/hookgate/hookgate/release/canary"
 )
 
-// upstream is the service before, which takes everything and remembers it.
+// upstream is the previous service, which accepts everything and remembers it.
 type upstream struct {
 	*httptest.Server
 	mu  sync.Mutex
@@ -176,8 +176,8 @@ func TestShareOfKeys(t *testing.T) {
 	}
 }
 
-// TestRepeatsStay: while the percentage rises, a delivery and its repetitions, and everything else
-// of its key, go to one side until the gate takes the key, and then to the gate for good.
+// TestRepeatsStay: while the percentage rises, a request, its repetitions and everything else of
+// its key go to one side until the gate takes the key, and then to the gate for good.
 func TestRepeatsStay(t *testing.T) {
 	q := &fakeQueue{}
 	g := newSharing(t, "", func(x *setup, _ *canary.Config) { x.queue = q })
@@ -300,9 +300,9 @@ func (g *gate) scraped(t testing.TB, sample string) (value float64) {
 	return value
 }
 
-// TestOurShareIsOurs: what the gate cannot take now of its own share is refused by it and not
-// passed on, while the rest goes on: in maintenance, when the queue is full or fails, when too many
-// are in flight.
+// TestOurShareIsOurs: the gate rejects a request of its own share that it cannot take now, and does
+// not forward it: in maintenance, when the queue is full or fails, and when too many are in flight.
+// Other requests go on.
 func TestOurShareIsOurs(t *testing.T) {
 	ours, theirs := keys(50)
 	var result error
@@ -386,8 +386,8 @@ func TestLargeUnderCanary(t *testing.T) {
 	}
 }
 
-// TestUndecided: a delivery that the gate cannot look at now is refused, whoever's it is, so that
-// no key is split; one that is cut short is passed to nobody.
+// TestUndecided: the gate rejects a request that it cannot check now, whichever side its key is on,
+// so that no key is divided. A truncated request goes to neither side.
 func TestUndecided(t *testing.T) {
 	_, theirs := keys(50)
 	g := newSharing(t, "", func(x *setup, _ *canary.Config) {
@@ -610,7 +610,7 @@ func TestCanaryEvidence(t *testing.T) {
 		}
 	}
 	good := keep("PASS", "test-version", now.Add(-time.Minute))
-	// Evidence, which whoever asks may have made himself, takes the place of no approval.
+	// Evidence does not replace an approval: the person who asks may have made it.
 	for needs, required := range map[string][]string{"promote": {approveCanary, approvePromote},
 		"canary": {approveCanary}} {
 		g.API.config.Approvals.Required = required

@@ -173,9 +173,9 @@ func TestDeadLetterListing(t *testing.T) {
 	}
 }
 
-// TestRetryOne: a retry is answered with the request id that it has in the lineage, keeps
-// everything of the dead letter, and ends as one event; what is stored or superseded is not
-// retried again, and says so.
+// TestRetryOne: a retry is answered with its request id in the lineage, keeps everything of the
+// dead letter, and ends as one event. A dead letter that is stored or superseded is not retried
+// again, and the answer says so.
 func TestRetryOne(t *testing.T) {
 	g := newGate(t, nil)
 	g.deadLetterAll(t, 1)

@@ -90,8 +90,8 @@ func FuzzParseFilter(f *testing.F) {
 	})
 }
 
-// FuzzPaths asks for any path with any method and no token. Nothing may panic; what is not open
-// must not be answered, and every refusal must be one.
+// FuzzPaths requests any path with any method and no token. Nothing may panic, only open calls may
+// succeed, and every other answer must be a proper rejection.
 func FuzzPaths(f *testing.F) {
 	for _, r := range Routes() {
 		f.Add(r.Method, r.Path)

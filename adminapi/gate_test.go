@@ -114,7 +114,7 @@ func redisServer(t testing.TB) *redistest.Server {
 	return redisOfAll
 }
 
-// setup is what a test may change before its gate is made. What is nil is the real thing.
+// setup is what a test may change before its gate is made. A part that is nil is made for real.
 type setup struct {
 	config  gateConfig
 	sources []ingest.Source

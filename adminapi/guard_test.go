@@ -16,8 +16,9 @@ import (
 	"github.com/hookgate/hookgate/ingest"
 )
 
-// TestBreakerRefuses opens the breaker by a full queue: webhooks get 503 with Retry-After before
-// their body is asked for, everything else goes on, and health, readiness and metrics tell why.
+// TestBreakerRefuses opens the breaker by a full queue. Webhooks get 503 with Retry-After before
+// the gate asks for their body; everything else works; and health, readiness and metrics name the
+// reason.
 func TestBreakerRefuses(t *testing.T) {
 	q := &fakeQueue{}
 	full := func(context.Context) (hookgate.QueueStats, error) {
@@ -105,8 +106,9 @@ func wantErrorRate(t *testing.T, watching *guard.Guard, want float64) {
 	}
 }
 
-// TestInFlight fills the places in flight with webhooks that wait in Append: the next is refused at
-// once, one that still sends its body takes no place, and when they have gone there is room.
+// TestInFlight fills the places in flight with webhooks that wait in Append. The next one is
+// rejected at once, one that still sends its body takes no place, and when they have gone there is
+// room.
 func TestInFlight(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
@@ -201,9 +203,9 @@ func TestSmallBodiesCount(t *testing.T) {
 	g.post(t, body).want(t, 202)
 }
 
-// TestErrorsAreCounted: 5xx of authentic webhooks make the error rate, a panic too; errors of the
-// sender and maintenance do not, nor does any 5xx that a stranger gets: a proof that is not to be
-// had now, a body for which there is no memory, a panic in the proof.
+// TestErrorsAreCounted: the error rate counts 5xx of authentic webhooks, and panics. It does not
+// count errors of the sender, maintenance, or a 5xx for a stranger, such as missing memory for its
+// body.
 func TestErrorsAreCounted(t *testing.T) {
 	q := &fakeQueue{appended: func(_ context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 		switch d.EventType {

@@ -199,9 +199,9 @@ func TestGuessesAreBounded(t *testing.T) {
 	})
 }
 
-// TestFailedLoginsBehindProxy: behind a trusted proxy whoever guesses shuts out nobody but itself,
-// and what it writes into the header itself gives it no more guesses. A stranger's header counts
-// for nothing.
+// TestFailedLoginsBehindProxy: behind a trusted proxy, a client that guesses blocks only itself,
+// and a forged header gives it no more guesses. The header of a client that is not behind the proxy
+// is ignored.
 func TestFailedLoginsBehindProxy(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.config.FailedLogins = 3

@@ -14,9 +14,8 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 )
 
-// TestHead: a sender that asks with HEAD whether there is an endpoint (Intercom, Mandrill) gets 200
-// without a body from every source, in maintenance too, and no more than with GET from anything
-// else.
+// TestHead: senders that check with HEAD whether there is an endpoint (Intercom, Mandrill) get 200
+// without a body from every source, in maintenance too. Any other path answers HEAD like GET.
 func TestHead(t *testing.T) {
 	q, mode := &fakeQueue{}, &fakeMode{}
 	g := newGate(t, func(s *setup) {
@@ -59,8 +58,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestTrailingSlash: a source is reached with and without a slash, and the URL that was called is
-// the one that is signed (Square, HubSpot, Twilio), whichever of the two the configuration has.
+// TestTrailingSlash: a source has its path with and without a slash. The signed URL is the one that
+// was called (Square, HubSpot, Twilio), whichever of the two is configured.
 func TestTrailingSlash(t *testing.T) {
 	const url = "https://hooks.example.com/webhooks/square"
 	for _, configured := range []string{url, url + "/"} {
@@ -108,9 +107,8 @@ func TestTrailingSlash(t *testing.T) {
 	}
 }
 
-// TestStrayRequestsAreLogged: a request to a path that is no source's leaves a line that names the
-// nearest source, whatever it calls itself; the lines are bounded in length and number, and the
-// answer tells nothing.
+// TestStrayRequestsAreLogged: a request to a path of no source leaves a line that names the most
+// similar source. The lines are bounded in length and number, and the answer reveals nothing.
 func TestStrayRequestsAreLogged(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.sources = append(s.sources, ingest.Source{Name: "stripe", Scheme: newScheme(t, "stripe",

@@ -265,7 +265,7 @@ func TestStreamOutlivesWriteTimeout(t *testing.T) {
 	}
 }
 
-// endlessReader yields events until it is told to stop.
+// endlessReader yields events until its consumer stops.
 type endlessReader struct {
 	fakeReader
 	stopped chan struct{}

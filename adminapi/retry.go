@@ -123,7 +123,8 @@ func parsePlace(text string) (p place, err error) {
 func (p place) next() string { return fmt.Sprintf("%s.%d", p.after, p.begun.UnixMicro()) }
 
 // retry retries letters, as an action that has begun, and answers. at is the place where they
-// begin, zero for a single one; next is the id to continue after, empty if there are no more.
+// begin; it is zero for a single one. next is the id to continue after; it is empty if there are no
+// more.
 func (s *API) retry(c *call, letters []hookgate.StoredDeadLetter, at place, next string) {
 	http.NewResponseController(c).SetWriteDeadline(time.Now().Add(retryTime + retryTimeout +
 		s.config.WriteTimeout))

@@ -20,9 +20,9 @@ const (
 	admin    = control.RoleAdmin
 )
 
-// table has a row for each call but the webhooks: its pattern as in http.ServeMux, the least role,
-// the action in the admin trail (empty if the call changes nothing), and the method that handles
-// it. call.serve checks the role, for every row. A GET row also serves HEAD.
+// table has a row for each call but the webhooks: the pattern of http.ServeMux, the least role, the
+// action in the admin trail, and the method that handles the call. The action is empty if the call
+// changes nothing. call.serve checks the role, for every row. A GET row also serves HEAD.
 var table = []struct {
 	pattern string
 	role    control.Role

@@ -13,9 +13,9 @@ import (
 	"github.com/hookgate/hookgate/guard"
 )
 
-// TestLogHoldsNoSecrets logs at debug level while deliveries are accepted and refused in every way
-// and while the read and admin API are used well and badly. No configured secret, no credential
-// that was shown, wrong ones included, and no content of a body may stand in the log; and every
+// TestLogHoldsNoSecrets logs at debug level while requests are accepted and rejected in every way,
+// and while the read and admin API are used well and badly. The log must contain no configured
+// secret, no credential that a client sent, wrong ones included, and no content of a body. Every
 // line about a request must name it.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	// payload stands in every body, beside the identity, which is logged on purpose.
@@ -111,7 +111,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	conn = g.raw(t, rawHead("Content-Length: 5000")+sound)
 	must(t, conn.CloseWrite())
 	readAnswer(t, conn).want(t, 400)
-	// What the queue and the process may do.
+	// Failures of the queue and of the process.
 	for _, appendErr = range []error{hookgate.ErrFull, errInjected, context.DeadlineExceeded} {
 		send(503, "/webhooks", sound, key...)
 	}

@@ -54,9 +54,8 @@ func (g *gate) enter(t *testing.T, token string) (cookie, csrf string) {
 	return cookie, m[1]
 }
 
-// TestSignIn: a token opens a session whose cookie scripts cannot read and other sites cannot send;
-// where it leads is a page of the gate, whatever was asked for; what is wrong is told without the
-// token.
+// TestSignIn: a token opens a session. Scripts cannot read its cookie, and other sites cannot send
+// it. The next page is always one of this gate. An error page never contains the token.
 func TestSignIn(t *testing.T) {
 	g := newGate(t, nil)
 	for next, want := range map[string]string{
@@ -206,8 +205,8 @@ func TestSessionChanges(t *testing.T) {
 	}
 }
 
-// TestSessionOfOldToken: when a token is taken out of the configuration its sessions end, and
-// whoever still has one is not shut out for guessing.
+// TestSessionOfOldToken: when a token is removed from the configuration, its sessions end. A
+// browser that still has such a session is not blocked for guessing.
 func TestSessionOfOldToken(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.config.FailedLogins = 2 })
 	cookie, _ := g.enter(t, adminToken)
@@ -251,8 +250,8 @@ func carry(w *httptest.ResponseRecorder) *http.Request {
 	return r
 }
 
-// TestSecureCookie: over TLS, also that of the first of several proxies, the cookie has the prefix
-// by which browsers take it from this host alone, and one without is none of this gate's.
+// TestSecureCookie: over TLS, also at the first of several proxies, the cookie has the prefix with
+// which browsers accept it from this host only. A cookie without the prefix is not accepted then.
 func TestSecureCookie(t *testing.T) {
 	g := newGate(t, nil)
 	for _, proto := range []string{"https", "HTTPS", "https, http"} {
@@ -366,8 +365,7 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// TestSessionIsRenewed: while it is used its cookie is written anew, once a minute, and nothing
-// else is.
+// TestSessionIsRenewed: while a session is used, its cookie is renewed once a minute.
 func TestSessionIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &API{sessions: newSessions([]string{"token"}, time.Hour, 10*time.Hour),
@@ -444,7 +442,7 @@ func TestLiveStreams(t *testing.T) {
 	}
 }
 
-// TestPagesAreGuarded: whatever is shown has the policy, is kept nowhere, and holds no credential.
+// TestPagesAreGuarded: every page has the policy, is not cached, and contains no credential.
 func TestPagesAreGuarded(t *testing.T) {
 	depot, err := evidence.OpenDepot(t.TempDir(), evidence.Limits{Bundle: 1 << 20, Total: 1 << 30,
 		Bundles: 10}, nil)

@@ -273,9 +273,9 @@ func TestAllowedAddresses(t *testing.T) {
 	}
 }
 
-// TestGzip: a compressed body is kept as it came, with what it is compressed with, and identified
-// by what is in it. What is no gzip, too large inside, or compressed otherwise is refused, only
-// after the sender is known.
+// TestGzip: a compressed body is stored as received, with its Content-Encoding, and identified by
+// its content. A body that is not gzip, is too large when unpacked, or is compressed in another way
+// is rejected, but only after the sender has authenticated itself.
 func TestGzip(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) {

@@ -30,9 +30,9 @@ type splitAnswer struct {
 	Events                                             *int
 }
 
-// TestSplit: each element becomes an event with its exact bytes, whatever comes again and however
-// it is put together; the request's own bytes are kept once and each event leads to them. What is
-// no array is one event, and an empty array none.
+// TestSplit: each element becomes an event with its exact bytes, however often and in whichever
+// batch it comes again. The request's own bytes are stored once, and each event leads to them. A
+// body that is no array is one event, and an empty array is none.
 func TestSplit(t *testing.T) {
 	g := newGate(t, func(s *setup) { s.sources = append(s.sources, several(t)) })
 	post := func(body string, headers ...string) (a splitAnswer) {
