@@ -58,7 +58,7 @@ func TestApprovalOfManyProcesses(t *testing.T) {
 
 	purge := []string{"dlq", "purge", "--all", "--lose-events"}
 	if code, _, errs := here.as(alice, purge...); code != 2 ||
-		!strings.Contains(errs, "give a reason in X-Reason") {
+		!strings.Contains(errs, "give a reason in the header X-Reason") {
 		t.Errorf("without a reason: %d %s", code, errs)
 	}
 	purge = append(purge, "--reason", "they are tests")

@@ -56,7 +56,7 @@ func TestDashboardSession(t *testing.T) {
 	b.fill("#token", "hgt_guess")
 	b.click("button.main")
 	b.await("the guess is refused",
-		`document.querySelector("#told")?.textContent.includes("not known")`)
+		`document.querySelector("#told")?.textContent.includes("is unknown")`)
 	if b.holds("hgt_guess") {
 		t.Error("the page shows the token that was typed")
 	}

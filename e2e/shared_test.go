@@ -464,7 +464,7 @@ func TestPoison(t *testing.T) {
 		`"dead_lettered"`) {
 		t.Errorf("trace %s", body)
 	}
-	if n := strings.Count(worker.logs.String(), "it becomes a dead letter"); n != 1 {
+	if n := strings.Count(worker.logs.String(), "is now a dead letter"); n != 1 {
 		t.Errorf("%d lines in the log tell of the dead letter, want 1:\n%s", n, worker.logs)
 	}
 	if _, body := worker.request(http.MethodGet, "/metrics", ""); !strings.Contains(body,
