@@ -163,7 +163,8 @@ func (c *call) requestApproval(action, target string) {
 	s := c.server
 	if c.reason == "" {
 		c.fail(http.StatusBadRequest,
-			fmt.Sprintf("%s needs the approval of another person: give a reason in the header %s (commands: --reason)", action, reasonHeader))
+			fmt.Sprintf("%s needs the approval of another person:"+
+				" give a reason in the header %s (commands: --reason)", action, reasonHeader))
 		return
 	}
 	c.action = approvalRequest
@@ -183,7 +184,8 @@ func (c *call) requestApproval(action, target string) {
 		if c.end(control.ResultFailed + ": too many requests are pending") {
 			c.Header()["Retry-After"] = s.retryAfter
 			c.fail(http.StatusTooManyRequests,
-				fmt.Sprintf("%d requests of %s are pending already: deny those that are not needed, or wait until they expire",
+				fmt.Sprintf("%d requests of %s are pending already: deny those that are not needed,"+
+					" or wait until they expire",
 					s.config.Approvals.MaxPending, c.actor.name))
 		}
 	case err != nil:

@@ -139,7 +139,8 @@ func (who *actor) mayDecide(a *control.Approval, state control.ApprovalState) st
 	case own && state == control.ApprovalDenied:
 		return ""
 	case own && person(a.RequestedBy) == configuredName:
-		return "it was requested with a configured token, and all of these belong to one person; another person needs a token of their own (hookgate token create)"
+		return "it was requested with a configured token, and all of these belong to one person;" +
+			" another person needs a token of their own (hookgate token create)"
 	case own:
 		return "nobody may approve their own request"
 	case !who.role.Covers(a.Needs):

@@ -41,7 +41,8 @@ func (s *API) canaryNow() api.Canary {
 func (s *API) showCanary(c *call) { c.json(s.canaryNow()) }
 
 // wantCanary describes the body of POST /admin/canary.
-const wantCanary = `{"percent":N} with N from 0 to 100, {"plan":"start"} or {"plan":"back"}; the first two may have "evidence":"ID"`
+const wantCanary = `{"percent":N} with N from 0 to 100, {"plan":"start"} or {"plan":"back"};` +
+	` the first two may have "evidence":"ID"`
 
 // canaryChange is a change of the canary that a caller asks for.
 type canaryChange struct {

@@ -530,7 +530,8 @@ func TestCanaryCalls(t *testing.T) {
 		trail = append(trail, a.Target+" "+a.Result+" "+a.Reason)
 	}
 	if got := strings.Join(trail,
-		"; "); got != "5 percent begun release 7; 5 percent done release 7; plan start begun ; plan start done ; "+
+		"; "); got != "5 percent begun release 7; 5 percent done release 7; plan start begun ;"+
+		" plan start done ; "+
 		"0 percent (back) begun ; 0 percent (back) done " {
 		t.Errorf("the trail has %s", got)
 	}

@@ -125,7 +125,8 @@ func TestDeadLetterShown(t *testing.T) {
 			trail = append(trail, s.Stage)
 		}
 	}
-	if want := "received enqueued processed dead_lettered received replayed enqueued processed dead_lettered"; strings.Join(trail, " ") != want {
+	if want := "received enqueued processed dead_lettered received replayed enqueued processed" +
+		" dead_lettered"; strings.Join(trail, " ") != want {
 		t.Errorf("its lineage is %v, want %s", trail, want)
 	}
 }
@@ -136,7 +137,8 @@ func TestDeadLetterListing(t *testing.T) {
 	g.deadLetterAll(t, 5)
 	all, _ := g.letters(t, "")
 	for query, want := range map[string]string{
-		"":                                       "evt-0:open evt-1:open evt-2:open evt-3:open evt-4:open",
+		"": "evt-0:open evt-1:open evt-2:open evt-3:open" +
+			" evt-4:open",
 		"type=t1":                                "evt-1:open evt-3:open",
 		"messageId=evt-2&source=default":         "evt-2:open",
 		"key=k3":                                 "evt-3:open",
@@ -288,7 +290,8 @@ func TestRetryMany(t *testing.T) {
 		t.Errorf("%d calls retried %v", calls, retried)
 	}
 	all, _ := g.letters(t, "state=all")
-	if got, want := states(all), "evt-0:superseded evt-1:stored evt-2:stored evt-3:stored evt-4:stored evt-5:stored evt-6:stored evt-0:open"; got != want {
+	if got, want := states(all), "evt-0:superseded evt-1:stored evt-2:stored evt-3:stored"+
+		" evt-4:stored evt-5:stored evt-6:stored evt-0:open"; got != want {
 		t.Errorf("dead letters are %s, want %s", got, want)
 	}
 	if n := len(g.list(t, "").Events); n != 6 {

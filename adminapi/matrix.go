@@ -112,7 +112,8 @@ var Matrix = []Rule{
 // MatrixTable returns the matrix as a Markdown table, for the documentation.
 func MatrixTable() string {
 	var b strings.Builder
-	b.WriteString("| call | nobody | sender's key | viewer | operator | admin |\n| --- | --- | --- | --- | --- | --- |\n")
+	b.WriteString("| call | nobody | sender's key | viewer | operator | admin |\n| --- | --- |" +
+		" --- | --- | --- | --- |\n")
 	for _, rule := range Matrix {
 		fmt.Fprintf(&b, "| `%s %s` |", rule.Method, strings.NewReplacer("...}", "}", "{$}",
 			"").Replace(rule.Path))

@@ -246,7 +246,8 @@ func TestRecordedDelivery(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) { s.queue = q })
 	before := time.Now().Truncate(time.Microsecond)
-	body := " {\"messageId\":\"m\u00e9 1\",\n\"eventType\":\"t\",\"orderingKey\":\"k\",\"sequence\":7,\"raw\":\"\xff\xfe\"}\r\n"
+	body := " {\"messageId\":\"m\u00e9 1\",\n" +
+		"\"eventType\":\"t\",\"orderingKey\":\"k\",\"sequence\":7,\"raw\":\"\xff\xfe\"}\r\n"
 	a := g.do(t, "POST", "/webhooks/default", strings.NewReader(body), "Authorization", "Bearer "+
 		bearerKey,
 		"X-Kept", "one", "x-kept", "two", "X-Not-Kept", "three").want(t, 202)

@@ -46,7 +46,8 @@ func (s *API) purgeOne(c *call) {
 func (s *API) purgeMany(c *call) {
 	sel, err := readSelection(c, "loseEvents")
 	if err == nil && sel.filter.State == hookgate.DeadLetterOpen && !sel.loseEvents {
-		err = badParameter{"state", `is open: a purge loses the events for ever; confirm with "loseEvents": true`}
+		err = badParameter{"state", `is open: a purge loses the events for ever;` +
+			` confirm with "loseEvents": true`}
 	}
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())

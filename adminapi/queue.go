@@ -53,7 +53,8 @@ func (s *API) drain(c *call) {
 		case *q.Depth > 0 && s.settings.Mode() == control.ModeBuffer:
 			if c.end(control.ResultFailed + ": the mode is buffer") {
 				c.fail(http.StatusConflict,
-					fmt.Sprintf("%d records are queued, and the mode is buffer, in which the gate stores nothing; "+
+					fmt.Sprintf("%d records are queued, and the mode is buffer,"+
+						" in which the gate stores nothing; "+
 						"set the mode to normal or read_only, then drain", *q.Depth))
 			}
 			return

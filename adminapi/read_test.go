@@ -328,7 +328,8 @@ func TestPageEndsInTime(t *testing.T) {
 // TestEvent compares one event and its body with what was sent and with what the listing shows.
 func TestEvent(t *testing.T) {
 	g := newGate(t, nil)
-	body := "\t{\"messageId\":\"<m>\",\"eventType\":\"t\",\"sequence\":9223372036854775807,\"raw\":\"\xff\xfe</script>\"}\r\n"
+	body := "\t{\"messageId\":\"<m>\",\"eventType\":\"t\",\"sequence\":9223372036854775807," +
+		"\"raw\":\"\xff\xfe</script>\"}\r\n"
 	sent := g.do(t, "POST", "/webhooks", strings.NewReader(body), "Authorization", "Bearer "+bearerKey,
 		"X-Kept", `a"b`, "X-Kept", "c").want(t, 202)
 	g.settle(t)

@@ -99,10 +99,12 @@ func readSelection(c *call, more ...string) (s selection, err error) {
 		return s, err
 	}
 	if all == (len(filter) > 0) {
-		return s, errors.New(`body must have either {"all":true} or a {"filter":{…}} that selects dead letters`)
+		return s, errors.New(`body must have either {"all":true} or a {"filter":{…}} that selects` +
+			` dead letters`)
 	}
 	if limit < 1 || limit > dlqBatch {
-		return s, fmt.Errorf("limit must be from 1 to %d; continue with after set to the next of the answer", dlqBatch)
+		return s, fmt.Errorf("limit must be from 1 to %d; continue with after set to the next of the"+
+			" answer", dlqBatch)
 	}
 	s.filter.Limit = limit
 	for name, value := range filter {

@@ -145,7 +145,8 @@ func TestCookieIsNoOracle(t *testing.T) {
 	key, err := pbkdf2.Key(sha256.New, token, []byte("hookgate dashboard"), 600_000, 32)
 	must(t, err)
 	if !bytes.Equal(stretched(token), key) {
-		t.Error("the key is not PBKDF2 of the token with 600,000 rounds: processes of two releases share sessions")
+		t.Error("the key is not PBKDF2 of the token with 600,000 rounds:" +
+			" processes of two releases share sessions")
 	}
 }
 

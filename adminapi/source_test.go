@@ -61,7 +61,8 @@ func TestHandshakeIsNotQueued(t *testing.T) {
 			ingest.Source{Name: "events", Scheme: newScheme(t, "cloudevents",
 				admit.Options{Secrets: []string{bearerKey}})})
 	})
-	a := g.do(t, "GET", "/webhooks/meta?hub.mode=subscribe&hub.verify_token=verify-me-please&hub.challenge=77", nil).want(t, 200)
+	a := g.do(t, "GET", "/webhooks/meta?hub.mode=subscribe&hub.verify_token=verify-me-please"+
+		"&hub.challenge=77", nil).want(t, 200)
 	if string(a.body) != "77" || a.header.Get("Content-Type") != "text/plain; charset=utf-8" ||
 		a.header.Get("X-Request-Id") == "" {
 		t.Errorf("answer %q with %v", a.body, a.header)

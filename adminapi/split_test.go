@@ -45,7 +45,8 @@ func TestSplit(t *testing.T) {
 		}
 		return a
 	}
-	const first = ` [{"id":"1", "type":"a","key":"k"},{"id":"2","type":"b","key":"k"} ,{"id":"2","type":"b","key":"k"}]`
+	const first = ` [{"id":"1", "type":"a","key":"k"},{"id":"2","type":"b","key":"k"} ,{"id":"2",` +
+		`"type":"b","key":"k"}]`
 	a := post(first, "X-Trace", "x", hookgate.OriginHeader, "forged")
 	if *a.Events != 3 || a.MessageID != "1" || a.Note != "" {
 		t.Errorf("answer %+v", a)

@@ -36,7 +36,8 @@ func (s *API) listTokens(c *call) {
 
 // createToken creates a token and answers its text, which is shown only once.
 func (s *API) createToken(c *call) {
-	const want = `{"name":"…","role":"viewer, operator or admin","expiresAt":"2027-01-01T00:00:00Z"}, the last optional`
+	const want = `{"name":"…","role":"viewer, operator or admin",` +
+		`"expiresAt":"2027-01-01T00:00:00Z"}, the last optional`
 	wanted, ok := c.members(want, "name", "role", "expiresAt")
 	if !ok {
 		return
@@ -80,7 +81,8 @@ func newToken(members map[string]string, now time.Time) (t control.Token, err er
 		return t, fmt.Errorf("name %s is reserved: the gate itself has it in the admin trail", t.Name)
 	}
 	if !tokenName.MatchString(t.Name) || strings.HasPrefix(t.Name, configuredName) {
-		return t, fmt.Errorf("name must be 1 to 64 letters, digits and ._@-, begin with a letter or digit, and not begin with %q", configuredName)
+		return t, fmt.Errorf("name must be 1 to 64 letters, digits and ._@-,"+
+			" begin with a letter or digit, and not begin with %q", configuredName)
 	}
 	if t.Role, err = control.ParseRole(members["role"]); err != nil {
 		return t, err
@@ -101,7 +103,8 @@ func newToken(members map[string]string, now time.Time) (t control.Token, err er
 func (s *API) revokeToken(c *call) {
 	name := c.parameter("name")
 	if !tokenName.MatchString(name) || strings.HasPrefix(name, configuredName) {
-		c.fail(http.StatusNotFound, "no such token; to revoke a configured token, remove it from the configuration")
+		c.fail(http.StatusNotFound, "no such token; to revoke a configured token,"+
+			" remove it from the configuration")
 		return
 	}
 	if !c.begin(name) {

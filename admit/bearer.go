@@ -59,5 +59,6 @@ func unauthenticated(header, reason string) error {
 	return fmt.Errorf("%w: %s %s", ErrUnauthenticated, header, reason)
 }
 
-var errNoCredentials = errors.New("no bearer key and no secret is configured, so no request can be " +
+var errNoCredentials = errors.New("no bearer key and no secret is configured," +
+	" so no request can be " +
 	"authenticated: set secrets")

@@ -11,8 +11,10 @@ import (
 
 // envelopeBody returns an envelope of 500 bytes with all the fields.
 func envelopeBody() []byte {
-	const start = `{"messageId":"01J9ZK3V9M6Q0X5E8R2T7W4YBN","eventType":"order.created","orderingKey":"customer-4711","sequence":42,` +
-		`"data":{"currency":"EUR","total":129.95,"items":[{"sku":"A-1","count":2},{"sku":"B-2","count":1}],"note":"`
+	const start = `{"messageId":"01J9ZK3V9M6Q0X5E8R2T7W4YBN","eventType":"order.created",` +
+		`"orderingKey":"customer-4711","sequence":42,` +
+		`"data":{"currency":"EUR","total":129.95,"items":[{"sku":"A-1","count":2},{"sku":"B-2",` +
+		`"count":1}],"note":"`
 	const end = `"}}`
 	return []byte(start + strings.Repeat("n", 500-len(start)-len(end)) + end)
 }
@@ -25,8 +27,10 @@ func gitHubBody() []byte {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"id":"%040x","distinct":true,"message":"Fix the \"frobnicator\"\n\nSecond paragraph of the message %d.",`+
-			`"timestamp":"2026-01-02T03:04:05+01:00","author":{"name":"Octo Cat","email":"octocat@example.com","username":"octocat"},`+
+		fmt.Fprintf(&b, `{"id":"%040x","distinct":true,"message":"Fix the \"frobnicator\"\n\nSecond`+
+			` paragraph of the message %d.",`+
+			`"timestamp":"2026-01-02T03:04:05+01:00","author":{"name":"Octo Cat",`+
+			`"email":"octocat@example.com","username":"octocat"},`+
 			`"added":[],"removed":[],"modified":["src/main.go","README.md"]}`, i, i)
 	}
 	b.WriteString(`],"repository":{"id":1296269,"private":false,"full_name":"octocat/Hello-World"}}`)

@@ -177,7 +177,8 @@ func TestEnvelopeDuplicates(t *testing.T) {
 			"messageId"},
 		{"three times", body(`"messageId":"a","messageId":"b"`), "messageId"},
 
-		{"nested in an object", body(`"data":{"messageId":"x","eventType":"y","orderingKey":1,"sequence":-1}`), ""},
+		{"nested in an object", body(`"data":{"messageId":"x","eventType":"y","orderingKey":1,` +
+			`"sequence":-1}`), ""},
 		{"nested in an array", body(`"data":[{"messageId":"x"},{"messageId":"x"}]`), ""},
 		{"nested twice in one object", body(`"data":{"messageId":"x","messageId":"x"}`), ""},
 		{"as a value", body(`"data":"messageId","more":["eventType","sequence"]`), ""},
@@ -360,7 +361,8 @@ func TestEnvelopeBodyRefused(t *testing.T) {
 }
 
 // fullBody has every part of the grammar.
-const fullBody = ` {"messageId" : "m\u0041\n", "x":[ {}, [ ], [1, -2.50E+7 ,0.1e-3,true,false,null,"\ud83d\ude00\\\"é"],{"a":{"b":[[{}]]}}],` +
+const fullBody = ` {"messageId" : "m\u0041\n", "x":[ {}, [ ], [1, -2.50E+7 ,0.1e-3,true,false,` +
+	`null,"\ud83d\ude00\\\"é"],{"a":{"b":[[{}]]}}],` +
 	`"eventType":"e","sequence":12,"orderingKey":null}`
 
 // Goal: a body cut anywhere is never taken. Method: every proper prefix of a body with all of the

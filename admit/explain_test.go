@@ -98,7 +98,8 @@ func TestMissingIDNamesThePlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for body, want := range map[string]string{
-		`{"a":1}`: "messageId is at none of the configured places ([json:order.id, json:line], header:x-id)",
+		`{"a":1}`: "messageId is at none of the configured places ([json:order.id, json:line]," +
+			" header:x-id)",
 		`a=1`: "messageId is at none of the configured places: the body is a form; send JSON " +
 			"([json:order.id, json:line], header:x-id)",
 	} {

@@ -58,11 +58,13 @@ func TestHandshakes(t *testing.T) {
 		Options{Secrets: []string{"bearer-of-cloudevents"}}
 	validation := []string{"x-zm-request-timestamp", "1658940994", "x-zm-signature",
 		"v0=75e35c313d5b19d7e5039088e0d945d92659762c2139b39a11695f24ea66017e"}
-	const validationBody = `{"payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},"event_ts":1654503849680,"event":"endpoint.url_validation"}`
+	const validationBody = `{"payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},` +
+		`"event_ts":1654503849680,"event":"endpoint.url_validation"}`
 	for _, c := range []handshakeCase{
 		{name: "zoom, second of two secrets", kind: "zoom", o: zoom, headers: validation,
 			body: validationBody, status: 200,
-			answer: `{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"d9e0d764a78494688ba3f2d5c0ed4ca311394b4834d959759213424d2df961e3"}`},
+			answer: `{"plainToken":"qgg8vlvZRS6UYooatFL8Aw",` +
+				`"encryptedToken":"d9e0d764a78494688ba3f2d5c0ed4ca311394b4834d959759213424d2df961e3"}`},
 		{name: "zoom, not signed", kind: "zoom", o: zoom, body: validationBody,
 			refused: ErrUnauthenticated},
 		{name: "zoom, another body", kind: "zoom", o: zoom, headers: validation, body: validationBody +

@@ -69,7 +69,8 @@ func ed25519Key(secret, encoding string) (ed25519.PublicKey, error) {
 	return ed, nil
 }
 
-var errPrivateKey = errors.New("is a private key: configure the public key, and leave the private key " +
+var errPrivateKey = errors.New("is a private key: configure the public key," +
+	" and leave the private key " +
 	"with the sender")
 
 // parsePublicKey parses a SubjectPublicKeyInfo in PEM or in bare base64.

@@ -318,7 +318,8 @@ func TestCloudEvents(t *testing.T) {
 		{"space in the source", binary("ce-source", "/s%201"), "", Message{}, "ce-source", "space"},
 		{"no id", binary("ce-id", ""), "", Message{}, "ce-id", "is missing"},
 		{"other version", binary("ce-specversion", "0.3"), "", Message{}, "ce-specversion", "is not 1.0"},
-		{"structured", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":null}`, Message{"/s 1", "t", "/s", -1, true}, "", ""},
+		{"structured", structured, `{"specversion":"1.0","id":"1","source":"/s","type":"t",` +
+			`"subject":null}`, Message{"/s 1", "t", "/s", -1, true}, "", ""},
 		{"structured, id twice", structured,
 			`{"specversion":"1.0","id":"1","source":"/s","type":"t","id":"2"}`, Message{}, "id",
 			"more than once"},

@@ -22,7 +22,8 @@ func parseOmit(text string) (o omit, err error) {
 		}
 		for _, name := range p {
 			if name[0] >= '0' && name[0] <= '9' {
-				return nil, fmt.Errorf("path %q has an index: the path of an omitted member goes through all elements of an array", one)
+				return nil, fmt.Errorf("path %q has an index: the path of an omitted member goes through"+
+					" all elements of an array", one)
 			}
 		}
 		o = append(o, p)

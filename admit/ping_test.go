@@ -79,8 +79,10 @@ func TestSignedPings(t *testing.T) {
 		headers    []string
 		ping       bool
 	}{
-		{"intercom", `{"type":"notification_event","topic":"ping","id":null,"data":{"item":{"type":"ping"}}}`, nil, true},
-		{"intercom", `{"type":"notification_event","topic":"contact.created","id":"n1","data":{"topic":"ping"}}`, nil, false},
+		{"intercom", `{"type":"notification_event","topic":"ping","id":null,` +
+			`"data":{"item":{"type":"ping"}}}`, nil, true},
+		{"intercom", `{"type":"notification_event","topic":"contact.created","id":"n1",` +
+			`"data":{"topic":"ping"}}`, nil, false},
 		{"bitbucket", `{"test":true}`, []string{"X-Event-Key", "diagnostics:ping"}, true},
 		{"bitbucket", `{"test":true}`, []string{"X-Event-Key", "repo:push"}, false},
 	} {

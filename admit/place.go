@@ -70,7 +70,8 @@ func parsePlace(text string) (place, error) {
 		paths, without := strings.CutPrefix(arg, "body-without:")
 		if !without {
 			if arg != "body" {
-				return p, fmt.Errorf("%q: only the body can be hashed; write sha256:body or sha256:body-without:PATH", text)
+				return p, fmt.Errorf("%q: only the body can be hashed;"+
+					" write sha256:body or sha256:body-without:PATH", text)
 			}
 			break
 		}

@@ -15,7 +15,8 @@ func presets() []kind {
 	return []kind{
 		{
 			Kind: Kind{Name: "standard_webhooks", Sender: "Standard Webhooks",
-				Proof: "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:webhook-id}.{timestamp}.{body} in webhook-signature",
+				Proof: "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:webhook-id}.{timestamp}.{body} in" +
+					" webhook-signature",
 				Places: Places{MessageID: list("header:webhook-id"), EventType: list("json:type",
 					"const:event")}},
 			rule:  standardRule("webhook"),
@@ -23,7 +24,8 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "svix", Sender: "Svix and its users, such as Clerk and Resend",
-				Proof: "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:svix-id}.{timestamp}.{body} in svix-signature",
+				Proof: "HMAC-SHA256 (v1) or Ed25519 (v1a) of {header:svix-id}.{timestamp}.{body} in" +
+					" svix-signature",
 				Places: Places{MessageID: list("header:svix-id"), EventType: list("json:type",
 					"json:event_type", "const:event")}},
 			rule:  standardRule("svix"),
@@ -92,7 +94,8 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "twilio", Sender: "Twilio",
-				Proof: "HMAC-SHA1 of the URL and the form's fields, or of the URL with bodySHA256, in X-Twilio-Signature",
+				Proof: "HMAC-SHA1 of the URL and the form's fields, or of the URL with bodySHA256," +
+					" in X-Twilio-Signature",
 				Places: Places{MessageID: list("header:I-Twilio-Idempotency-Token", "sha256:body"),
 					EventType: list("form:MessageStatus", "form:SmsStatus", "form:CallStatus", "json:type",
 						"const:event"),
@@ -195,7 +198,8 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "mailgun", Sender: "Mailgun",
-				Proof: "HMAC-SHA256 of signature.timestamp and signature.token in the body; the rest of the body is not signed",
+				Proof: "HMAC-SHA256 of signature.timestamp and signature.token in the body;" +
+					" the rest of the body is not signed",
 				// The token is the only signed value that is unique. So each token counts once, with any body.
 				Places: Places{MessageID: list("json:" + mailgunToken),
 					EventType:   list("json:event-data.event"),
@@ -296,7 +300,8 @@ func presets() []kind {
 		},
 		{
 			Kind: Kind{Name: "sns", Sender: "Amazon SNS",
-				Proof: "RSA signature in the body, with a certificate of Amazon, of one of the configured topics",
+				Proof: "RSA signature in the body, with a certificate of Amazon," +
+					" of one of the configured topics",
 				Places: Places{MessageID: list("json:MessageId"), EventType: list("json:Type"),
 					OrderingKey: list("json:TopicArn")}, Success: ok},
 			proof: newSNS, uses: uses{topics: true, noSecrets: true},

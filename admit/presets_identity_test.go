@@ -109,9 +109,12 @@ func TestPresetIdentities(t *testing.T) {
 				"2")}},
 		// developers.facebook.com, "Webhooks": no id of its own; messages and statuses have ids and times
 		// within. If Meta puts others into a request that it repeats, they are events again.
-		{kind: "meta", event: sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w","status":"sent","timestamp":"1"}]}}]}]}`, nil},
-			other:  sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w","status":"read","timestamp":"1"}]}}]}]}`, nil},
-			repeat: sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w","status":"sent","timestamp":"1"}]}}]}]}`, nil}},
+		{kind: "meta", event: sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w",` +
+			`"status":"sent","timestamp":"1"}]}}]}]}`, nil},
+			other: sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w",` +
+				`"status":"read","timestamp":"1"}]}}]}]}`, nil},
+			repeat: sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w",` +
+				`"status":"sent","timestamp":"1"}]}}]}]}`, nil}},
 		// developers.zoom.us, "Using webhooks": event_ts is the time of the event, in milliseconds.
 		{kind: "zoom", event: sentBy{`{"event":"e","event_ts":1}`, h("x-zm-request-timestamp", "1")},
 			other:  sentBy{`{"event":"e","event_ts":2}`, h("x-zm-request-timestamp", "1")},
@@ -140,7 +143,9 @@ func TestPresetIdentities(t *testing.T) {
 			repeat: sentBy{`{"event_id":"1","event_type":"t","notification_id":"n3"}`, nil}},
 		// documentation.mailgun.com, "Securing webhooks": each token counts once. PostHog/posthog#103057:
 		// a repetition has the timestamp and token of the first attempt.
-		{kind: "mailgun", event: sentBy{`{"signature":{"token":"1"},"event-data":{"id":"e","event":"opened"}}`, nil}, other: sentBy{`{"signature":{"token":"2"},"event-data":{"id":"e","event":"opened"}}`, nil},
+		{kind: "mailgun", event: sentBy{`{"signature":{"token":"1"},"event-data":{"id":"e",` +
+			`"event":"opened"}}`, nil}, other: sentBy{`{"signature":{"token":"2"},` +
+			`"event-data":{"id":"e","event":"opened"}}`, nil},
 			repeat: sentBy{`{"signature":{"token":"1"},"event-data":{"id":"e","event":"opened"}}`, nil}},
 		// typeform.com/developers, "Webhooks": event_id is unique to the notification; a repetition is
 		// the same request.

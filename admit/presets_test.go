@@ -51,23 +51,71 @@ const (
 // package for Node.js, or else by the formula of its documentation with node:crypto, and the source
 // says which.
 func vectors() []vector {
-	const slackBody = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&" +
-		"user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2F" +
-		"T1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
-	const twilioForm = "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212"
-	const pagerDutyBody = `{"event":{"id":"01BWDWL3NYY7LUFPZCC28QUCMK","event_type":"incident.priority_updated","resource_type":"incident","occurred_at":"2021-04-26T17:36:27.458Z","agent":{"html_url":"https://acme.pagerduty.com/users/PLH1HKV","id":"PLH1HKV","self":"https://api.pagerduty.com/users/PLH1HKV","summary":"Tenex Engineer","type":"user_reference"},"client":null,"data":{"id":"PGR0VU2","type":"incident","self":"https://api.pagerduty.com/incidents/PGR0VU2","html_url":"https://acme.pagerduty.com/incidents/PGR0VU2","number":2,"status":"triggered","title":"A little bump in the road","service":{"html_url":"https://acme.pagerduty.com/services/PF9KMXH","id":"PF9KMXH","self":"https://api.pagerduty.com/services/PF9KMXH","summary":"API Service","type":"service_reference"},"assignees":[{"html_url":"https://acme.pagerduty.com/users/PTUXL6G","id":"PTUXL6G","self":"https://api.pagerduty.com/users/PTUXL6G","summary":"User 123","type":"user_reference"}],"escalation_policy":{"html_url":"https://acme.pagerduty.com/escalation_policies/PUS0KTE","id":"PUS0KTE","self":"https://api.pagerduty.com/escalation_policies/PUS0KTE","summary":"Default","type":"escalation_policy_reference"},"teams":[{"html_url":"https://acme.pagerduty.com/teams/PFCVPS0","id":"PFCVPS0","self":"https://api.pagerduty.com/teams/PFCVPS0","summary":"Engineering","type":"team_reference"}],"priority":{"html_url":"https://acme.pagerduty.com/account/incident_priorities","id":"PSO75BM","self":"https://api.pagerduty.com/priorities/PSO75BM","summary":"P1","type":"priority_reference"},"urgency":"high","conference_bridge":{"conference_number":1000,"conference_url":"https://example.com"},"resolve_reason":null}}}`
-	const paddleBody = `{"data":{"id":"pri_01hsdn96k2hxjzsq5yerecdj9j","name":null,"status":"active","quantity":{"maximum":999999,"minimum":1},"tax_mode":"account_setting","product_id":"pro_01hsdn8qp7yydry3x1yeg6a9rv","unit_price":{"amount":"1000","currency_code":"USD"},"custom_data":null,"description":"testing","import_meta":null,"trial_period":null,"billing_cycle":{"interval":"month","frequency":1},"unit_price_overrides":[]},"event_id":"evt_01hsdn97563968dy0szkmgjwh3","event_type":"price.created","occurred_at":"2024-03-20T10:07:35.590857Z","notification_id":"ntf_01hsdn977e920kbgzt6r6c9rqc"}`
-	const sendGridBody = `[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA","sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]` + "\r\n"
-	const linearBody = `{"action":"create","type":"Comment","createdAt":"2020-01-23T12:53:18.084Z","data":{"id":"2174add1-f7c8-44e3-bbf3-2d60b5ea8bc9","body":"Indeed","issueId":"539068e2-ae88-4d09-bd75-22eb4a59612f"},"organizationId":"a-1","webhookTimestamp":1676056940508,"webhookId":"000042e3-d123-4980-b49f-8e140eef9329"}`
-	const hubSpotBody = `[{"eventId":1,"subscriptionId":12345,"portalId":62515,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":0,"objectId":123,"changeSource":"CRM","changeFlag":"NEW","appId":54321}]`
-	const metaBody = `{"object":"whatsapp_business_account","entry":[{"id":"102290129340398","changes":[]}]}`
-	const zoomBody = `{"event":"meeting.started","event_ts":1658940994914,"payload":{"account_id":"D8cJuqWVQ623CI4Q8yQK0Q","object":{"id":"1234567890"}}}`
-	const calendlyBody = `{"event":"invitee.created","created_at":"2020-11-23T17:51:19.000000Z","created_by":"https://api.calendly.com/users/AAAA","payload":{"uri":"https://api.calendly.com/scheduled_events/AAAA/invitees/BBBB"}}`
+	const slackBody = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow" +
+		"&channel_id=G8PSS9T3V&channel_name=foobar&" +
+		"user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=" +
+		"&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2F" +
+		"T1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN" +
+		"&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
+	const twilioForm = "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234" +
+		"&From=%2B14158675309&To=%2B18005551212"
+	const pagerDutyBody = `{"event":{"id":"01BWDWL3NYY7LUFPZCC28QUCMK",` +
+		`"event_type":"incident.priority_updated","resource_type":"incident",` +
+		`"occurred_at":"2021-04-26T17:36:27.458Z",` +
+		`"agent":{"html_url":"https://acme.pagerduty.com/users/PLH1HKV","id":"PLH1HKV",` +
+		`"self":"https://api.pagerduty.com/users/PLH1HKV","summary":"Tenex Engineer",` +
+		`"type":"user_reference"},"client":null,"data":{"id":"PGR0VU2","type":"incident",` +
+		`"self":"https://api.pagerduty.com/incidents/PGR0VU2",` +
+		`"html_url":"https://acme.pagerduty.com/incidents/PGR0VU2","number":2,"status":"triggered",` +
+		`"title":"A little bump in the road",` +
+		`"service":{"html_url":"https://acme.pagerduty.com/services/PF9KMXH","id":"PF9KMXH",` +
+		`"self":"https://api.pagerduty.com/services/PF9KMXH","summary":"API Service",` +
+		`"type":"service_reference"},` +
+		`"assignees":[{"html_url":"https://acme.pagerduty.com/users/PTUXL6G","id":"PTUXL6G",` +
+		`"self":"https://api.pagerduty.com/users/PTUXL6G","summary":"User 123",` +
+		`"type":"user_reference"}],` +
+		`"escalation_policy":{"html_url":"https://acme.pagerduty.com/escalation_policies/PUS0KTE",` +
+		`"id":"PUS0KTE","self":"https://api.pagerduty.com/escalation_policies/PUS0KTE",` +
+		`"summary":"Default","type":"escalation_policy_reference"},` +
+		`"teams":[{"html_url":"https://acme.pagerduty.com/teams/PFCVPS0","id":"PFCVPS0",` +
+		`"self":"https://api.pagerduty.com/teams/PFCVPS0","summary":"Engineering",` +
+		`"type":"team_reference"}],` +
+		`"priority":{"html_url":"https://acme.pagerduty.com/account/incident_priorities",` +
+		`"id":"PSO75BM","self":"https://api.pagerduty.com/priorities/PSO75BM","summary":"P1",` +
+		`"type":"priority_reference"},"urgency":"high","conference_bridge":{"conference_number":1000,` +
+		`"conference_url":"https://example.com"},"resolve_reason":null}}}`
+	const paddleBody = `{"data":{"id":"pri_01hsdn96k2hxjzsq5yerecdj9j","name":null,` +
+		`"status":"active","quantity":{"maximum":999999,"minimum":1},"tax_mode":"account_setting",` +
+		`"product_id":"pro_01hsdn8qp7yydry3x1yeg6a9rv","unit_price":{"amount":"1000",` +
+		`"currency_code":"USD"},"custom_data":null,"description":"testing","import_meta":null,` +
+		`"trial_period":null,"billing_cycle":{"interval":"month","frequency":1},` +
+		`"unit_price_overrides":[]},"event_id":"evt_01hsdn97563968dy0szkmgjwh3",` +
+		`"event_type":"price.created","occurred_at":"2024-03-20T10:07:35.590857Z",` +
+		`"notification_id":"ntf_01hsdn977e920kbgzt6r6c9rqc"}`
+	const sendGridBody = `[{"email":"hello@world.com","event":"dropped",` +
+		`"reason":"Bounced Address",` +
+		`"sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA",` +
+		`"sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]` + "\r\n"
+	const linearBody = `{"action":"create","type":"Comment",` +
+		`"createdAt":"2020-01-23T12:53:18.084Z","data":{"id":"2174add1-f7c8-44e3-bbf3-2d60b5ea8bc9",` +
+		`"body":"Indeed","issueId":"539068e2-ae88-4d09-bd75-22eb4a59612f"},"organizationId":"a-1",` +
+		`"webhookTimestamp":1676056940508,"webhookId":"000042e3-d123-4980-b49f-8e140eef9329"}`
+	const hubSpotBody = `[{"eventId":1,"subscriptionId":12345,"portalId":62515,` +
+		`"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":0,` +
+		`"objectId":123,"changeSource":"CRM","changeFlag":"NEW","appId":54321}]`
+	const metaBody = `{"object":"whatsapp_business_account","entry":[{"id":"102290129340398",` +
+		`"changes":[]}]}`
+	const zoomBody = `{"event":"meeting.started","event_ts":1658940994914,` +
+		`"payload":{"account_id":"D8cJuqWVQ623CI4Q8yQK0Q","object":{"id":"1234567890"}}}`
+	const calendlyBody = `{"event":"invitee.created","created_at":"2020-11-23T17:51:19.000000Z",` +
+		`"created_by":"https://api.calendly.com/users/AAAA",` +
+		`"payload":{"uri":"https://api.calendly.com/scheduled_events/AAAA/invitees/BBBB"}}`
 	message := func(id, eventType, key string) Message {
 		return Message{id, eventType, key, hookgate.NoSequence, key != eventType}
 	}
 	return []vector{
-		{name: "standard_webhooks", source: "tests of the libraries of standard-webhooks/standard-webhooks; made again by standardwebhooks 1.1.1",
+		{name: "standard_webhooks", source: "tests of the libraries of" +
+			" standard-webhooks/standard-webhooks; made again by standardwebhooks 1.1.1",
 			secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 			headers: []string{"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp",
 				"1614265330", "webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="},
@@ -75,7 +123,8 @@ func vectors() []vector {
 			timestamp: "webhook-timestamp",
 			want:      message("msg_p5jXN8AQM9LWM0D4loKWxJek", "event", "event")},
 		{name: "standard_webhooks/v1a",
-			source: "the formula of spec/standard-webhooks.md, with the key of RFC 8032, test 1, and node:crypto",
+			source: "the formula of spec/standard-webhooks.md, with the key of RFC 8032, test 1," +
+				" and node:crypto",
 			secret: "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
 			headers: []string{"webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp",
 				"1614265330",
@@ -90,7 +139,8 @@ func vectors() []vector {
 			body: `{"event_type":"ping","data":{"success":true}}`, at: 1731705121,
 			proof: "svix-signature", timestamp: "svix-timestamp",
 			want: message("msg_loFOjxBNrRLzqYUf", "ping", "ping")},
-		{name: "github", source: "docs.github.com, \"Validating webhook deliveries\" gives this signature of a body that is no JSON; this one is made by @octokit/webhooks-methods 6.0.0",
+		{name: "github", source: "docs.github.com, \"Validating webhook deliveries\" gives this" +
+			" signature of a body that is no JSON; this one is made by @octokit/webhooks-methods 6.0.0",
 			secret: "It's a Secret to Everybody", headers: []string{"X-GitHub-Delivery", "72d3162e",
 				"X-GitHub-Event", "push",
 				"X-Hub-Signature-256", "sha256=d5aa8446c953d201609ca981265c2250988b034d456076285dd504cadeaa7e11"},
@@ -104,7 +154,8 @@ func vectors() []vector {
 			proof: "X-Gitlab-Token", unsigned: true, token: true,
 			want: message("f5e5f430-f57b-4e6e-9fac-d9128cd7232f", "Push Hook", "mike/diaspora")},
 		{name: "gitlab/signing token",
-			source: "gitlab-org/gitlab!230944: Standard Webhooks; the formula with node:crypto and the token of !231325",
+			source: "gitlab-org/gitlab!230944: Standard Webhooks; the formula with node:crypto and the" +
+				" token of !231325",
 			secret: "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
 			headers: []string{"X-Gitlab-Event", "Push Hook", "webhook-id",
 				"f5e5f430-f57b-4e6e-9fac-d9128cd7232f", "webhook-timestamp", "1744000000",
@@ -112,7 +163,8 @@ func vectors() []vector {
 			body: `{"object_kind":"push","project":{"path_with_namespace":"mike/diaspora"}}`, at: 1744000000,
 			proof: "webhook-signature", timestamp: "webhook-timestamp",
 			want: message("f5e5f430-f57b-4e6e-9fac-d9128cd7232f", "Push Hook", "mike/diaspora")},
-		{name: "bitbucket", source: "support.atlassian.com, \"Manage webhooks\", gives the signature of \"Hello World!\", for which see TestPublished; this body by node:crypto",
+		{name: "bitbucket", source: "support.atlassian.com, \"Manage webhooks\", gives the signature" +
+			" of \"Hello World!\", for which see TestPublished; this body by node:crypto",
 			secret: "It's a Secret to Everybody",
 			headers: []string{"X-Hub-Signature",
 				"sha256=201fea1dbccfdd4d7ef501a96cfffa581fdaac8e528a5cbe0613dc2636436a5d", "X-Event-Key",
@@ -123,10 +175,12 @@ func vectors() []vector {
 			secret: "whsec_test_secret",
 			headers: []string{"Stripe-Signature",
 				"t=1686089970,v1=e205421c3a065d620d5861e8679cb7dda12c51cabd8621142e789cb367b3412d"},
-			body: `{"id":"evt_1NG8Du2eZvKYlo2CUI79vXWy","object":"event","type":"customer.created","data":{"object":{"id":"cus_9s6XKzkNRiz8i3","object":"customer"}}}`,
-			at:   1686089970, proof: "Stripe-Signature", want: message("evt_1NG8Du2eZvKYlo2CUI79vXWy",
+			body: `{"id":"evt_1NG8Du2eZvKYlo2CUI79vXWy","object":"event","type":"customer.created",` +
+				`"data":{"object":{"id":"cus_9s6XKzkNRiz8i3","object":"customer"}}}`,
+			at: 1686089970, proof: "Stripe-Signature", want: message("evt_1NG8Du2eZvKYlo2CUI79vXWy",
 				"customer.created", "cus_9s6XKzkNRiz8i3")},
-		{name: "shopify", source: "shopify.dev, \"Deliver webhooks through HTTPS\": the formula with node:crypto", secret: "shpss_0123456789",
+		{name: "shopify", source: "shopify.dev, \"Deliver webhooks through HTTPS\": the formula with" +
+			" node:crypto", secret: "shpss_0123456789",
 			headers: []string{"X-Shopify-Hmac-Sha256", "K1NW11kNChIi2Xm1wL3tIUzsVUWX4DdY4LUYGWC1PD8=",
 				"X-Shopify-Topic", "orders/create", "X-Shopify-Webhook-Id", "b54557e4"},
 			body: `{"id":820982911946154508,"email":"jon@example.com"}`, proof: "X-Shopify-Hmac-Sha256",
@@ -170,14 +224,17 @@ func vectors() []vector {
 				"I-Twilio-Idempotency-Token", "97ea86ca"},
 			body: `{"property": "value", "boolean": true}`, proof: "X-Twilio-Signature",
 			want: message("97ea86ca", "event", "twilio")},
-		{name: "discord", source: "discord.com/developers/docs: the formula with node:crypto and the key of RFC 8032, test 1; verified by discord-interactions 4.4.0",
+		{name: "discord", source: "discord.com/developers/docs: the formula with node:crypto and the" +
+			" key of RFC 8032, test 1; verified by discord-interactions 4.4.0",
 			secret: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
 			headers: []string{"X-Signature-Timestamp", "1690000000",
 				"X-Signature-Ed25519", "1fdc6812842fe3414b3c4c32c51a5f3715ea32f99d8b79a4e7afcfd68e4a50e22253714ae5165a343dcfa63ccbdb60d5a451ce4bb6b1846a75dcb5e3444fb609"},
-			body: `{"id":"845027738276462632","application_id":"845027738276462632","type":2,"token":"x","guild_id":"290926798626357999","version":1}`,
-			at:   1690000000, proof: "X-Signature-Ed25519", timestamp: "X-Signature-Timestamp",
+			body: `{"id":"845027738276462632","application_id":"845027738276462632","type":2,` +
+				`"token":"x","guild_id":"290926798626357999","version":1}`,
+			at: 1690000000, proof: "X-Signature-Ed25519", timestamp: "X-Signature-Timestamp",
 			want: message("845027738276462632", "2", "290926798626357999")},
-		{name: "meta", source: "developers.facebook.com, \"Webhooks: Getting started\": the formula with node:crypto", secret: "app-secret-0123",
+		{name: "meta", source: "developers.facebook.com, \"Webhooks:" +
+			" Getting started\": the formula with node:crypto", secret: "app-secret-0123",
 			headers: []string{"X-Hub-Signature-256",
 				"sha256=a67ddd642653e6b4804acb465135c7a61f31bb85e5290c7affd56c82862ea076"},
 			body: metaBody, proof: "X-Hub-Signature-256", want: message(hashOf(metaBody),
@@ -188,7 +245,8 @@ func vectors() []vector {
 				"v0=f4f3229ad1358e745716d92d2b88779243bafedfe174c186208893b483dd437e"},
 			body: zoomBody, at: 1658940994, proof: "x-zm-signature", timestamp: "x-zm-request-timestamp",
 			want: message(hashOf(zoomBody), "meeting.started", "1234567890")},
-		{name: "linear", source: "linear.app/developers/webhooks: the formula with node:crypto; @linear/sdk 98.0.0 takes it for signed, though too old",
+		{name: "linear", source: "linear.app/developers/webhooks: the formula with node:crypto;" +
+			" @linear/sdk 98.0.0 takes it for signed, though too old",
 			secret: "lin_wh_secret_0123456789",
 			headers: []string{"Linear-Signature",
 				"d5399a7feaaae0bed439390813c0d42d3e540e3375897e990e2d72c7534faf3c", "Linear-Delivery",
@@ -197,10 +255,12 @@ func vectors() []vector {
 			at:   1676056940, proof: "Linear-Signature",
 			want: message(hashOf(strings.Replace(linearBody, `"webhookTimestamp":1676056940508,`, "", 1)),
 				"Comment", "539068e2-ae88-4d09-bd75-22eb4a59612f")},
-		{name: "intercom", source: "developers.intercom.com, \"Webhooks: Signed notifications\": the formula with node:crypto", secret: "intercom-client-secret",
+		{name: "intercom", source: "developers.intercom.com, \"Webhooks:" +
+			" Signed notifications\": the formula with node:crypto", secret: "intercom-client-secret",
 			headers: []string{"X-Hub-Signature", "sha1=54db3eff0e29b648eb604ecd537d02e9b1101121"},
-			body:    `{"type":"notification_event","app_id":"abc","id":"notif_0123","topic":"conversation.user.created","data":{"item":{"id":"147"}}}`,
-			proof:   "X-Hub-Signature", want: message("notif_0123", "conversation.user.created", "147")},
+			body: `{"type":"notification_event","app_id":"abc","id":"notif_0123",` +
+				`"topic":"conversation.user.created","data":{"item":{"id":"147"}}}`,
+			proof: "X-Hub-Signature", want: message("notif_0123", "conversation.user.created", "147")},
 		{name: "hubspot", source: "made by @hubspot/api-client 13.5.0, Signature.getSignature, version 3",
 			secret: "yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy",
 			url:    "https://www.example.com/webhook_uri",
@@ -210,10 +270,13 @@ func vectors() []vector {
 			timestamp: "X-HubSpot-Request-Timestamp",
 			want: message(hashOf(strings.Replace(strings.Trim(hubSpotBody, "[]"), `"attemptNumber":0,`, "",
 				1)), "contact.creation", "62515,123")},
-		{name: "square", source: "developer.squareup.com, \"Validate notifications\": the formula with node:crypto; verified by square 46.0.0, WebhooksHelper", secret: "asdf1234",
+		{name: "square", source: "developer.squareup.com, \"Validate notifications\": the formula" +
+			" with node:crypto; verified by square 46.0.0, WebhooksHelper", secret: "asdf1234",
 			url: "https://example.com/webhook", headers: []string{"x-square-hmacsha256-signature",
 				"M+NsTFGK2R2genm/TVJtkL7I9VhhX53fi9PDnqSvnPQ="},
-			body:  `{"merchant_id":"MLEFBHHSJGVHD","type":"payment.created","event_id":"13b867cf-db3d-4b1c-90b6-2f32a9d78124","created_at":"2020-02-06T21:27:34.308Z","data":{"type":"payment","id":"KkAkhdMsgzn59SM8A89WgKwekxLZY"}}`,
+			body: `{"merchant_id":"MLEFBHHSJGVHD","type":"payment.created",` +
+				`"event_id":"13b867cf-db3d-4b1c-90b6-2f32a9d78124","created_at":"2020-02-06T21:27:34.308Z",` +
+				`"data":{"type":"payment","id":"KkAkhdMsgzn59SM8A89WgKwekxLZY"}}`,
 			proof: "x-square-hmacsha256-signature", want: message("13b867cf-db3d-4b1c-90b6-2f32a9d78124",
 				"payment.created", "MLEFBHHSJGVHD")},
 		{name: "paddle", source: "PaddleHQ/paddle-go-sdk, example_webhook_verifier_test.go",
@@ -223,7 +286,8 @@ func vectors() []vector {
 			body: paddleBody, at: 1710929255, proof: "Paddle-Signature",
 			want: message("evt_01hsdn97563968dy0szkmgjwh3", "price.created",
 				"pri_01hsdn96k2hxjzsq5yerecdj9j")},
-		{name: "sendgrid", source: "tests of sendgrid-python and sendgrid-nodejs, eventwebhook; verified by @sendgrid/eventwebhook 8.0.0",
+		{name: "sendgrid", source: "tests of sendgrid-python and sendgrid-nodejs, eventwebhook;" +
+			" verified by @sendgrid/eventwebhook 8.0.0",
 			secret: "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
 			headers: []string{"X-Twilio-Email-Event-Webhook-Timestamp", "1600112502",
 				"X-Twilio-Email-Event-Webhook-Signature",
@@ -232,39 +296,53 @@ func vectors() []vector {
 			timestamp: "X-Twilio-Email-Event-Webhook-Timestamp",
 			want: message("ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA", "dropped",
 				"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0")},
-		{name: "mailgun", source: "documentation.mailgun.com, \"Securing Webhooks\": the formula with node:crypto", secret: "mailgun-signing-key",
-			body: `{"signature":{"timestamp":"1529006854","token":"a8ce0edb2dd8301dee6c2405235584e45aa91d1e9f979f3de0","signature":"ea25a18a69b376dbf3bddc72c0387b89e67c91e021fb2c210d3a071505629b09"},"event-data":{"event":"opened","id":"Ase7i2zsRYeDXztHGENqRA","recipient":"alice@example.com"}}`,
-			at:   1529006854, unsigned: true,
+		{name: "mailgun", source: "documentation.mailgun.com, \"Securing Webhooks\": the formula with" +
+			" node:crypto", secret: "mailgun-signing-key",
+			body: `{"signature":{"timestamp":"1529006854",` +
+				`"token":"a8ce0edb2dd8301dee6c2405235584e45aa91d1e9f979f3de0",` +
+				`"signature":"ea25a18a69b376dbf3bddc72c0387b89e67c91e021fb2c210d3a071505629b09"},` +
+				`"event-data":{"event":"opened","id":"Ase7i2zsRYeDXztHGENqRA",` +
+				`"recipient":"alice@example.com"}}`,
+			at: 1529006854, unsigned: true,
 			want: message("a8ce0edb2dd8301dee6c2405235584e45aa91d1e9f979f3de0", "opened",
 				"alice@example.com")},
-		{name: "typeform", source: "typeform.com/developers, \"Secure your webhooks\": the formula with node:crypto", secret: "typeform-secret",
+		{name: "typeform", source: "typeform.com/developers, \"Secure your webhooks\": the formula" +
+			" with node:crypto", secret: "typeform-secret",
 			headers: []string{"Typeform-Signature", "sha256=JR75n3uAZOwn/3JACdqrrevmPX6ToW/Ei6LLAfjfx4k="},
-			body:    `{"event_id":"LtWXD3crgy","event_type":"form_response","form_response":{"form_id":"lT4Z3j"}}`,
-			proof:   "Typeform-Signature", want: message("LtWXD3crgy", "form_response", "lT4Z3j")},
-		{name: "woocommerce", source: "developer.woocommerce.com, \"Webhooks\", WC_Webhook::generate_signature: the formula with node:crypto", secret: "woo-secret-0123",
+			body: `{"event_id":"LtWXD3crgy","event_type":"form_response",` +
+				`"form_response":{"form_id":"lT4Z3j"}}`,
+			proof: "Typeform-Signature", want: message("LtWXD3crgy", "form_response", "lT4Z3j")},
+		{name: "woocommerce", source: "developer.woocommerce.com," +
+			" \"Webhooks\", WC_Webhook::generate_signature:" +
+			" the formula with node:crypto", secret: "woo-secret-0123",
 			headers: []string{"X-WC-Webhook-Signature", "RVirGbSKHOIrBwggn+S0h3X2+VWcVwolEKsOeJxq/y4=",
 				"X-WC-Webhook-Topic", "order.updated", "X-WC-Webhook-Delivery-ID", "d41d8c"},
 			body: `{"id":727,"status":"processing"}`, proof: "X-WC-Webhook-Signature",
 			want: message("d41d8c,"+hashOf(`{"id":727,"status":"processing"}`), "order.updated", "727")},
-		{name: "zendesk", source: "developer.zendesk.com, \"Verifying webhook authenticity\": the formula with node:crypto, its test secret and timestamp",
+		{name: "zendesk", source: "developer.zendesk.com, \"Verifying webhook authenticity\": the" +
+			" formula with node:crypto, its test secret and timestamp",
 			secret: "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==",
 			headers: []string{"X-Zendesk-Webhook-Signature", "Q/g+2FScrBRFA9YeLlO908CTyL7jCutnAdf7+efnWso=",
 				"X-Zendesk-Webhook-Signature-Timestamp", "2021-03-25T05:09:27Z",
 				"X-Zendesk-Webhook-Invocation-Id", "8350205582"},
-			body: `{"type":"zen:event-type:ticket.created","id":"cbe4028c-7239-495d-b020-f22348516046","subject":"zen:ticket:5158","detail":{"id":"5158"}}`,
-			at:   1616648967, proof: "X-Zendesk-Webhook-Signature",
+			body: `{"type":"zen:event-type:ticket.created","id":"cbe4028c-7239-495d-b020-f22348516046",` +
+				`"subject":"zen:ticket:5158","detail":{"id":"5158"}}`,
+			at: 1616648967, proof: "X-Zendesk-Webhook-Signature",
 			timestamp: "X-Zendesk-Webhook-Signature-Timestamp",
 			want:      message("8350205582", "zen:event-type:ticket.created", "zen:ticket:5158")},
-		{name: "calendly", source: "developer.calendly.com, \"Webhook Signatures\": the formula with node:crypto", secret: "calendly-signing-key",
+		{name: "calendly", source: "developer.calendly.com, \"Webhook Signatures\": the formula with" +
+			" node:crypto", secret: "calendly-signing-key",
 			headers: []string{"Calendly-Webhook-Signature",
 				"t=1492774577,v1=d295d03617a59faa6fe5b941997393fd3173a2d28f66bba2adb37eef0176bd65"},
 			body: calendlyBody, at: 1492774577, proof: "Calendly-Webhook-Signature",
 			want: message(hashOf(calendlyBody), "invitee.created",
 				"https://api.calendly.com/scheduled_events/AAAA/invitees/BBBB")},
-		{name: "dropbox", source: "dropbox.com/developers/reference/webhooks: the formula with node:crypto", secret: "dropbox-app-secret",
+		{name: "dropbox", source: "dropbox.com/developers/reference/webhooks:" +
+			" the formula with node:crypto", secret: "dropbox-app-secret",
 			headers: []string{"X-Dropbox-Signature",
 				"450ef9f57aef4016f16da031b9d4597c8f4672296e2d3b8d98fd21af6db3fd6a"},
-			body:  `{"list_folder":{"accounts":["dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc"]},"delta":{"users":[12345678]}}`,
+			body: `{"list_folder":{"accounts":["dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc"]},` +
+				`"delta":{"users":[12345678]}}`,
 			proof: "X-Dropbox-Signature", want: message(testRequestID, "notification",
 				"dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc")},
 		{name: "pagerduty", source: "PagerDuty/go-pagerduty, webhookv3/webhookv3_test.go",
@@ -278,15 +356,20 @@ func vectors() []vector {
 			headers: []string{"Sentry-Hook-Signature",
 				"31405c49fe445f47c3d3239f833d8f172a87f0ef928d0778a8bf336c6903763e", "Sentry-Hook-Resource",
 				"issue", "Request-ID", "4e6f7d"},
-			body:  `{"action":"created","installation":{"uuid":"a8e5d37a-696c-4c54-adb5-b3f28d64c7de"},"data":{"issue":{"id":"1170820242"}}}`,
+			body: `{"action":"created","installation":{"uuid":"a8e5d37a-696c-4c54-adb5-b3f28d64c7de"},` +
+				`"data":{"issue":{"id":"1170820242"}}}`,
 			proof: "Sentry-Hook-Signature", want: message("4e6f7d", "issue", "1170820242")},
 		{name: "okta", source: "developer.okta.com, \"Event hooks\": the secret as it is",
 			secret: "okta-hook-secret", headers: []string{"Authorization", "okta-hook-secret"},
-			body:  `{"eventType":"com.okta.event_hook","source":"https://x.okta.com/api/v1/eventHooks/who1","eventId":"b5a188b9","data":{"events":[{"eventType":"user.lifecycle.create","target":[{"id":"00u1"}]}]}}`,
+			body: `{"eventType":"com.okta.event_hook",` +
+				`"source":"https://x.okta.com/api/v1/eventHooks/who1","eventId":"b5a188b9",` +
+				`"data":{"events":[{"eventType":"user.lifecycle.create","target":[{"id":"00u1"}]}]}}`,
 			proof: "Authorization", unsigned: true, token: true, want: message("b5a188b9",
 				"user.lifecycle.create", "00u1")},
 		{name: "microsoft_graph", source: "learn.microsoft.com/graph/change-notifications-delivery-webhooks", secret: "secretClientState",
-			body:     `{"value":[{"subscriptionId":"7f105c7d","clientState":"secretClientState","changeType":"updated","resource":"users/1"},{"subscriptionId":"7f105c7d","clientState":"secretClientState","changeType":"created","resource":"users/2"}]}`,
+			body: `{"value":[{"subscriptionId":"7f105c7d","clientState":"secretClientState",` +
+				`"changeType":"updated","resource":"users/1"},{"subscriptionId":"7f105c7d",` +
+				`"clientState":"secretClientState","changeType":"created","resource":"users/2"}]}`,
 			unsigned: true, want: message(testRequestID[:32]+"0001", "updated", "7f105c7d")},
 		{name: "telegram", source: "core.telegram.org/bots/api, setWebhook: the secret as it is",
 			secret:  "telegram-secret_1",
@@ -308,7 +391,9 @@ func vectors() []vector {
 			secret: "bearer-of-cloudevents",
 			headers: []string{"Authorization", "Bearer bearer-of-cloudevents", "Content-Type",
 				"application/cloudevents+json; charset=utf-8"},
-			body: `{"specversion":"1.0","type":"com.example.someevent","id":"1234","source":"/mycontext","subject":"s","data":{}}`, proof: "Authorization", unsigned: true, token: true,
+			body: `{"specversion":"1.0","type":"com.example.someevent","id":"1234",` +
+				`"source":"/mycontext","subject":"s",` +
+				`"data":{}}`, proof: "Authorization", unsigned: true, token: true,
 			want: message("/mycontext 1234", "com.example.someevent", "/mycontext s")},
 	}
 }

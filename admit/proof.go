@@ -61,7 +61,8 @@ func newSigned(rule Rule, o Options, hint string) (proof, error) {
 	return signed{s, hint}, nil
 }
 
-var errNoURL = errors.New("the sender signs the URL that it calls: set public_url to exactly the URL " +
+var errNoURL = errors.New("the sender signs the URL that it calls:" +
+	" set public_url to exactly the URL " +
 	"configured there")
 
 // token is a proof by a header that has one of the secrets. It stores digests, which all have the

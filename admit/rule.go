@@ -103,7 +103,8 @@ func (r Rule) withDefaults() (Rule, error) {
 	}
 	if _, known := hashes[r.Algorithm]; !known && r.Algorithm != ed25519Algorithm &&
 		r.Algorithm != ecdsaAlgorithm {
-		return r, fmt.Errorf("signature algorithm %q is not one of hmac-sha256, hmac-sha1, hmac-sha512, %s, %s",
+		return r, fmt.Errorf("signature algorithm %q is not one of hmac-sha256, hmac-sha1,"+
+			" hmac-sha512, %s, %s",
 			r.Algorithm, ed25519Algorithm, ecdsaAlgorithm)
 	}
 	for _, c := range []struct {

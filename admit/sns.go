@@ -68,7 +68,8 @@ var amazonDomains = map[string]string{
 
 // topicARN matches the ARN of a topic and captures partition and region. It must not match a region
 // like s3-us-west-2: such a name under amazonaws.com is a bucket, which anybody can have.
-var topicARN = regexp.MustCompile(`\Aarn:([a-z-]+):sns:([a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}):[0-9]+:[A-Za-z0-9_.-]{1,256}\z`)
+var topicARN = regexp.MustCompile(`\Aarn:([a-z-]+):sns:([a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,` +
+	`2}):[0-9]+:[A-Za-z0-9_.-]{1,256}\z`)
 
 // snsHost returns the host of the certificates and confirmations of a topic.
 func snsHost(topic string) (string, error) {

@@ -38,7 +38,8 @@ func (a *testAmazon) Confirm(url string) error {
 const (
 	snsTopic = "arn:aws:sns:us-west-2:123456789012:MyTopic"
 	snsCert  = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-f3ecfb7224c7233fe7bb5f59f96de52f.pem"
-	snsLink  = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:us-west-2:123456789012:MyTopic&Token=2336412f37"
+	snsLink  = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription" +
+		"&TopicArn=arn:aws:sns:us-west-2:123456789012:MyTopic&Token=2336412f37"
 )
 
 // The messages are those of docs.aws.amazon.com/sns, "Parsing message formats"; what is signed of
@@ -48,14 +49,18 @@ var (
 		"MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", "TopicArn": snsTopic,
 		"Subject": "My First Message",
 		"Message": "Hello\nworld! \"é\"", "Timestamp": "2012-05-02T00:54:06.655Z",
-		"SigningCertURL": snsCert, "UnsubscribeURL": "https://sns.us-west-2.amazonaws.com/?Action=Unsubscribe"}
-	snsNotificationSigned = "Message\nHello\nworld! \"é\"\nMessageId\n22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324\nSubject\nMy First Message\nTimestamp\n2012-05-02T00:54:06.655Z\n" +
+		"SigningCertURL": snsCert, "UnsubscribeURL": "https://sns.us-west-2.amazonaws.com/" +
+			"?Action=Unsubscribe"}
+	snsNotificationSigned = "Message\nHello\nworld! \"é\"\nMessageId\n" +
+		"22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324\nSubject\nMy First Message\nTimestamp\n" +
+		"2012-05-02T00:54:06.655Z\n" +
 		"TopicArn\n" + snsTopic + "\nType\nNotification\n"
 	snsConfirmation = map[string]any{"Type": "SubscriptionConfirmation",
 		"MessageId": "165545c9-2a5c-472c-8df2-7ff2be2b3b1b", "Token": "2336412f37", "TopicArn": snsTopic,
 		"Message": "You have chosen to subscribe", "SubscribeURL": snsLink,
 		"Timestamp": "2012-04-26T20:45:04.751Z", "SigningCertURL": snsCert}
-	snsConfirmationSigned = "Message\nYou have chosen to subscribe\nMessageId\n165545c9-2a5c-472c-8df2-7ff2be2b3b1b\nSubscribeURL\n" + snsLink +
+	snsConfirmationSigned = "Message\nYou have chosen to subscribe\nMessageId\n" +
+		"165545c9-2a5c-472c-8df2-7ff2be2b3b1b\nSubscribeURL\n" + snsLink +
 		"\nTimestamp\n2012-04-26T20:45:04.751Z\nToken\n2336412f37\nTopicArn\n" + snsTopic +
 		"\nType\nSubscriptionConfirmation\n"
 )

@@ -33,7 +33,8 @@ func TestSplit(t *testing.T) {
 		{"an id twice", "@this", `[{"id":"1","id":"2"}]`, hashOf(`{"id":"1","id":"2"}`) +
 			` event event -1 {"id":"1","id":"2"}`},
 		{"not objects", "@this", `[1 ,-2.5e3,"a,]",null,true,[{}]]`,
-			fmt.Sprintf(`%s event event -1 1; %s event event -1 -2.5e3; %s event event -1 "a,]"; %s event event -1 null; %s event event -1 true; %s event event -1 [{}]`,
+			fmt.Sprintf(`%s event event -1 1; %s event event -1 -2.5e3; %s event event -1 "a,]";`+
+				` %s event event -1 null; %s event event -1 true; %s event event -1 [{}]`,
 				hashOf("1"), hashOf("-2.5e3"), hashOf(`"a,]"`), hashOf("null"), hashOf("true"),
 				hashOf("[{}]"))},
 		{"empty", "@this", `[ ]`, ``},
@@ -64,7 +65,8 @@ func TestSplit(t *testing.T) {
 // SendGrid's own forms, in two batches.
 func TestSplitRecomposed(t *testing.T) {
 	hubSpot := func(id, attempt int) string {
-		return fmt.Sprintf(`{"eventId":%d,"portalId":6,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":%d,"objectId":%d}`, id, attempt, id)
+		return fmt.Sprintf(`{"eventId":%d,"portalId":6,"occurredAt":1564113600000,`+
+			`"subscriptionType":"contact.creation","attemptNumber":%d,"objectId":%d}`, id, attempt, id)
 	}
 	sendGrid := func(id, _ int) string {
 		return fmt.Sprintf(`{"email":"a@b.c","event":"open","sg_event_id":"id%d"}`, id)

@@ -39,7 +39,8 @@ func hostileBodies(n int) map[string]string {
 }
 
 func snsForged(message string) string {
-	return fmt.Sprintf(`{"Type":"Notification","MessageId":"1","TopicArn":%q,"Timestamp":"2012-05-02T00:54:06.655Z","SignatureVersion":"2",`+
+	return fmt.Sprintf(`{"Type":"Notification","MessageId":"1","TopicArn":%q,`+
+		`"Timestamp":"2012-05-02T00:54:06.655Z","SignatureVersion":"2",`+
 		`"Signature":"AAAA","SigningCertURL":%q,"Message":%s}`, snsTopic, snsCert, message)
 }
 

@@ -11,7 +11,9 @@ import (
 )
 
 // ErrNoTrail is returned when an action cannot be recorded because webhook_admin_chain has no row.
-var ErrNoTrail = errors.New("webhook_admin_chain has no row: the head of the admin trail was removed; run `hookgate audit verify` to see what else is missing")
+var ErrNoTrail = errors.New("webhook_admin_chain has no row:" +
+	" the head of the admin trail was removed; run `hookgate audit verify` to see what else is" +
+	" missing")
 
 // actionsTo checks the admin trail up to a row number, or to its end.
 func (w *walker) actionsTo(sequence int64) error {

@@ -225,13 +225,15 @@ func (w *walker) compareTotals(sum hash.Hash) error {
 		return err
 	}
 	if letters != w.audit.DeadLetters-w.audit.Purged {
-		return &Break{What: fmt.Sprintf("%d dead letters are stored, and %d requests tell of one, %d of them purged",
+		return &Break{What: fmt.Sprintf("%d dead letters are stored, and %d requests tell of one,"+
+			" %d of them purged",
 			letters, w.audit.DeadLetters, w.audit.Purged)}
 	}
 	// Retention can remove a request before its purge.
 	if purges, purged := w.purges+removed.Purges, w.audit.Purged+
 		removed.DeadLetters; purges != purged {
-		return &Break{What: fmt.Sprintf("%d dead letters are or were stored as purged, and %d were purged", purged, purges)}
+		return &Break{What: fmt.Sprintf("%d dead letters are or were stored as purged,"+
+			" and %d were purged", purged, purges)}
 	}
 	if err := w.actions(sum); err != nil {
 		return err

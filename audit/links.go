@@ -51,7 +51,8 @@ func (w *walker) link(l *Link) error {
 		return broken("has %d purges, and was sealed with %d", purges, l.Purges)
 	}
 	if l.Hash != w.hash.result() {
-		return broken("its hash does not fit what it holds: the link, an event's columns, a request or a purge was changed")
+		return broken("its hash does not fit what it holds: the link, an event's columns," +
+			" a request or a purge was changed")
 	}
 	if events > 0 && lastEvent != l.LastEvent || requests > 0 && lastRequest != l.LastRequest {
 		return broken("its events and requests end with %d and %d, and it says %d and %d", lastEvent,
@@ -151,14 +152,16 @@ func (w *walker) compareHeads(sum hash.Hash) (heads []ChainHead, err error) {
 	for partition, left := range w.checkpoints {
 		if len(left) > 0 {
 			return nil, &Break{Partition: partition, Sequence: left[0].From,
-				What: fmt.Sprintf("a checkpoint says that links %d to %d were removed, and the chain has them or does not come to them", left[0].From, left[0].To)}
+				What: fmt.Sprintf("a checkpoint says that links %d to %d were removed,"+
+					" and the chain has them or does not come to them", left[0].From, left[0].To)}
 		}
 	}
 	removed := w.audit.Removed
 	events, duplicates, deadLetters := w.audit.Events+removed.Events, w.audit.Duplicates+
 		removed.Duplicates, w.audit.DeadLetters+removed.DeadLetters
 	if total.Events != events || total.Duplicates != duplicates || total.DeadLetters != deadLetters {
-		return nil, &Break{What: fmt.Sprintf("the partitions count %d events, %d duplicates and %d dead letters, stored are or were %d, %d and %d",
+		return nil, &Break{What: fmt.Sprintf("the partitions count %d events,"+
+			" %d duplicates and %d dead letters, stored are or were %d, %d and %d",
 			total.Events, total.Duplicates, total.DeadLetters, events, duplicates, deadLetters)}
 	}
 	return heads, nil

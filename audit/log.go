@@ -119,7 +119,8 @@ func (l *logWalker) next() (more bool, err error) {
 func (l *logWalker) skip() error {
 	g := &l.gaps[0]
 	if g.Previous != l.hash || g.To < g.From {
-		return broken(g.From, "the checkpoint of entries %d to %d, which were removed, does not carry the hash of the entry before", g.From, g.To)
+		return broken(g.From, "the checkpoint of entries %d to %d, which were removed,"+
+			" does not carry the hash of the entry before", g.From, g.To)
 	}
 	l.last, l.hash = g.To, g.Hash
 	removed := &l.audit.Removed
@@ -138,7 +139,8 @@ func (l *logWalker) skip() error {
 // follows compares the stored hash of the next entry with the computed one.
 func (l *logWalker) follows(id int64, have, want [32]byte) error {
 	if have != want {
-		return broken(id, "its hash does not fit what it holds and the entry before: one of its columns was changed, or an entry removed or added")
+		return broken(id, "its hash does not fit what it holds and the entry before:"+
+			" one of its columns was changed, or an entry removed or added")
 	}
 	l.last, l.hash = id, have
 	return nil
@@ -195,7 +197,8 @@ func (l *logWalker) compareHead() error {
 			head.LastID)
 	}
 	if l.anchored != head.Anchored {
-		return broken(head.LastID, "the last anchor is of row %d of the admin trail, and the log was left with one of row %d",
+		return broken(head.LastID, "the last anchor is of row %d of the admin trail,"+
+			" and the log was left with one of row %d",
 			l.anchored, head.Anchored)
 	}
 	now, was := &l.audit, &l.before
@@ -205,7 +208,8 @@ func (l *logWalker) compareHead() error {
 		now.Removed.DeadLetters - was.DeadLetters - was.Removed.DeadLetters
 	if head.Events != events || head.Duplicates != duplicates || head.DeadLetters != deadLetters ||
 		head.Purges != l.purges {
-		return broken(head.LastID, "the log counts %d events, %d duplicates, %d dead letters and %d purges, stored are or were %d, %d, %d and %d",
+		return broken(head.LastID, "the log counts %d events, %d duplicates,"+
+			" %d dead letters and %d purges, stored are or were %d, %d, %d and %d",
 			head.Events, head.Duplicates, head.DeadLetters, head.Purges, events, duplicates, deadLetters,
 			l.purges)
 	}

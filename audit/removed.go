@@ -37,7 +37,8 @@ func (w *walker) headOf(partition int) (head, error) {
 		c := left[0]
 		if c.Previous != before.hash || c.To < c.From {
 			return before, &Break{Partition: partition, Sequence: c.From,
-				What: fmt.Sprintf("the checkpoint of links %d to %d, which were removed, does not carry the hash of the link before", c.From, c.To)}
+				What: fmt.Sprintf("the checkpoint of links %d to %d, which were removed,"+
+					" does not carry the hash of the link before", c.From, c.To)}
 		}
 		before = head{c.To, c.Hash}
 		removed := &w.audit.Removed
@@ -65,7 +66,8 @@ func (w *walker) compareRemovals() error {
 	events := removed.Events + w.audit.Bodies + w.audit.Tests
 	if counted.Events != events || counted.Duplicates != removed.Duplicates ||
 		counted.DeadLetters != removed.DeadLetters {
-		return &Break{What: fmt.Sprintf("retention counts %d events, %d duplicates and %d dead letters that it has removed; missing are %d, %d and %d",
+		return &Break{What: fmt.Sprintf("retention counts %d events,"+
+			" %d duplicates and %d dead letters that it has removed; missing are %d, %d and %d",
 			counted.Events, counted.Duplicates, counted.DeadLetters, events, removed.Duplicates,
 			removed.DeadLetters)}
 	}

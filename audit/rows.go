@@ -50,7 +50,8 @@ func (w *walker) checkEvent(e *Row, persistedAt time.Time, broken breaker) error
 	case e.Removed && e.ID > w.removals.LastEvent && e.Source == hookgate.TestSource:
 		w.audit.Tests++
 	case e.Removed != (e.ID <= w.removals.LastEvent):
-		return broken("event %d (message id %q): retention has removed the bodies up to event %d, and this one is %s",
+		return broken("event %d (message id %q): retention has removed the bodies up to event %d,"+
+			" and this one is %s",
 			e.ID, e.MessageID, w.removals.LastEvent, map[bool]string{true: "missing",
 				false: "there"}[e.Removed])
 	case e.Removed:

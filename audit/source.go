@@ -119,7 +119,8 @@ type Head struct {
 }
 
 // ErrNoRemovals is returned if webhook_removals has no row.
-var ErrNoRemovals = errors.New("webhook_removals has no row: the schema is damaged; restore a backup")
+var ErrNoRemovals = errors.New("webhook_removals has no row: the schema is damaged;" +
+	" restore a backup")
 
 // Removals is the row of webhook_removals. It counts what retention has removed since the
 // beginning, and has the highest id of each kind that it removed.

@@ -16,10 +16,12 @@ func (a Audit) WriteText(out io.Writer) error {
 	if a.Links > 0 {
 		links = fmt.Sprintf(" and %d links of earlier releases", a.Links)
 	}
-	fmt.Fprintf(out, "OK: %d entries%s, %d events, %d duplicates, %d dead letters%s, %d rows of the admin trail\n",
+	fmt.Fprintf(out, "OK: %d entries%s, %d events, %d duplicates, %d dead letters%s,"+
+		" %d rows of the admin trail\n",
 		a.Entries, links, a.Events, a.Duplicates, a.DeadLetters, purged, a.Actions)
 	if r := a.Removed; r.Links+r.Entries > 0 {
-		fmt.Fprintf(out, "removed by retention: %d entries, %d links of earlier releases, with %d events, %d duplicates and %d purged dead letters, stored until %s\n",
+		fmt.Fprintf(out, "removed by retention: %d entries, %d links of earlier releases,"+
+			" with %d events, %d duplicates and %d purged dead letters, stored until %s\n",
 			r.Entries, r.Links, r.Events, r.Duplicates, r.DeadLetters, r.Until.Format(time.RFC3339))
 	}
 	if a.Bodies > 0 {

@@ -175,9 +175,11 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !open:
 		http.Error(w, `{"error":"not authorised"}`, http.StatusUnauthorized)
 	case path == "/admin/approvals":
-		fmt.Fprint(w, `{"approvals":[{"id":"1","action":"canary","requestedBy":"alice","decidedBy":"bob"}]}`)
+		fmt.Fprint(w, `{"approvals":[{"id":"1","action":"canary","requestedBy":"alice",`+
+			`"decidedBy":"bob"}]}`)
 	case path == "/admin/actions":
-		fmt.Fprint(w, `{"actions":[{"sequence":1,"by":"alice","action":"canary","target":"10 percent","result":"done"}]}`)
+		fmt.Fprint(w, `{"actions":[{"sequence":1,"by":"alice","action":"canary",`+
+			`"target":"10 percent","result":"done"}]}`)
 	case strings.HasPrefix(path, "/admin/tokens"):
 		g.tokens(w, r, role == gateToken || g.faults.viewerIsAdmin)
 	case path == "/api/audit/verify":
@@ -247,7 +249,8 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	if answered.first != "" {
-		fmt.Fprintf(w, `{"status":"accepted","requestId":%q,"note":"duplicate_detected","firstRequestId":%q}`, answered.id, answered.first)
+		fmt.Fprintf(w, `{"status":"accepted","requestId":%q,"note":"duplicate_detected",`+
+			`"firstRequestId":%q}`, answered.id, answered.first)
 	} else {
 		fmt.Fprintf(w, `{"status":"accepted","requestId":%q}`, answered.id)
 	}
@@ -368,7 +371,8 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 		if f := g.faults.list; f != nil {
 			f(g, g.pages, &shown)
 		}
-		fmt.Fprintf(w, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`+"\n",
+		fmt.Fprintf(w, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,`+
+			`"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`+"\n",
 			shown.id, shown.messageID, shown.eventType, shown.key, shown.sequence, shown.requestID,
 			shown.received.UTC().Format(time.RFC3339Nano), len(shown.body), shown.listedSHA)
 	}

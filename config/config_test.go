@@ -423,22 +423,23 @@ func writeConfig(t *testing.T, text string) string {
 func TestSourceSettings(t *testing.T) {
 	t.Parallel()
 	for text, names := range map[string]string{
-		"listen: 0.0.0.0:1\nsources: {x: {kind: none, message_id: [request:id]}}": "allow_unauthenticated",
-		"listen: :1\nsources: {x: {kind: none, message_id: [request:id]}}":        "allow_unauthenticated",
-		"sources: {x: {kind: nonesuch}}":                                          "nonesuch",
-		"sources: {x: {kind: stripe, success_status: 500}}":                       "sources.x.success_status",
-		"sources: {x: {kind: stripe, success_body: ok}}":                          "sources.x.success_body",
-		"sources: {x: {kind: stripe, rate_limit: -1}}":                            "sources.x.rate_limit",
-		"sources: {x: {kind: stripe, rate_burst: 5}}":                             "sources.x.rate_burst",
-		"sources: {x: {kind: stripe, allow_ips: [10.0.0.0/33]}}":                  "sources.x.allow_ips",
-		"sources: {x: {kind: stripe, max_body: 1GiB}}":                            "sources.x.max_body",
-		"sources: {x: {kind: square, public_url: hooks.example.com}}":             "sources.x.public_url",
-		"sources: {x: {kind: square, public_url: 'https://e.com/?a=b'}}":          "sources.x.public_url",
-		"sources: {x: {kind: stripe, tolerance: -5m}}":                            "sources.x.tolerance",
-		"http: {trusted_proxies: [x]}":                                            "http.trusted_proxies",
-		"http: {max_unpacked: 1GiB}":                                              "http.max_unpacked",
-		"public_url: x":                                                           "public_url",
-		"tls: {cert_file: a.pem}":                                                 "tls.key_file",
+		"listen: 0.0.0.0:1\nsources: {x: {kind: none, message_id:" +
+			" [request:id]}}": "allow_unauthenticated",
+		"listen: :1\nsources: {x: {kind: none, message_id: [request:id]}}": "allow_unauthenticated",
+		"sources: {x: {kind: nonesuch}}":                                   "nonesuch",
+		"sources: {x: {kind: stripe, success_status: 500}}":                "sources.x.success_status",
+		"sources: {x: {kind: stripe, success_body: ok}}":                   "sources.x.success_body",
+		"sources: {x: {kind: stripe, rate_limit: -1}}":                     "sources.x.rate_limit",
+		"sources: {x: {kind: stripe, rate_burst: 5}}":                      "sources.x.rate_burst",
+		"sources: {x: {kind: stripe, allow_ips: [10.0.0.0/33]}}":           "sources.x.allow_ips",
+		"sources: {x: {kind: stripe, max_body: 1GiB}}":                     "sources.x.max_body",
+		"sources: {x: {kind: square, public_url: hooks.example.com}}":      "sources.x.public_url",
+		"sources: {x: {kind: square, public_url: 'https://e.com/?a=b'}}":   "sources.x.public_url",
+		"sources: {x: {kind: stripe, tolerance: -5m}}":                     "sources.x.tolerance",
+		"http: {trusted_proxies: [x]}":                                     "http.trusted_proxies",
+		"http: {max_unpacked: 1GiB}":                                       "http.max_unpacked",
+		"public_url: x":                                                    "public_url",
+		"tls: {cert_file: a.pem}":                                          "tls.key_file",
 	} {
 		if _, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err == nil ||
 			!strings.Contains(err.Error(), names) {

@@ -3,7 +3,8 @@ package config
 // removedSettings are settings of earlier versions, and what to do instead. A setting covers the
 // settings below it. A start with one of them stops with this text.
 var removedSettings = map[string]string{
-	"failover":           "write `spool: off` for `failover: off`; remove `failover: on`, which is the default",
+	"failover": "write `spool: off` for `failover: off`; remove `failover: on`," +
+		" which is the default",
 	"queue.cache":        "remove it; the store accepts the webhooks and needs no cache",
 	"queue.claim_filter": "remove it; the store recognises repetitions",
 	"queue.kind": "remove it; Redis is the queue if redis.url is set, else the store" +

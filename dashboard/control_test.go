@@ -44,10 +44,16 @@ func TestControlWords(t *testing.T) {
 		}
 		return strings.Join(strings.Fields(w.Body.String()), " ")
 	}
-	const ask = `{"id":"%s","action":"%s","target":"50 percent","state":"%s","needs":"operator","requestedBy":"%s","requestedAt":"2026-11-24T11:00:00.000000Z","reason":"next step","expiresAt":"2026-11-24T12:00:00.000000Z","decidedBy":%s,"decisionReason":%s}`
+	const ask = `{"id":"%s","action":"%s","target":"50 percent","state":"%s","needs":"operator",` +
+		`"requestedBy":"%s","requestedAt":"2026-11-24T11:00:00.000000Z","reason":"next step",` +
+		`"expiresAt":"2026-11-24T12:00:00.000000Z","decidedBy":%s,"decisionReason":%s}`
 	all := map[string]string{
-		"/admin/queue":  `{"mode":"normal","depth":3,"high_water":10,"spooled":0,"oldest_age_s":0,"partitions":4}`,
-		"/admin/tokens": `{"tokens":[{"name":"gone","role":"viewer","createdAt":"2026-11-24T10:00:00Z","createdBy":"x","expiresAt":null,"revokedAt":"2026-11-24T11:00:00Z"},{"name":"here","role":"admin","createdAt":"2026-11-24T10:00:00Z","createdBy":"x","expiresAt":null,"revokedAt":null}]}`,
+		"/admin/queue": `{"mode":"normal","depth":3,"high_water":10,"spooled":0,"oldest_age_s":0,` +
+			`"partitions":4}`,
+		"/admin/tokens": `{"tokens":[{"name":"gone","role":"viewer",` +
+			`"createdAt":"2026-11-24T10:00:00Z","createdBy":"x","expiresAt":null,` +
+			`"revokedAt":"2026-11-24T11:00:00Z"},{"name":"here","role":"admin",` +
+			`"createdAt":"2026-11-24T10:00:00Z","createdBy":"x","expiresAt":null,"revokedAt":null}]}`,
 		"/admin/approvals?state=pending": `{"approvals":[` + fmt.Sprintf(ask, "17", "canary", "pending",
 			"alice", "null", "null") + "," +
 			fmt.Sprintf(ask, "18", "canary", "pending", "olga", "null", "null") + "," +
@@ -55,7 +61,11 @@ func TestControlWords(t *testing.T) {
 		"/admin/approvals?state=approved": `{"approvals":[` + fmt.Sprintf(ask, "15", "rollback",
 			"approved", "olga", `"bob"`, `"go ahead"`) + "," +
 			fmt.Sprintf(ask, "16", "dlq_purge", "approved", "alice", `"bob"`, `"tests"`) + `]}`,
-		"/admin/canary": `{"configured":true,"upstream":"http://before.example","percent":25,"at":"2026-11-24T11:00:00.000000Z","by":"olga","reason":"go","plan":[{"percent":25,"forSeconds":5400},{"percent":100,"forSeconds":0}],"step":1,"watchedSeconds":63.5,"held":"the verdict is not known","verdict":{"fired":["error_rate"],"unknown":"no answer"},"stored":false}`,
+		"/admin/canary": `{"configured":true,"upstream":"http://before.example","percent":25,` +
+			`"at":"2026-11-24T11:00:00.000000Z","by":"olga","reason":"go","plan":[{"percent":25,` +
+			`"forSeconds":5400},{"percent":100,"forSeconds":0}],"step":1,"watchedSeconds":63.5,` +
+			`"held":"the verdict is not known","verdict":{"fired":["error_rate"],"unknown":"no answer"},` +
+			`"stored":false}`,
 		"/admin/release": `{"process":"a","fired":["error_rate"],"triggers":[{"name":"error_rate","state":"fired","since":"2026-11-24T11:00:00Z","unit":"percent","value":2.5,"known":true,"limit":2,"nearness":1.25,"above_s":9,"sustain_s":60,"action":"rollback","times_fired":1},
 			{"name":"p95","state":"pending","unit":"ms","value":130,"known":true,"limit":120,"nearness":1.08,"above_s":61,"sustain_s":300,"action":"none","times_fired":0},
 			{"name":"redis","state":"off","why":"Redis is not in use","unit":"percent","value":0,"known":false,"limit":50,"nearness":0,"above_s":0,"sustain_s":0,"action":"none","times_fired":0}],

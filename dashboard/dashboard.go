@@ -190,12 +190,14 @@ func (d *Dashboard) SignIn(w http.ResponseWriter, r *http.Request, status int, t
 }
 
 // policy lets a page use only files that this gate serves, and no style or script within the page.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';" +
+	" connect-src 'self'; form-action 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'"
 
 // foreignPolicy is for a page that somebody else wrote: it has its own style, runs nothing, reaches
 // nothing, and has no origin.
-const foreignPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+const foreignPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:;" +
+	" frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 // Foreign answers a page of HTML that somebody else wrote.
 func Foreign(w http.ResponseWriter, text []byte) {

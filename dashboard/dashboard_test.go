@@ -51,7 +51,8 @@ func TestVendor(t *testing.T) {
 // TestNothingInline: no template and no script of our own has what the policy forbids or what would
 // take a text for HTML.
 func TestNothingInline(t *testing.T) {
-	forbidden := regexp.MustCompile(`(?i)<script>|<style|\sstyle=|\son[a-z]+=|javascript:|innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|https?://[a-z]`)
+	forbidden := regexp.MustCompile(`(?i)<script>|<style|\sstyle=|\son[a-z]+=|javascript:` +
+		`|innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|https?://[a-z]`)
 	look := func(files fs.FS, root string) {
 		err := fs.WalkDir(files, root, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() || strings.Contains(path, "vendor/") ||

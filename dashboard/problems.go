@@ -53,7 +53,8 @@ func (s *State) Problems() []Problem {
 		add(levelBad, "Maintenance: the gate rejects webhooks with 503")
 	}
 	if s.Mode == control.ModeBuffer {
-		add(levelWarn, "Buffering: webhooks are queued; the gate stores nothing until the mode is normal again")
+		add(levelWarn, "Buffering: webhooks are queued; the gate stores nothing until the mode is"+
+			" normal again")
 	}
 	switch s.Guard.Breaker {
 	case guard.Open:

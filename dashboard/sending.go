@@ -50,21 +50,26 @@ func (d *Dashboard) sendingTo(r *http.Request, s *api.Source) sending {
 		t.Note = "Set KEY to USER:PASSWORD of the source first."
 	case known:
 		t.Command = curl(t.URL, header, s)
-		t.Note = "Set KEY to the source's secret first, and put a body of its sender in place of the example."
+		t.Note = "Set KEY to the source's secret first, and put a body of its sender in place of the" +
+			" example."
 		if s.Kind == "envelope" {
-			t.Note = "Set KEY first: to WEBHOOK_BEARER_KEY, or to the content of keys/bearer_key in the gate's data directory."
+			t.Note = "Set KEY first: to WEBHOOK_BEARER_KEY, or to the content of keys/bearer_key in the" +
+				" gate's data directory."
 		}
 	case s.Kind == "sns":
 		t.Command = `aws sns publish --topic-arn "$TOPIC_ARN" --message test`
-		t.Note = "Only Amazon can sign for this source. Set TOPIC_ARN to a topic of the source that has a subscription with this URL."
+		t.Note = "Only Amazon can sign for this source. Set TOPIC_ARN to a topic of the source that" +
+			" has a subscription with this URL."
 	case privateKinds[s.Kind]:
 		t.Command = fmt.Sprintf("hookgate sources send --source %s --target %s \\\n  --key \"$KEY_FILE\"",
 			s.Name,
 			d.base(r))
-		t.Note = "Its sender signs with a private key that only it has. Set KEY_FILE to a file with a key of your own, whose public key is among the source's secrets; or use the sender's test."
+		t.Note = "Its sender signs with a private key that only it has. Set KEY_FILE to a file with a" +
+			" key of your own, whose public key is among the source's secrets; or use the sender's test."
 	default:
 		t.Command = fmt.Sprintf("hookgate sources send --source %s --target %s", s.Name, d.base(r))
-		t.Note = "It sends an example, signed with the configured secret as the sender signs. To send a body of the sender, add --file BODY."
+		t.Note = "It sends an example, signed with the configured secret as the sender signs. To send" +
+			" a body of the sender, add --file BODY."
 	}
 	return t
 }

@@ -35,7 +35,8 @@ func TestQuickstart(t *testing.T) {
 	for _, m := range block.FindAllStringSubmatch(steps, -1) {
 		script.WriteString(m[1])
 	}
-	script.WriteString("until [ \"$(grep -c '^[a-z]* test test-' consumer.out)\" = 3 ]; do sleep 0.1; done\n")
+	script.WriteString("until [ \"$(grep -c '^[a-z]* test test-' consumer.out)\" = 3 ];" +
+		" do sleep 0.1; done\n")
 	for _, m := range block.FindAllStringSubmatch(stop, -1) {
 		script.WriteString(m[1])
 	}

@@ -126,8 +126,10 @@ func TestReadLedgerRefuses(t *testing.T) {
 // Goal: the reader accepts any bytes. What it yields can be written and read again without a
 // change.
 func FuzzReadLedger(f *testing.F) {
-	f.Add([]byte(`{"line":1,"messageId":"m","eventType":"t","orderingKey":"k","sequence":-1,"sha256":"00","attempt":1,` +
-		`"due":"2026-01-02T03:04:05.000000006Z","sent":"2026-01-02T03:04:05Z","latencyUs":7,"status":503,"error":"e"}` + "\n"))
+	f.Add([]byte(`{"line":1,"messageId":"m","eventType":"t","orderingKey":"k","sequence":-1,` +
+		`"sha256":"00","attempt":1,` +
+		`"due":"2026-01-02T03:04:05.000000006Z","sent":"2026-01-02T03:04:05Z","latencyUs":7,` +
+		`"status":503,"error":"e"}` + "\n"))
 	f.Add([]byte(`{"line":1,"attempt":1}` + "\n" + `{"line":2,"att`))
 	f.Add([]byte("null\n"))
 	f.Add([]byte{0, 0, 0, 0})

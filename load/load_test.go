@@ -101,7 +101,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status":"error","error":"because","requestId":%q}`, requestID)
 	case duplicate:
 		w.WriteHeader(b.status)
-		fmt.Fprintf(w, `{"status":"accepted","requestId":%q,"note":"duplicate_detected","firstRequestId":"first"}`, requestID)
+		fmt.Fprintf(w, `{"status":"accepted","requestId":%q,"note":"duplicate_detected",`+
+			`"firstRequestId":"first"}`, requestID)
 	default:
 		w.WriteHeader(b.status)
 		fmt.Fprintf(w, `{"status":"accepted","requestId":%q}`, requestID)

@@ -666,7 +666,8 @@ func TestAlarmWebhook(t *testing.T) {
 		for _, text := range got {
 			if text != got[0] || !strings.HasPrefix(text,
 				id+` {"type":"release.trigger.raised","timestamp":"`) ||
-				!strings.Contains(text, `"trigger":"queue_depth","value":101,"limit":100,"unit":"records","action":"none","process":"gate-1","version":"v2"}`) {
+				!strings.Contains(text, `"trigger":"queue_depth","value":101,"limit":100,"unit":"records",`+
+					`"action":"none","process":"gate-1","version":"v2"}`) {
 				t.Fatalf("sent %s", text)
 			}
 		}

@@ -51,7 +51,8 @@ type exposition struct {
 
 var (
 	comment = regexp.MustCompile(`^# (HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*) (.*)$`)
-	sample  = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\["\\n])*",?)+\})? ([^ ]+)$`)
+	sample  = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(` +
+		`?:[^"\\]|\\["\\n])*",?)+\})? ([^ ]+)$`)
 )
 
 // scrape calls the handler and parses the text format strictly: every line is a comment or a
@@ -144,14 +145,15 @@ func TestExposition(t *testing.T) {
 		}
 	}
 	e.want(t, map[string]float64{
-		`webhook_events_total{eventType="order.paid",status="accepted"}`:                            2,
-		`webhook_events_total{eventType="order.paid",status="duplicate"}`:                           1,
-		`webhook_events_total{eventType="order.paid",status="persisted"}`:                           1,
-		`webhook_events_total{eventType="order.paid",status="dead_lettered"}`:                       1,
-		`webhook_queue_latency_ms_count{eventType="order.paid",status="persisted"}`:                 1,
-		`webhook_queue_latency_ms_sum{eventType="order.paid",status="persisted"}`:                   3,
-		`webhook_queue_latency_ms_sum{eventType="order.paid",status="duplicate"}`:                   4,
-		`webhook_queue_latency_ms_sum{eventType="order.paid",status="dead_lettered"}`:               3_600_000,
+		`webhook_events_total{eventType="order.paid",status="accepted"}`:            2,
+		`webhook_events_total{eventType="order.paid",status="duplicate"}`:           1,
+		`webhook_events_total{eventType="order.paid",status="persisted"}`:           1,
+		`webhook_events_total{eventType="order.paid",status="dead_lettered"}`:       1,
+		`webhook_queue_latency_ms_count{eventType="order.paid",status="persisted"}`: 1,
+		`webhook_queue_latency_ms_sum{eventType="order.paid",status="persisted"}`:   3,
+		`webhook_queue_latency_ms_sum{eventType="order.paid",status="duplicate"}`:   4,
+		`webhook_queue_latency_ms_sum{eventType="order.paid",` +
+			`status="dead_lettered"}`: 3_600_000,
 		`webhook_queue_latency_ms_bucket{eventType="order.paid",status="dead_lettered",le="60000"}`: 0,
 		`webhook_queue_latency_ms_bucket{eventType="order.paid",status="dead_lettered",le="+Inf"}`:  1,
 		`webhook_http_latency_ms_bucket{method="POST",status="202",le="0.1"}`:                       1,
@@ -262,7 +264,8 @@ func TestEventTypesAreBounded(t *testing.T) {
 	values := map[string]bool{}
 	total := map[string]float64{}
 	observed := 0.0
-	series := regexp.MustCompile(`^webhook_(events_total|queue_latency_ms_count)\{eventType="([^"]*)",status="([^"]*)"\}$`)
+	series := regexp.MustCompile(`^webhook_(events_total|queue_latency_ms_count)\{eventType="` +
+		`([^"]*)",status="([^"]*)"\}$`)
 	for name, value := range scrape(t, m).samples {
 		s := series.FindStringSubmatch(name)
 		if s == nil {

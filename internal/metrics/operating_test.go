@@ -22,7 +22,8 @@ func TestNativeHistograms(t *testing.T) {
 	m := busy()
 	m.Appended(700*time.Microsecond, nil)
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-	r.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	r.Header.Set("Accept", "application/vnd.google.protobuf;"+
+		"proto=io.prometheus.client.MetricFamily;encoding=delimited")
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, r)
 	decoder := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Result().Header))

@@ -20,7 +20,8 @@ func TestCheck(t *testing.T) {
 		{"a.go", "package a\n\n// It is kept: is that\n// as good as the other thing?\n",
 			[]string{"4: " + ruleWord}},
 		{"a.go", "package a\n\n// What if it is not kept for a year.\n// What is to do? Nothing.\n", nil},
-		{"a.go", "package a\n\n//\twhoever reads this code block\n\n//go:generate whoever does it for us\n", nil},
+		{"a.go", "package a\n\n//\twhoever reads this code block\n\n//go:generate whoever does it for" +
+			" us\n", nil},
 		{"a.go", "package a\n\nvar s = \"the key is for\" +\n\t\" whoever sends something\"\n",
 			[]string{"4: " + ruleWord}},
 		{"a_test.go", "package a\n\nvar s = \"the key is for whoever sends something\"\n", nil},
@@ -30,10 +31,13 @@ func TestCheck(t *testing.T) {
 		{"a.md", "| name | What a cell says counts too |\n", []string{"1: " + ruleOpener}},
 		{"a.md", "- one\n- it heeds [whoever](x) it wants\n\n```\nwhoever reads a code block\n```\n",
 			[]string{"2: " + ruleWord, "2: " + ruleWord}},
-		{"a.yaml", "a: # comment\n# Whatever is here counts\n  summary: The gate is\n    told about it later.\n",
+		{"a.yaml", "a: # comment\n# Whatever is here counts\n  summary:" +
+			" The gate is\n    told about it later.\n",
 			[]string{"2: " + ruleOpener, "2: " + ruleWord, "3: " + ruleWord}},
-		{"a.html", "<p>It does as <b>it</b> is <i>told</i> by us</p>\n<td>It is told apart, is told so</td>\n", []string{"2: " + ruleWord}},
-		{"Makefile", "help: ## What the targets are for us\n\techo what is in recipes\n# Whoever reads it all\n",
+		{"a.html", "<p>It does as <b>it</b> is <i>told</i> by us</p>\n<td>It is told apart," +
+			" is told so</td>\n", []string{"2: " + ruleWord}},
+		{"Makefile", "help: ## What the targets are for us\n\techo what is in recipes\n# Whoever" +
+			" reads it all\n",
 			[]string{"1: " + ruleOpener, "3: " + ruleOpener, "3: " + ruleWord}},
 		{"a/testdata/a.md", "It is for whoever reads it.\n", nil},
 	} {

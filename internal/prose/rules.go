@@ -35,7 +35,8 @@ func (f finding) String() string {
 var opener = regexp.MustCompile(`(?i)^(?:and |but |so |if not, )?` +
 	`(what|who|whoever|whatever|that which|which of|how much|how many|how long|whose) `)
 
-const openerAdvice = "the sentence opens with a clause (%q): open with the subject, and name who acts"
+const openerAdvice = "the sentence opens with a clause (%q): open with the subject," +
+	" and name who acts"
 
 // words are words and phrases that have plain replacements.
 var words = compile([]replacement{

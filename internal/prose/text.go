@@ -212,7 +212,8 @@ func markdown(text string) (all []paragraph) {
 	return all
 }
 
-var yamlKey = regexp.MustCompile(`^\s*(?:- +)?(?:[\w$./{}-]+|"[^"]*"|'[^']*'):(?: +[|>][-+]?$| +|$)|^\s*- +`)
+var yamlKey = regexp.MustCompile(`^\s*(?:- +)?(?:[\w$./{}-]+|"[^"]*"|'[^']*'):(?: +[|>][-+]?$|` +
+	` +|$)|^\s*- +`)
 
 // yamlText returns the comments and the values of a YAML file.
 func yamlText(text string) (all []paragraph) {
@@ -244,7 +245,8 @@ func yamlText(text string) (all []paragraph) {
 
 var (
 	tag    = regexp.MustCompile(`<[^>]*>|\{\{[^}]*\}\}`)
-	breaks = regexp.MustCompile(`(?i)^\s*</?(?:p|li|td|th|tr|h\d|div|section|ul|ol|dt|dd|button|label)\b`)
+	breaks = regexp.MustCompile(`(?i)^\s*</?(?:p|li|td|th|tr|h\d|div|section|ul|ol|dt|dd|button` +
+		`|label)\b`)
 )
 
 // htmlText returns the text between the tags of a page.

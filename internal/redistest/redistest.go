@@ -173,7 +173,8 @@ func (s *Server) Restart() {
 func (s *Server) RestartLoading() {
 	s.t.Helper()
 	// The server pauses at each of these keys, and answers commands in between.
-	s.MustDo("EVAL", "for i = 1, 500 do redis.call('SET', 'filler:' .. i, string.rep('x', 2000)) end return 1", "0")
+	s.MustDo("EVAL", "for i = 1, 500 do redis.call('SET', 'filler:' .. i, string.rep('x',"+
+		" 2000)) end return 1", "0")
 	s.MustDo("BGREWRITEAOF")
 	s.Await("aof_rewrites:1", "INFO", "persistence")
 	s.Await("aof_rewrite_in_progress:0", "INFO", "persistence")

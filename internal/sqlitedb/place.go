@@ -31,7 +31,9 @@ func (p Place) Check() error {
 		err = fmt.Errorf("%s was replaced by another file", p.path)
 	}
 	return &hookgate.MisconfiguredError{
-		Reason: "a database file was removed or replaced while the gate uses it: put it back, or restart the gate",
-		Err:    fmt.Errorf("%w; put back the file that the gate has open, or restart the gate to use the new one", err),
+		Reason: "a database file was removed or replaced while the gate uses it: put it back," +
+			" or restart the gate",
+		Err: fmt.Errorf("%w; put back the file that the gate has open,"+
+			" or restart the gate to use the new one", err),
 	}
 }

@@ -134,7 +134,8 @@ func migrate(ctx context.Context, path string, migrations fs.FS) error {
 		return fmt.Errorf("read schema version: %w", err)
 	}
 	if have > known {
-		return fmt.Errorf("its schema has version %d and this program knows %d: it was made by a newer hookgate; start that one", have, known)
+		return fmt.Errorf("its schema has version %d and this program knows %d:"+
+			" it was made by a newer hookgate; start that one", have, known)
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("apply migrations: %w", err)

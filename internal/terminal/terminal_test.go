@@ -10,14 +10,15 @@ import (
 // everything else is written as it is.
 func TestWriter(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain text\n\tin a table\n":                     "plain text\n\tin a table\n",
-		"Zürich 東京 👩‍👧 مرحبا":                            "Zürich 東京 👩‍👧 مرحبا",
-		"\x1b[2J\a\b\r\x00\x7f":                          `\u001b[2J\u0007\u0008\u000d\u0000\u007f`,
-		"C1: \u009b2J \u0085 \u0090":                     `C1: \u009b2J \u0085 \u0090`,
-		"raw: \x9b2J \xff":                               `raw: \x9b2J \xff`,
-		"\u202egnp.exe\u202c \u2066x\u2069 \u200f\u061c": `\u202egnp.exe\u202c \u2066x\u2069 \u200f\u061c`,
-		"\u2028 \u2029":                                  `\u2028 \u2029`,
-		`{"id":"a\\` + "\u202e" + `b"}`:                  `{"id":"a\\\u202eb"}`,
+		"plain text\n\tin a table\n": "plain text\n\tin a table\n",
+		"Zürich 東京 👩‍👧 مرحبا":        "Zürich 東京 👩‍👧 مرحبا",
+		"\x1b[2J\a\b\r\x00\x7f":      `\u001b[2J\u0007\u0008\u000d\u0000\u007f`,
+		"C1: \u009b2J \u0085 \u0090": `C1: \u009b2J \u0085 \u0090`,
+		"raw: \x9b2J \xff":           `raw: \x9b2J \xff`,
+		"\u202egnp.exe\u202c \u2066x\u2069" +
+			" \u200f\u061c": `\u202egnp.exe\u202c \u2066x\u2069 \u200f\u061c`,
+		"\u2028 \u2029":                 `\u2028 \u2029`,
+		`{"id":"a\\` + "\u202e" + `b"}`: `{"id":"a\\\u202eb"}`,
 	} {
 		for _, step := range []int{1, 2, 3, len(in)} {
 			r, pipe, err := os.Pipe()

@@ -169,7 +169,8 @@ func TestRequestIsItsCallersAgain(t *testing.T) {
 	events := stored(t, g)
 	if len(events) != 2 || events[0].RequestID != kept ||
 		string(events[0].Body) != `{"key":"k","n":1}` || events[0].Headers[0].Value != "k" {
-		t.Errorf("stored are %+v, want the one that was in the store when its caller left, as it was, and the last", events)
+		t.Errorf("stored are %+v, want the one that was in the store when its caller left, as it was,"+
+			" and the last", events)
 	}
 	for _, e := range events {
 		if e.RequestID == inLine {

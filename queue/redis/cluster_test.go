@@ -77,7 +77,8 @@ func TestClusterNodeHangs(t *testing.T) {
 			// Only a machine that stood still may lose the lease; the record then comes again.
 			if got := records[0].Lease; got != held || err != nil {
 				if stood := time.Since(seen); held != 0 && stood < lease/3 {
-					t.Fatalf("record %d came under lease %d, after %d, and was released with %v, %v after the one before", n, got, held, err, stood)
+					t.Fatalf("record %d came under lease %d, after %d, and was released with %v,"+
+						" %v after the one before", n, got, held, err, stood)
 				}
 				held, since = got, time.Now()
 			}

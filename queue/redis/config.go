@@ -75,7 +75,8 @@ func (c Config) withDefaults() (Config, error) {
 			" the claims' time to live at least 1 ms, that of leases at least 10 ms")
 	}
 	if strings.ContainsAny(c.Prefix, "{}") {
-		return c, fmt.Errorf("redis queue: prefix %q must not contain braces: they mark what a cluster keeps together", c.Prefix)
+		return c, fmt.Errorf("redis queue: prefix %q must not contain braces:"+
+			" they mark what a cluster keeps together", c.Prefix)
 	}
 	return c, nil
 }
@@ -170,7 +171,8 @@ func (c Config) trusted() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-var errUnescaped = errors.New("redis URL cannot be read: in user and password write % / ? # and @ as %25 %2F %3F %23 and %40")
+var errUnescaped = errors.New("redis URL cannot be read: in user and password write % / ? # and" +
+	" @ as %25 %2F %3F %23 and %40")
 
 // parseURL separates the hosts from the rest, because net/url accepts one host only. Its errors do
 // not repeat the URL, which may contain a password.

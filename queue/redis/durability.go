@@ -141,7 +141,8 @@ func (d *Durability) judge() {
 		d.Worth = "a 202 survives a crash of Redis; a crash of its machine loses the last second" +
 			" (appendonly yes, appendfsync everysec)"
 	case 4:
-		d.Worth = "a 202 survives a crash of Redis and of its machine (appendonly yes, appendfsync always)"
+		d.Worth = "a 202 survives a crash of Redis and of its machine (appendonly yes," +
+			" appendfsync always)"
 	}
 	if d.Replicas > 0 {
 		d.Worth += "; a failover to a replica loses the events that it had not received"

@@ -123,7 +123,9 @@ func (q *Queue) compareStore(ctx context.Context) {
 	}
 	q.generation.Store(generation)
 	_ = q.readSettings(ctx) // reads the time; after a failure the next poll does
-	q.opts.Logger.Error("the store was replaced, restored from an older copy, or failed over: claims from before are ignored, so that webhooks it lacks are accepted when their senders repeat them",
+	q.opts.Logger.Error("the store was replaced, restored from an older copy, or failed over:"+
+		" claims from before are ignored, so that webhooks it lacks are accepted when their senders"+
+		" repeat them",
 		"store", m.ID, "last", m.Last, "store_before", kept.ID, "last_before", kept.Last, "claims",
 		generation)
 }

@@ -303,7 +303,8 @@ func (c *Canary) storeBack(ctx context.Context) error {
 			return nil
 		}
 		if !errors.Is(err, control.ErrCanaryChanged) {
-			return fmt.Errorf("the canary is at 0 percent in this process and not yet in others; retrying: %w",
+			return fmt.Errorf("the canary is at 0 percent in this process and not yet in others;"+
+				" retrying: %w",
 				err)
 		}
 	}

@@ -141,7 +141,8 @@ func (w *Playbook) advice(step Step, err error) string {
 			". To run the command again first: " +
 			resume + " --rerun-command." + readOnly
 	case Normal:
-		return "The gate runs the expected version and is still in read_only. Fix the cause of the error, " +
+		return "The gate runs the expected version and is still in read_only. Fix the cause of the" +
+			" error, " +
 			"then: " + resume + ". Or: hookgate maintenance normal."
 	}
 	return "Then: " + resume + "."

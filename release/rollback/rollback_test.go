@@ -112,7 +112,8 @@ func (m *machine) plan(more string) Plan {
 		ExpectedVersion: "v1", FromVersion: "v2", Drain: 300 * time.Millisecond, Run: 20 * time.Second,
 		Health: 300 * time.Millisecond, Goal: 10 * time.Minute,
 		Command: []string{"/bin/sh", "-c",
-			`echo "$HOOKGATE_ROLLBACK_ID $HOOKGATE_ROLLBACK_EXPECTED_VERSION $HOOKGATE_ROLLBACK_FROM_VERSION" >>"$0/runs"; echo put in place; ` +
+			`echo "$HOOKGATE_ROLLBACK_ID $HOOKGATE_ROLLBACK_EXPECTED_VERSION` +
+				` $HOOKGATE_ROLLBACK_FROM_VERSION" >>"$0/runs"; echo put in place; ` +
 				more + `; printf v1 >"$0/release"`, m.dir},
 	}
 }

@@ -51,7 +51,8 @@ type ClashError struct{ Stored, Rejected hookgate.Identity }
 
 // Error implements error.
 func (e *ClashError) Error() string {
-	return fmt.Sprintf("event %s has the same key as the stored event %s: someone has constructed two identities with one key",
+	return fmt.Sprintf("event %s has the same key as the stored event %s:"+
+		" someone has constructed two identities with one key",
 		e.Rejected, e.Stored)
 }
 

@@ -115,7 +115,8 @@ func (s *Store) insertPlain(ctx context.Context, batch *hookgate.Batch) error {
 		r.Int(d.ReceivedAt.UnixMicro())
 	}
 	insert := r.insert("hookgate.plain",
-		"message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id, received_at")
+		"message_id, event_type, source, ordering_key, sequence, payload, sha256, request_id,"+
+			" received_at")
 	insert.sql += " ON CONFLICT DO NOTHING"
 	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		_, err := exchange(ctx, conn, []statement{{sql: "BEGIN"}, insert, {sql: "COMMIT"}})

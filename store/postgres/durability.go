@@ -55,7 +55,8 @@ func (d durability) String() string {
 	case !d.fsync:
 		return "survives a crash of the database process; a power cut may lose it: fsync is off"
 	case !d.fullPageWrites:
-		return "survives a crash of the database process; a power cut may corrupt the database: full_page_writes is off"
+		return "survives a crash of the database process; a power cut may corrupt the database:" +
+			" full_page_writes is off"
 	}
 	const local = "survives a crash of the server; its loss loses "
 	if d.standbyNames != "" && d.commit != "local" {

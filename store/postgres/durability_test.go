@@ -18,16 +18,21 @@ func TestDurabilityText(t *testing.T) {
 		return d
 	}
 	for want, d := range map[string]durability{
-		"survives a crash of the server; its loss loses it: no standby is connected":                     safe,
-		"survives a crash of the server; its loss loses what asynchronous standbys had not received yet": with(func(d *durability) { d.asynchronous = 1 }),
-		"survives the loss of this machine: one synchronous standby":                                     with(func(d *durability) { d.standbyNames, d.synchronous = "a", 1 }),
-		"survives the loss of this machine: 2 synchronous standbys":                                      with(func(d *durability) { d.standbyNames, d.synchronous = "ANY 2 (a, b, c)", 3 }),
-		"waits for 2 synchronous standbys, and 1 are connected: no commit succeeds":                      with(func(d *durability) { d.standbyNames, d.synchronous = "2 (a, b)", 1 }),
-		"which need not have written it to disk":                                                         with(func(d *durability) { d.commit, d.standbyNames, d.synchronous = "remote_write", "*", 1 }),
-		"its loss loses what asynchronous":                                                               with(func(d *durability) { d.commit, d.standbyNames, d.asynchronous = "local", "*", 1 }),
-		"pg_read_all_stats":                                                                              with(func(d *durability) { d.standbyNames, d.hidden = "*", 1 }),
-		"fsync is off":                                                                                   with(func(d *durability) { d.fsync, d.standbyNames, d.synchronous = false, "*", 1 }),
-		"full_page_writes":                                                                               with(func(d *durability) { d.fullPageWrites = false }),
+		"survives a crash of the server; its loss loses it:" +
+			" no standby is connected": safe,
+		"survives a crash of the server; its loss loses what asynchronous standbys had not received" +
+			" yet": with(func(d *durability) { d.asynchronous = 1 }),
+		"survives the loss of this machine:" +
+			" one synchronous standby": with(func(d *durability) { d.standbyNames, d.synchronous = "a", 1 }),
+		"survives the loss of this machine:" +
+			" 2 synchronous standbys": with(func(d *durability) { d.standbyNames, d.synchronous = "ANY 2 (a, b, c)", 3 }),
+		"waits for 2 synchronous standbys, and 1 are connected:" +
+			" no commit succeeds": with(func(d *durability) { d.standbyNames, d.synchronous = "2 (a, b)", 1 }),
+		"which need not have written it to disk": with(func(d *durability) { d.commit, d.standbyNames, d.synchronous = "remote_write", "*", 1 }),
+		"its loss loses what asynchronous":       with(func(d *durability) { d.commit, d.standbyNames, d.asynchronous = "local", "*", 1 }),
+		"pg_read_all_stats":                      with(func(d *durability) { d.standbyNames, d.hidden = "*", 1 }),
+		"fsync is off":                           with(func(d *durability) { d.fsync, d.standbyNames, d.synchronous = false, "*", 1 }),
+		"full_page_writes":                       with(func(d *durability) { d.fullPageWrites = false }),
 	} {
 		got := d.String()
 		if !strings.HasSuffix(got, want) && !strings.Contains(got, want) {
@@ -101,7 +106,8 @@ func TestStandbyWait(t *testing.T) {
 	for err, answered := error(nil), false; !answered; {
 		// The previous commit may still wait on the server, so one cancel may hit that one.
 		if _, cancelErr := observer.Exec(ctx,
-			`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`); cancelErr != nil {
+			`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event =`+
+				` 'SyncRep'`); cancelErr != nil {
 			t.Fatal(cancelErr)
 		}
 		select {

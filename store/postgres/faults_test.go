@@ -87,7 +87,8 @@ func untilWaiting(t *testing.T, conn *pgx.Conn) {
 // and applying the same batch again completes it.
 func TestFaults(t *testing.T) {
 	const lock = "BEGIN; SELECT FROM webhook_log FOR UPDATE"
-	const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+	const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname =" +
+		" current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 	for name, fault := range map[string]struct {
 		// before and after run before and after the failing Apply. during runs while Apply waits
 		// for the lock that before took.
@@ -117,7 +118,8 @@ func TestFaults(t *testing.T) {
 			if fault.before != "" && fault.during == "" {
 				timeout = 200 * time.Millisecond
 			}
-			must("DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET deadlock_timeout = ''300ms'''; END $$")
+			must("DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() ||" +
+				" ' SET deadlock_timeout = ''300ms'''; END $$")
 			s, err := Open(t.Context(), Config{URL: url, StatementTimeout: timeout})
 			if err != nil {
 				t.Fatal(err)

@@ -131,7 +131,8 @@ func TestKeyClash(t *testing.T) {
 	b := directBatch(1, 0, 2)
 	mustApply(t, s, b, 2)
 	conn := connect(t, url)
-	if err := execute(conn, "SET session_replication_role = replica; UPDATE webhook_events SET message_id = 'forged' WHERE message_id = '1-0'"); err != nil {
+	if err := execute(conn, "SET session_replication_role = replica;"+
+		" UPDATE webhook_events SET message_id = 'forged' WHERE message_id = '1-0'"); err != nil {
 		t.Fatal(err)
 	}
 	again := directBatch(1, 0, 3)

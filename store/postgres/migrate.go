@@ -140,7 +140,8 @@ func prepareSchema(ctx context.Context, config *pgx.ConnConfig, wanted string,
 func migrate(ctx context.Context, conn *pgx.Conn, wanted string, names []Migration) (in string,
 	err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
+		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true),"+
+			" pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
 			return fmt.Errorf("wait for another process that migrates: %w", err)
 		}
 		found, err := find(ctx, tx, wanted) // again: another process may have migrated
@@ -268,7 +269,8 @@ func (in *installation) version() int64 {
 func (in *installation) missing(known []Migration) (missing []Migration, err error) {
 	if have, know := in.version(), known[len(known)-1].Version; have > know {
 		return nil, misconfigured(reasonNewer,
-			fmt.Errorf("its schema %s has version %d and this program knows %d: it was made by a newer hookgate; start that one",
+			fmt.Errorf("its schema %s has version %d and this program knows %d:"+
+				" it was made by a newer hookgate; start that one",
 				in.schema, have, know))
 	}
 	for _, m := range known {
@@ -286,7 +288,8 @@ func (in *installation) create(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{in.schema}.Sanitize())
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code == insufficientPrivilege {
-			return fmt.Errorf("create schema %[1]s: %[2]w; as an administrator of the database run: CREATE SCHEMA %[3]s AUTHORIZATION %[4]s",
+			return fmt.Errorf("create schema %[1]s: %[2]w; as an administrator of the database run:"+
+				" CREATE SCHEMA %[3]s AUTHORIZATION %[4]s",
 				in.schema, err, pgx.Identifier{in.schema}.Sanitize(),
 				pgx.Identifier{tx.Conn().Config().User}.Sanitize())
 		} else if err != nil {

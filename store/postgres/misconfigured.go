@@ -12,11 +12,13 @@ import (
 // The reasons of a hookgate.MisconfiguredError.
 const (
 	reasonSettings = "the database settings are invalid"
-	reasonRefused  = "the database rejects this gate: check the user, password, privileges and database name"
-	reasonTrust    = "the certificate of the database is not trusted"
-	reasonNewer    = "the schema of the database is newer than this hookgate"
-	reasonVersion  = "the tables of hookgate in the database lack their list of migrations"
-	reasonOlder    = "the schema of the database is older than this hookgate, and database.migrate is false"
+	reasonRefused  = "the database rejects this gate: check the user, password," +
+		" privileges and database name"
+	reasonTrust   = "the certificate of the database is not trusted"
+	reasonNewer   = "the schema of the database is newer than this hookgate"
+	reasonVersion = "the tables of hookgate in the database lack their list of migrations"
+	reasonOlder   = "the schema of the database is older than this hookgate," +
+		" and database.migrate is false"
 )
 
 func misconfigured(reason string, err error) error {

@@ -81,7 +81,8 @@ func TestPlans(t *testing.T) {
 			"webhook_dead_letters_pkey"},
 		"by request": {statement{sql: "SELECT id FROM webhook_events WHERE request_id = $1",
 			args: []arg{argText("e1")}}, "webhook_events_request"},
-		"latest of a type": {statement{sql: "SELECT id FROM webhook_events WHERE event_type = $1 ORDER BY received_at DESC LIMIT 1", args: []arg{argText("t1")}},
+		"latest of a type": {statement{sql: "SELECT id FROM webhook_events WHERE event_type = $1" +
+			" ORDER BY received_at DESC LIMIT 1", args: []arg{argText("t1")}},
 			"webhook_events_type"},
 		"old events": {statement{sql: oldEvents, args: []arg{argInt(100)}}, "webhook_events_pkey"},
 		"old entries": {statement{sql: entriesQuery, args: []arg{argInt(1), argInt(100)}},

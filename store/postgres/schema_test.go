@@ -110,7 +110,8 @@ func TestOldInstallation(t *testing.T) {
 			newest != names[len(names)-1].Version {
 			t.Errorf("an older release sees version %d (error %v)", newest, err)
 		}
-		if err := execute(outsider, "INSERT INTO public.goose_db_version (version_id, is_applied) VALUES (20260101000000, true)"); err != nil {
+		if err := execute(outsider, "INSERT INTO public.goose_db_version (version_id,"+
+			" is_applied) VALUES (20260101000000, true)"); err != nil {
 			t.Fatal(err)
 		}
 		s, err := Open(t.Context(), Config{URL: url, SkipMigrations: true})
@@ -195,7 +196,8 @@ func TestSchemaRights(t *testing.T) {
 func TestTriggersInAnyPath(t *testing.T) {
 	url := filled(t)
 	outsider := connect(t, url)
-	if err := execute(outsider, "CREATE TEMP TABLE webhook_retention (reason text); INSERT INTO webhook_retention VALUES ('x'); SET search_path = pg_temp, public"); err != nil {
+	if err := execute(outsider, "CREATE TEMP TABLE webhook_retention (reason text);"+
+		" INSERT INTO webhook_retention VALUES ('x'); SET search_path = pg_temp, public"); err != nil {
 		t.Fatal(err)
 	}
 	for _, change := range []string{"DELETE FROM hookgate.webhook_events",

@@ -198,7 +198,8 @@ func TestNothingMissed(t *testing.T) {
 func TestDurable(t *testing.T) {
 	url := newDatabase(t)
 	outsider := connect(t, url)
-	if err := execute(outsider, "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET synchronous_commit = off'; END $$"); err != nil {
+	if err := execute(outsider, "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() ||"+
+		" ' SET synchronous_commit = off'; END $$"); err != nil {
 		t.Fatal(err)
 	}
 	s, _ := openStore(t, url)
@@ -206,7 +207,8 @@ func TestDurable(t *testing.T) {
 	settings := func(inside bool) (got string) {
 		t.Helper()
 		query := statement{
-			sql: "SELECT current_setting('synchronous_commit') || ' ' || current_setting('statement_timeout')",
+			sql: "SELECT current_setting('synchronous_commit') || ' ' ||" +
+				" current_setting('statement_timeout')",
 			row: func(r row) error { got = r.Text(0); return nil },
 		}
 		var err error
@@ -239,7 +241,8 @@ func TestReadOnly(t *testing.T) {
 	s, _ := openStore(t, url)
 	s.Close()
 	if err := execute(connect(t, url),
-		"DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = on'; END $$"); err != nil {
+		"DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() ||"+
+			" ' SET default_transaction_read_only = on'; END $$"); err != nil {
 		t.Fatal(err)
 	}
 	s, _ = openStore(t, url)

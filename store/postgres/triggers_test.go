@@ -15,7 +15,8 @@ import (
 func TestApprovalTriggers(t *testing.T) {
 	conn := connect(t, filled(t))
 	insert := func(id int, state, decided, used string) string {
-		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice', 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
+		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice',"+
+			" 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
 	}
 	for _, script := range []string{
 		insert(1, "pending", "", ""), insert(2, "approved", "bob", ""), insert(3, "used", "bob", "r"),
@@ -39,7 +40,8 @@ func TestApprovalTriggers(t *testing.T) {
 		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', expires_at = 9 WHERE id = 1",
 		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'alice' WHERE id = 1",
 		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'carol' WHERE id = 1",
-		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decision_reason = 'other' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r'," +
+			" decision_reason = 'other' WHERE id = 1",
 		"TRUNCATE webhook_approvals", "DELETE FROM webhook_approvals WHERE id = 1",
 	} {
 		if err := execute(conn, script); err == nil {
@@ -80,7 +82,8 @@ func TestTriggers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention; COMMIT"); err != nil {
+	if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days');"+
+		" DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention; COMMIT"); err != nil {
 		t.Errorf("retention: %v", err)
 	}
 }

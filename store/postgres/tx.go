@@ -153,7 +153,8 @@ func rejection(err error) error {
 	if errors.As(err, &refused) && len(refused.Code) == 5 {
 		if refused.Code == uniqueViolation && strings.HasPrefix(refused.ConstraintName, "webhook_") &&
 			strings.HasSuffix(refused.ConstraintName, "_pkey") {
-			return fmt.Errorf("webhook_log is behind the stored rows; set its last_id to the greatest id: %w",
+			return fmt.Errorf("webhook_log is behind the stored rows;"+
+				" set its last_id to the greatest id: %w",
 				err)
 		}
 		switch refused.Code[:2] {

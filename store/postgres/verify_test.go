@@ -72,7 +72,8 @@ func TestVerifyFindsChanges(t *testing.T) {
 	}
 	conn := connect(t, url)
 	findsChanges(t, conn, storetest.Tamperings(literal))
-	if err := execute(conn, "SET session_replication_role = replica; UPDATE webhook_events SET sequence = 7 WHERE id = 1"); err != nil {
+	if err := execute(conn, "SET session_replication_role = replica;"+
+		" UPDATE webhook_events SET sequence = 7 WHERE id = 1"); err != nil {
 		t.Fatal(err)
 	}
 	if found, err := Verify(t.Context(), url, "", nil); err != nil || found.Break == nil {

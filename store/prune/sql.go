@@ -85,6 +85,7 @@ func CheckRows(statement string, changed, want int64) error {
 		return nil
 	}
 	verb, _, _ := strings.Cut(strings.TrimSpace(statement), " WHERE")
-	return fmt.Errorf("%.40q would change %d rows instead of %d: the store differs from its audit chain;"+
+	return fmt.Errorf("%.40q would change %d rows instead of %d:"+
+		" the store differs from its audit chain;"+
 		" run `hookgate audit verify`", verb, changed, want)
 }

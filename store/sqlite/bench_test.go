@@ -30,7 +30,8 @@ func BenchmarkApply(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer conn.Close()
-		insert, err := conn.Prepare(`INSERT INTO webhook_events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
+		insert, err := conn.Prepare(`INSERT INTO webhook_events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?,` +
+			` ?) ON CONFLICT DO NOTHING`)
 		if err != nil {
 			b.Fatal(err)
 		}

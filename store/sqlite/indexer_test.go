@@ -57,7 +57,8 @@ func TestVerifyFindsChangesInLateIndexes(t *testing.T) {
 		{"index said to go beyond the end", "UPDATE webhook_log SET indexed = 10",
 			"log, entry 7: it is missing"},
 		{"all indexed and said to go beyond the end",
-			"UPDATE webhook_log SET indexed = 10; INSERT OR IGNORE INTO webhook_identities SELECT identity, id FROM webhook_events; " +
+			"UPDATE webhook_log SET indexed = 10; INSERT OR IGNORE INTO webhook_identities SELECT" +
+				" identity, id FROM webhook_events; " +
 				"INSERT OR IGNORE INTO webhook_keys SELECT ordering_key, id FROM webhook_events",
 			"the indexes are said to hold the events up to 10"},
 	} {

@@ -53,7 +53,8 @@ func (s *Store) committed(fit bool) {
 }
 
 // errTwice is returned if a late index has another event in the place of one.
-var errTwice = errors.New("the index of identities has another event in this place; run `hookgate audit verify`")
+var errTwice = errors.New("the index of identities has another event in this place;" +
+	" run `hookgate audit verify`")
 
 // indexSlice indexes at most n more events. The indexes may already contain some of them, because a
 // set that was interrupted is loaded and indexed again. So webhook_log.indexed moves only with the

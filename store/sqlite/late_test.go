@@ -251,7 +251,8 @@ func TestLateUndone(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
 	part := lateRecord(1)
 	part.Whole = &hookgate.Whole{RequestID: part.RequestID, Body: []byte("[]")}
-	if err := execute(s.path, `CREATE TRIGGER refuse BEFORE INSERT ON webhook_request_bodies BEGIN SELECT raise(ABORT, 'refused'); END;`); err != nil {
+	if err := execute(s.path, `CREATE TRIGGER refuse BEFORE INSERT ON webhook_request_bodies BEGIN`+
+		` SELECT raise(ABORT, 'refused'); END;`); err != nil {
 		t.Fatal(err)
 	}
 	call := func(records ...hookgate.Record) *write {
@@ -288,7 +289,8 @@ func TestLateClash(t *testing.T) {
 	if _, err := applyLate(s, lateRecord(0), lateRecord(1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := execute(s.path, `INSERT INTO webhook_identities SELECT max(identity), min(id) FROM webhook_events;`); err != nil {
+	if err := execute(s.path, `INSERT INTO webhook_identities SELECT max(identity),`+
+		` min(id) FROM webhook_events;`); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.indexStep(10); !errors.Is(err, errTwice) {

@@ -46,7 +46,8 @@ func (s *Store) readLog() error {
 		row.ColumnInt64(3)
 	row.ColumnBytes(4, s.log.trailHash[:])
 	if s.log.indexed = row.ColumnInt64(5); s.log.indexed > s.log.lastID {
-		return fmt.Errorf("webhook_log is indexed up to %d but ends with %d: the schema is damaged; restore a backup",
+		return fmt.Errorf("webhook_log is indexed up to %d but ends with %d: the schema is damaged;"+
+			" restore a backup",
 			s.log.indexed, s.log.lastID)
 	}
 	if row.ColumnLen(1) > 0 {

@@ -61,8 +61,10 @@ func checkRoom(path string, free func(dir string) (bytes int64, known bool)) err
 	}
 	need := 5 * size / 2
 	if have, known := free(filepath.Dir(path)); known && have < need {
-		return fmt.Errorf("open store %s: this version rebuilds the table of events once, which needs up to %d MB of disk space,"+
-			" and %d MB are free; free some space and start again, or let retention of the earlier version remove events first",
+		return fmt.Errorf("open store %s: this version rebuilds the table of events once,"+
+			" which needs up to %d MB of disk space,"+
+			" and %d MB are free; free some space and start again,"+
+			" or let retention of the earlier version remove events first",
 			path, need>>20, have>>20)
 	}
 	return nil

@@ -67,7 +67,8 @@ func TestPlans(t *testing.T) {
 		"entries": {entriesQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)",
 			"TEMP B-TREE"},
 		"trace, end": {read("trace", 0),
-			"SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND request_id>?)", "SCAN webhook_"},
+			"SEARCH webhook_requests USING COVERING INDEX webhook_requests_message (message_id=? AND" +
+				" request_id>?)", "SCAN webhook_"},
 		"old events": {oldEventsQuery, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)",
 			"TEMP B-TREE"},
 		"tests": {testsQuery, "SCAN webhook_events USING INDEX webhook_events_tests",
@@ -107,7 +108,8 @@ func TestPlans(t *testing.T) {
 			"USING INDEX sqlite_autoindex_webhook_tokens_2 (hash=?)", "SCAN"},
 		"actions": {read("actions", 0), "USING INTEGER PRIMARY KEY",
 			"TEMP B-TREE"},
-		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at DESC LIMIT 1",
+		"latest of a type": {"SELECT id FROM webhook_events WHERE event_type = ? ORDER BY received_at" +
+			" DESC LIMIT 1",
 			"USING COVERING INDEX webhook_events_type (event_type=?)", "TEMP B-TREE"},
 	} {
 		plan := explain(t, s, test.query)

@@ -100,7 +100,8 @@ func conformance(t *testing.T, late lateBounds) {
 				}}
 		},
 		Refuse: func(t storetest.TB, place, eventType string) {
-			if err := execute(place, `CREATE TRIGGER refuse BEFORE INSERT ON webhook_events WHEN NEW.event_type = '`+eventType+`'
+			if err := execute(place, `CREATE TRIGGER refuse BEFORE INSERT ON webhook_events WHEN`+
+				` NEW.event_type = '`+eventType+`'
 				BEGIN SELECT raise(ABORT, 'refused'); END;`); err != nil {
 				t.Fatalf("%v", err)
 			}

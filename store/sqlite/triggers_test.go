@@ -16,7 +16,8 @@ import (
 func TestApprovalTriggers(t *testing.T) {
 	path := filled(t)
 	insert := func(id int, state, decided, used string) string {
-		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice', 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
+		return fmt.Sprintf("INSERT INTO webhook_approvals VALUES (%d, 'a', 't', 'admin', 'alice',"+
+			" 'admin', 'r', 1, 'x', 2, '%s', '%s', 0, '', '%s', 0)", id, state, decided, used)
 	}
 	for _, script := range []string{
 		insert(1, "pending", "", ""), insert(2, "approved", "bob", ""), insert(3, "used", "bob", "r"),
@@ -40,7 +41,8 @@ func TestApprovalTriggers(t *testing.T) {
 		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', expires_at = 9 WHERE id = 1",
 		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'alice' WHERE id = 1",
 		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decided_by = 'carol' WHERE id = 1",
-		"UPDATE webhook_approvals SET state = 'used', used_by = 'r', decision_reason = 'other' WHERE id = 1",
+		"UPDATE webhook_approvals SET state = 'used', used_by = 'r'," +
+			" decision_reason = 'other' WHERE id = 1",
 		"DELETE FROM webhook_approvals WHERE id = 1",
 	} {
 		if err := execute(path, script+";"); err == nil {
@@ -54,9 +56,10 @@ func TestTriggers(t *testing.T) {
 	path := released(t, "filled")
 	for script, want := range map[string]string{
 		"DELETE FROM webhook_log": "keeps its row",
-		"INSERT INTO webhook_log SELECT 2, 0, 0, hash, 0, 0, 0, 0, 0, 0 FROM webhook_log": "keeps its row",
-		"UPDATE webhook_anchors SET sequence = 1":                                         "is append-only",
-		"DELETE FROM webhook_anchors":                                                     "is append-only",
+		"INSERT INTO webhook_log SELECT 2, 0, 0, hash, 0, 0, 0, 0, 0," +
+			" 0 FROM webhook_log": "keeps its row",
+		"UPDATE webhook_anchors SET sequence = 1": "is append-only",
+		"DELETE FROM webhook_anchors":             "is append-only",
 	} {
 		if err := execute(filled(t), script+";"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want a refusal", script, err)
@@ -83,7 +86,8 @@ func TestTriggers(t *testing.T) {
 			t.Errorf("%s: got %v, want a refusal", script, err)
 		}
 	}
-	if err := execute(path, "INSERT INTO webhook_retention VALUES ('30 days'); DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention;"); err != nil {
+	if err := execute(path, "INSERT INTO webhook_retention VALUES ('30 days');"+
+		" DELETE FROM webhook_events WHERE id = 1; DELETE FROM webhook_retention;"); err != nil {
 		t.Errorf("retention: %v", err)
 	}
 }

@@ -23,10 +23,12 @@ type lateAudit struct {
 
 // prepare prepares the lookups and reads how far the indexes must reach.
 func (l *lateAudit) prepare(conn *sqlite.Conn) (err error) {
-	if l.identity, err = conn.Prepare("SELECT event FROM webhook_identities WHERE identity = ?"); err != nil {
+	if l.identity, err = conn.Prepare("SELECT event FROM webhook_identities WHERE identity" +
+		" = ?"); err != nil {
 		return err
 	}
-	if l.key, err = conn.Prepare("SELECT 1 FROM webhook_keys WHERE ordering_key = ? AND event = ?"); err != nil {
+	if l.key, err = conn.Prepare("SELECT 1 FROM webhook_keys WHERE ordering_key = ? AND event" +
+		" = ?"); err != nil {
 		return err
 	}
 	return sqlitex.Execute(conn, "SELECT indexed, last_id FROM webhook_log", &sqlitex.ExecOptions{

@@ -69,7 +69,8 @@ func TestWaitingCallsShareATransaction(t *testing.T) {
 		}
 	}
 	if n := commits.Load(); n != 3 {
-		t.Errorf("there were %d commits, want that of the first call, one for the appends and a setting, and one for the other setting", n)
+		t.Errorf("there were %d commits, want that of the first call,"+
+			" one for the appends and a setting, and one for the other setting", n)
 	}
 	if c, err := s.Counts(t.Context()); err != nil || c.Events != appends-1 {
 		t.Errorf("counts are %+v (error %v)", c, err)
@@ -119,7 +120,8 @@ func TestClockBehind(t *testing.T) {
 		t.Errorf("the clock of a new store is %s behind", d)
 	}
 	s.Close()
-	if err := execute(path, "UPDATE webhook_log SET last_id = last_id + (unixepoch() + 3600) * 1000000;"); err != nil {
+	if err := execute(path, "UPDATE webhook_log SET last_id = last_id + (unixepoch() + 3600) *"+
+		" 1000000;"); err != nil {
 		t.Fatal(err)
 	}
 	if s, err = Open(t.Context(), path); err != nil {

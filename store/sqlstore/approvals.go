@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	approvalColumns = "id, action, target, needs, requested_by, role, request_id, requested_at, reason," +
+	approvalColumns = "id, action, target, needs, requested_by, role, request_id, requested_at," +
+		" reason," +
 		" expires_at, state, decided_by, decided_at, decision_reason, used_by, used_at"
 	readApprovals = "SELECT " + approvalColumns + " FROM webhook_approvals WHERE "
 )

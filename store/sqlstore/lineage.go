@@ -10,7 +10,8 @@ import (
 )
 
 // trailColumns selects the columns of webhook_audit_trail in the order in which add scans them.
-const trailColumns = "SELECT request_id, source, event_type, message_id, stage, CAST(metadata AS text)," +
+const trailColumns = "SELECT request_id, source, event_type, message_id, stage," +
+	" CAST(metadata AS text)," +
 	" timestamp, batch FROM webhook_audit_trail WHERE "
 
 // Trace implements hookgate.Lineage.

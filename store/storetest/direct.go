@@ -105,7 +105,8 @@ func testOneLog(t *testing.T, s Instance) {
 	dead, err := strconv.ParseInt(deadLetters(t, s, hookgate.DeadLetterFilter{})[0].ID, 10, 64)
 	if err != nil || outcome.Results[1].ID != outcome.Results[0].ID+1 || dead != outcome.Results[1].ID+
 		1 {
-		t.Errorf("the dead letter has id %d (error %v), the records %+v; want three that follow each other", dead, err, outcome.Results)
+		t.Errorf("the dead letter has id %d (error %v), the records %+v;"+
+			" want three that follow each other", dead, err, outcome.Results)
 	}
 	if err := s.RecordAction(t.Context(), action(1)); err != nil {
 		t.Fatal(err)

@@ -30,7 +30,8 @@ func LogTamperings(literal func(hex string) string) []Tampering {
 		{"event added", "INSERT INTO webhook_events (id, " + moved + ", payload, identity) SELECT 99, " +
 			moved + ", payload, " + literal("00") +
 			" FROM webhook_events WHERE id = 3", "log, entry 99"},
-		{"events swapped", "UPDATE webhook_events SET id = -1 WHERE id = 1; UPDATE webhook_events SET id = 1 WHERE id = 2; " +
+		{"events swapped", "UPDATE webhook_events SET id = -1 WHERE id = 1;" +
+			" UPDATE webhook_events SET id = 1 WHERE id = 2; " +
 			"UPDATE webhook_events SET id = 2 WHERE id = -1", "log, entry 1: its hash"},
 		{"event moved to the removed", "INSERT INTO webhook_removed_events (" + removedLineage +
 			", removed_at) SELECT " + removedLineage +
@@ -48,24 +49,30 @@ func LogTamperings(literal func(hex string) string) []Tampering {
 		{"request body changed", "UPDATE webhook_request_bodies SET payload = " + literal("61"),
 			"the body of request"},
 		{"purge removed", "DELETE FROM webhook_purges", "log, entry 31: the dead letter"},
-		{"purge of another", "UPDATE webhook_purges SET request_id = (SELECT request_id FROM webhook_requests WHERE id = 4); " +
+		{"purge of another", "UPDATE webhook_purges SET request_id = (SELECT request_id FROM" +
+			" webhook_requests WHERE id = 4); " +
 			"INSERT INTO webhook_dead_letters SELECT id, request_id, " + literal("") +
 			", reason, persisted_at FROM webhook_requests WHERE id = 31", "log, entry 31"},
 		{"anchor removed", "DELETE FROM webhook_anchors WHERE id = 22", "log, entry 23: its hash"},
-		{"anchor added", "INSERT INTO webhook_anchors SELECT 99, sequence, trail_hash, hash FROM webhook_anchors WHERE id = 33", "log, entry 99: its hash"},
+		{"anchor added", "INSERT INTO webhook_anchors SELECT 99, sequence, trail_hash," +
+			" hash FROM webhook_anchors WHERE id = 33", "log, entry 99: its hash"},
 		{"end cut off", strings.ReplaceAll(cutOff, "PAYLOAD", literal("")), "log, entry 31"},
 		{"last entry cut off and the head set back",
-			"DELETE FROM webhook_purges; UPDATE webhook_log SET last_id = 33, hash = (SELECT hash FROM webhook_anchors WHERE id = 33)",
+			"DELETE FROM webhook_purges; UPDATE webhook_log SET last_id = 33," +
+				" hash = (SELECT hash FROM webhook_anchors WHERE id = 33)",
 			"log, entry 31: the dead letter"},
 		{"gap written over a removal",
-			"INSERT INTO webhook_gaps SELECT 2, 2, a.hash, e.hash, 1, 0, 0, 0, 0, 0, 1, 1 FROM webhook_events a, webhook_events e " +
+			"INSERT INTO webhook_gaps SELECT 2, 2, a.hash, e.hash, 1, 0, 0, 0, 0, 0, 1," +
+				" 1 FROM webhook_events a, webhook_events e " +
 				"WHERE a.id = 1 AND e.id = 2; DELETE FROM webhook_events WHERE id = 2",
 			"retention counts 0 events"},
-		{"gap over what is there", "INSERT INTO webhook_gaps SELECT 2, 2, a.hash, e.hash, 0, 0, 0, 0, 0, 0, 1, 1 FROM webhook_events a, webhook_events e " +
+		{"gap over what is there", "INSERT INTO webhook_gaps SELECT 2, 2, a.hash, e.hash, 0, 0, 0, 0," +
+			" 0, 0, 1, 1 FROM webhook_events a, webhook_events e " +
 			"WHERE a.id = 1 AND e.id = 2", "log, entry 2"},
 		{"head removed", "DELETE FROM webhook_log", "log, entry 0: the log ends"},
 		{"rows of the admin trail removed from the end",
-			"DELETE FROM webhook_admin_actions WHERE sequence = 3; UPDATE webhook_admin_chain SET sequence = 2, " +
+			"DELETE FROM webhook_admin_actions WHERE sequence = 3;" +
+				" UPDATE webhook_admin_chain SET sequence = 2, " +
 				"hash = (SELECT hash FROM webhook_admin_actions WHERE sequence = 2)",
 			"admin trail, row 3: entry 33 of the log anchors"},
 		{"entry without its hash", "UPDATE webhook_events SET hash = " + literal("") + " WHERE id = 2",
@@ -107,7 +114,8 @@ func LogTamperings(literal func(hex string) string) []Tampering {
 			case table == "webhook_purges" && column == "request_id":
 				want = "log, entry 31"
 			}
-			value := fmt.Sprintf("CASE WHEN length(%s) = 36 THEN '00000000-0000-7000-8000-000000000000' ELSE %[1]s || 'x' END", column)
+			value := fmt.Sprintf("CASE WHEN length(%s) = 36 THEN '00000000-0000-7000-8000-000000000000'"+
+				" ELSE %[1]s || 'x' END", column)
 			switch {
 			case slices.Contains(numbers, column):
 				value = column + " + 1"
@@ -136,13 +144,17 @@ func GapTamperings(literal func(hex string) string) []Tampering {
 		{"entry removed at the end of a gap", "DELETE FROM webhook_removed_events WHERE id = 26",
 			"log, entry 27: its hash"},
 		{"entry removed with a longer gap",
-			"DELETE FROM webhook_removed_events WHERE id = 26; UPDATE webhook_gaps SET to_id = 26 WHERE from_id = 18", "log, entry 27: its hash"},
+			"DELETE FROM webhook_removed_events WHERE id = 26; UPDATE webhook_gaps SET to_id = 26 WHERE" +
+				" from_id = 18", "log, entry 27: its hash"},
 		{"entry removed with a longer gap that counts it",
 			"UPDATE webhook_gaps SET to_id = 26, events = events + 1, " +
-				"hash = (SELECT hash FROM webhook_removed_events WHERE id = 26) WHERE from_id = 18; DELETE FROM webhook_removed_events WHERE id = 26; " +
+				"hash = (SELECT hash FROM webhook_removed_events WHERE id = 26) WHERE from_id = 18;" +
+				" DELETE FROM webhook_removed_events WHERE id = 26; " +
 				"UPDATE webhook_removals SET duplicates = duplicates + 1", "retention counts"},
-		{"dead letter removed", "DELETE FROM webhook_requests WHERE id = 17; DELETE FROM webhook_dead_letters", "log, entry 18: the checkpoint"},
-		{"gap behind the end", "INSERT INTO webhook_gaps SELECT 99, 100, hash, hash, 0, 0, 0, 0, 0, 0, 1, 1 FROM webhook_log", "the log ends with entry 100"},
+		{"dead letter removed", "DELETE FROM webhook_requests WHERE id = 17;" +
+			" DELETE FROM webhook_dead_letters", "log, entry 18: the checkpoint"},
+		{"gap behind the end", "INSERT INTO webhook_gaps SELECT 99, 100, hash, hash, 0, 0, 0, 0, 0," +
+			" 0, 1, 1 FROM webhook_log", "the log ends with entry 100"},
 	}
 	for column, value := range map[string]string{"from_id": "from_id - 1", "to_id": "to_id + 2",
 		"previous_hash": literal("ff"), "hash": literal("ff"),

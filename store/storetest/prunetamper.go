@@ -58,12 +58,15 @@ var removedLineage = entry.ColumnsOf(entry.RemovedEvents).Names("")
 // and 8 without bodies, and batches 9 and 10.
 func PrunedTamperings(literal func(hex string) string) []Tampering {
 	lineage := removedLineage
-	const linkGone = "DELETE FROM webhook_batches WHERE id = 7; DELETE FROM webhook_removed_events WHERE batch = 7; DELETE FROM webhook_requests WHERE batch = 7"
-	const longer = "; UPDATE webhook_checkpoints SET to_sequence = 4, hash = (SELECT previous_hash FROM webhook_batches WHERE id = 9)"
+	const linkGone = "DELETE FROM webhook_batches WHERE id = 7; DELETE FROM webhook_removed_events" +
+		" WHERE batch = 7; DELETE FROM webhook_requests WHERE batch = 7"
+	const longer = "; UPDATE webhook_checkpoints SET to_sequence = 4," +
+		" hash = (SELECT previous_hash FROM webhook_batches WHERE id = 9)"
 	all := []Tampering{
 		{"body removed", "INSERT INTO webhook_removed_events (" + lineage + ", removed_at) SELECT " +
 			lineage + ", 1 FROM webhook_events WHERE id = 25; DELETE FROM webhook_events WHERE id = 25",
-			`(batch 9): event 25 (message id "0-40"): retention has removed the bodies up to event 24, and this one is missing`},
+			`(batch 9): event 25 (message id "0-40"): retention has removed the bodies up to event 24,` +
+				` and this one is missing`},
 		{"body put back", "INSERT INTO webhook_events (" + lineage + ", payload, identity) SELECT " +
 			lineage + ", " + literal("61") + ", " + literal("00") +
 			" FROM webhook_removed_events WHERE id = 24; DELETE FROM webhook_removed_events WHERE id = 24",
@@ -80,15 +83,19 @@ func PrunedTamperings(literal func(hex string) string) []Tampering {
 		{"dead letter removed with its link",
 			`DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_removed_events WHERE batch = 3;
 			DELETE FROM webhook_requests WHERE batch = 3; DELETE FROM webhook_dead_letters`, "partition 0, link 4 (batch 7): follows link 1"},
-		{"checkpoint removed", "DELETE FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 1", "partition 0, link 2 (batch 3): follows link 0"},
+		{"checkpoint removed", "DELETE FROM webhook_checkpoints WHERE partition = 0 AND from_sequence" +
+			" = 1", "partition 0, link 2 (batch 3): follows link 0"},
 		{"checkpoint of links that are there",
-			"INSERT INTO webhook_checkpoints SELECT partition, 4, 4, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 3",
+			"INSERT INTO webhook_checkpoints SELECT partition, 4, 4, hash, hash, 0, 0, 0, 0, 1," +
+				" 1 FROM webhook_checkpoints WHERE partition = 0 AND from_sequence = 3",
 			"partition 0, link 4 (batch 7): follows link 4"},
 		{"checkpoint behind the end",
-			"INSERT INTO webhook_checkpoints SELECT partition, 6, 7, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
+			"INSERT INTO webhook_checkpoints SELECT partition, 6, 7, hash, hash, 0, 0, 0, 0, 1," +
+				" 1 FROM webhook_partitions WHERE partition = 0",
 			"partition 0, link 5 (batch 0): the chain ends with link 7"},
 		{"checkpoint of no partition",
-			"INSERT INTO webhook_checkpoints SELECT 9, 1, 1, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions WHERE partition = 0",
+			"INSERT INTO webhook_checkpoints SELECT 9, 1, 1, hash, hash, 0, 0, 0, 0, 1," +
+				" 1 FROM webhook_partitions WHERE partition = 0",
 			"a checkpoint says that links 1 to 1 were removed"},
 		{"totals removed", "DELETE FROM webhook_removals", ""},
 	}
@@ -127,12 +134,14 @@ func PrunedRefusals() map[string]string {
 	return map[string]string{
 		"UPDATE webhook_removed_events SET sequence = 1": appended,
 		"DELETE FROM webhook_removed_events":             appended,
-		"INSERT INTO webhook_checkpoints SELECT partition, 9, 9, hash, hash, 0, 0, 0, 0, 1, 1 FROM webhook_partitions": alone,
+		"INSERT INTO webhook_checkpoints SELECT partition, 9, 9, hash, hash, 0, 0, 0, 0, 1," +
+			" 1 FROM webhook_partitions": alone,
 		"UPDATE webhook_gaps SET events = 1": alone,
 		"DELETE FROM webhook_gaps":           alone,
-		"INSERT INTO webhook_gaps SELECT 99, 99, hash, hash, 0, 0, 0, 0, 0, 0, 1, 1 FROM webhook_log": alone,
-		"UPDATE webhook_removals SET last_event = 1":                                                  alone,
-		"DELETE FROM webhook_removals":                                                                alone,
-		"DELETE FROM webhook_events":                                                                  appended,
+		"INSERT INTO webhook_gaps SELECT 99, 99, hash, hash, 0, 0, 0, 0, 0, 0, 1," +
+			" 1 FROM webhook_log": alone,
+		"UPDATE webhook_removals SET last_event = 1": alone,
+		"DELETE FROM webhook_removals":               alone,
+		"DELETE FROM webhook_events":                 appended,
 	}
 }

@@ -94,7 +94,8 @@ func testFilters(t *testing.T, s Instance) {
 		filter hookgate.EventFilter
 		want   string
 	}{
-		{hookgate.EventFilter{}, "a a% a%b a_b aXb ab b A \u00e9 \u00e9z \U0010ffff \U0010ffff\U0010ffff"},
+		{hookgate.EventFilter{}, "a a% a%b a_b aXb ab b A \u00e9 \u00e9z \U0010ffff" +
+			" \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{Source: "github"}, "b A \u00e9 \u00e9z \U0010ffff \U0010ffff\U0010ffff"},
 		{hookgate.EventFilter{ExceptSource: "github"}, "a a% a%b a_b aXb ab"},
 		{hookgate.EventFilter{ExceptSource: "default", OrderingKey: "odd"},

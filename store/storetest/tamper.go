@@ -106,7 +106,8 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		last_error, hash`
 	insert := "INSERT INTO webhook_events (id, message_id, identity, " + copied + ", batch) "
 	anyKey := literal(strings.Repeat("00", 24))
-	const purge = "INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at, batch, hash) "
+	const purge = "INSERT INTO webhook_purges (id, request_id, purged_by, reason, purged_at," +
+		" batch, hash) "
 	const cutOff = `DELETE FROM webhook_batches WHERE id = 6; DELETE FROM webhook_events WHERE batch = 6;
 		DELETE FROM webhook_dead_letters WHERE id IN (SELECT id FROM webhook_requests WHERE batch = 6); DELETE FROM webhook_requests WHERE batch = 6`
 	all := []Tampering{
@@ -121,7 +122,8 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"event before the first", insert + "SELECT -5, 'new', " + anyKey + ", " + copied +
 			", batch FROM webhook_events WHERE id = 1",
 			"partition 0, link 1 (batch 1): event -5"},
-		{"events swapped", "UPDATE webhook_events SET id = -1 WHERE id = 1; UPDATE webhook_events SET id = 1 WHERE id = 2; UPDATE webhook_events SET id = 2 WHERE id = -1",
+		{"events swapped", "UPDATE webhook_events SET id = -1 WHERE id = 1;" +
+			" UPDATE webhook_events SET id = 1 WHERE id = 2; UPDATE webhook_events SET id = 2 WHERE id = -1",
 			"partition 0, link 1 (batch 1): its hash does not fit"},
 		{"event moved to another batch", "UPDATE webhook_events SET batch = 2 WHERE id = 3",
 			"partition 0, link 1 (batch 1): has 2 events"},
@@ -151,18 +153,21 @@ func Tamperings(literal func(hex string) string) []Tampering {
 		{"purge of no link", "DELETE FROM webhook_dead_letters WHERE id = 2; " +
 			purge + "SELECT 2, request_id, 'ops', 'forged', 1, 8, " + literal("") +
 			" FROM webhook_requests WHERE id = 2", "belongs to no link"},
-		{"purge of no dead letter", "UPDATE webhook_purges SET request_id = (SELECT request_id FROM webhook_requests WHERE id = 1); " +
+		{"purge of no dead letter", "UPDATE webhook_purges SET request_id = (SELECT request_id FROM" +
+			" webhook_requests WHERE id = 1); " +
 			"INSERT INTO webhook_dead_letters SELECT id, request_id, " + literal("") +
 			", reason, 1 FROM webhook_requests WHERE id = 10", "(batch 5)"},
 		{"purged dead letter put back", "INSERT INTO webhook_dead_letters SELECT id, request_id, " +
 			literal("") + ", reason, 1 FROM webhook_requests WHERE id = 10",
 			"was purged, and is there"},
 		{"link removed", "DELETE FROM webhook_batches WHERE id = 3", "row"},
-		{"link and events removed", "DELETE FROM webhook_batches WHERE id = 3; DELETE FROM webhook_events WHERE batch = 3; DELETE FROM webhook_requests WHERE batch = 3",
+		{"link and events removed", "DELETE FROM webhook_batches WHERE id = 3;" +
+			" DELETE FROM webhook_events WHERE batch = 3; DELETE FROM webhook_requests WHERE batch = 3",
 			"partition 0, link 3 (batch 5): follows link 1"},
 		{"end cut off", cutOff, "partition 1, link 3 (batch 0): the chain ends with link 2"},
 		{"head set back with the end cut off",
-			cutOff + "; UPDATE webhook_partitions SET sequence = 2, hash = (SELECT hash FROM webhook_batches WHERE id = 4) WHERE partition = 1",
+			cutOff + "; UPDATE webhook_partitions SET sequence = 2," +
+				" hash = (SELECT hash FROM webhook_batches WHERE id = 4) WHERE partition = 1",
 			"the partitions count 18 events"},
 		{"head removed", "DELETE FROM webhook_partitions WHERE partition = 1", "partition 1"},
 		{"count changed", "UPDATE webhook_partitions SET events = events + 1 WHERE partition = 1",
@@ -175,9 +180,11 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			"admin trail, row 2: follows row 0"},
 		{"last action removed", "DELETE FROM webhook_admin_actions WHERE sequence = 3",
 			"admin trail, row 3: the trail ends with row 2"},
-		{"action added", "INSERT INTO webhook_admin_actions SELECT 4, hash, hash, at, request_id, actor, role, remote_addr, action, target, reason, result " +
+		{"action added", "INSERT INTO webhook_admin_actions SELECT 4, hash, hash, at, request_id," +
+			" actor, role, remote_addr, action, target, reason, result " +
 			"FROM webhook_admin_actions WHERE sequence = 3", "admin trail, row 4: its hash does not fit"},
-		{"actions swapped", "UPDATE webhook_admin_actions SET sequence = -1 WHERE sequence = 1; UPDATE webhook_admin_actions SET sequence = 1 WHERE sequence = 2; " +
+		{"actions swapped", "UPDATE webhook_admin_actions SET sequence = -1 WHERE sequence = 1;" +
+			" UPDATE webhook_admin_actions SET sequence = 1 WHERE sequence = 2; " +
 			"UPDATE webhook_admin_actions SET sequence = 2 WHERE sequence = -1", "admin trail, row 1"},
 		{"head of the admin trail removed", "DELETE FROM webhook_admin_chain",
 			"admin trail, row 0: the trail ends with row 3"},
@@ -218,7 +225,8 @@ func Tamperings(literal func(hex string) string) []Tampering {
 			case "webhook_admin_actions":
 				key, want = "sequence", "admin trail, row 2"
 			}
-			value := fmt.Sprintf("CASE WHEN length(%s) = 36 THEN '00000000-0000-7000-8000-000000000000' ELSE %[1]s || 'x' END", column)
+			value := fmt.Sprintf("CASE WHEN length(%s) = 36 THEN '00000000-0000-7000-8000-000000000000'"+
+				" ELSE %[1]s || 'x' END", column)
 			switch {
 			case slices.Contains(numbers, column):
 				value = column + " + 1"

@@ -330,7 +330,8 @@ func TestTamperings(literal func(hex string) string) []Tampering {
 		"' WHERE id = 5"
 	return []Tampering{
 		{"real event removed", move("5") + counted,
-			`(batch 2): event 5 (message id "0-11"): retention has removed the bodies up to event 0, and this one is missing`},
+			`(batch 2): event 5 (message id "0-11"): retention has removed the bodies up to event 0,` +
+				` and this one is missing`},
 		{"real event removed as a test", move("5") + alike + counted, "(batch 2): its hash does not fit"},
 		{"last event removed", move("8") + counted, "(batch 3): event 8"},
 		{"row of a test event missing", "DELETE FROM webhook_removed_events WHERE id = 4",

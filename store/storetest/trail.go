@@ -199,6 +199,7 @@ func testTrailReplayed(t *testing.T, s Instance) {
 	}
 	if e := list(t, s, hookgate.EventFilter{})[0]; e.RequestID != event.RequestID ||
 		!e.ReceivedAt.Equal(dead.ReceivedAt) {
-		t.Errorf("the event is %+v, want that of the first replay that was stored, received when the dead letter was", e)
+		t.Errorf("the event is %+v, want that of the first replay that was stored,"+
+			" received when the dead letter was", e)
 	}
 }

@@ -59,7 +59,8 @@ func (o Options) withDefaults() (Options, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.HighWater < 1 || o.MinFree < 0 {
-		return o, errors.New("the high-water mark of a spool must be positive, and its free space not negative")
+		return o, errors.New("the high-water mark of a spool must be positive," +
+			" and its free space not negative")
 	}
 	if o.MinFree > 0 && o.Free == nil {
 		return o, errors.New("spool options: MinFree needs Free")
