@@ -32,7 +32,7 @@ func (s *API) verifyAudit(c *call) {
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		c.fail(http.StatusGatewayTimeout, "verifying the audit chain took longer than "+
-			s.config.AuditTimeout.String()+" (admin.audit_timeout); hookgate audit verify has no such limit")
+			s.config.AuditTimeout.String()+"; hookgate audit verify has no such limit")
 	case err != nil:
 		c.unavailable("verifying the audit chain", err)
 	default:

@@ -27,11 +27,13 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -62,6 +64,7 @@ type Gate struct {
 	canary    *canary.Canary // nil: the gate takes every webhook
 
 	tasks []func(context.Context) // run by Run; each returns when its context ends
+	ran   atomic.Bool             // whether Run was called
 
 	closeOnce sync.Once
 	closers   []func() error // in the order in which the parts were opened
@@ -270,11 +273,14 @@ func (g *Gate) register(m prometheus.Collector) error {
 func (g *Gate) run(tasks ...func(context.Context)) { g.tasks = append(g.tasks, tasks...) }
 
 // Run does the background work and serves the addresses in the options until ctx ends. Then it
-// waits up to ShutdownTimeout for requests in flight, and returns nil. An error means that a
-// listener failed. Run may be called once.
+// waits up to ShutdownTimeout for requests in flight, and returns nil. If a listener fails, Run does
+// the same at once and returns the error. A second call does nothing but return an error.
 //
 // A caller that serves the handlers itself must end its own server before ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
+	if !g.ran.CompareAndSwap(false, true) {
+		return errors.New("Run was called before: open another gate")
+	}
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	var tasks sync.WaitGroup
 	for _, task := range g.tasks {
@@ -287,9 +293,9 @@ func (g *Gate) Run(ctx context.Context) error {
 	g.log.Info("serving", "listen", addressOf(g.listeners.public), "admin_listen",
 		addressOf(g.listeners.admin), "role", g.options.Role, "data_dir", g.options.DataDir, "version",
 		g.options.Version)
+	var failure error
 	select {
-	case err := <-serving:
-		return err
+	case failure = <-serving:
 	case <-ctx.Done():
 	}
 	g.log.Info("shutting down: finishing the requests in flight", "timeout",
@@ -299,10 +305,11 @@ func (g *Gate) Run(ctx context.Context) error {
 	if err := g.server.Shutdown(deadline); err != nil {
 		g.log.Warn("requests in flight did not finish in time and were cut off", "error", err)
 	}
-	if serving != nil {
-		if err := <-serving; err != nil {
-			return err
-		}
+	if serving != nil && failure == nil {
+		failure = <-serving
+	}
+	if failure != nil {
+		return failure
 	}
 	stopWorking()
 	tasks.Wait()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +207,35 @@ func TestFailedOpen(t *testing.T) {
 	}
 	if err := g.Close(); err != nil {
 		t.Errorf("the second Close fails with %v", err)
+	}
+}
+
+// TestRunOnce: a second Run returns an error and starts nothing.
+func TestRunOnce(t *testing.T) {
+	g := start(t, embedded(t))
+	for !g.ran.Load() {
+		runtime.Gosched()
+	}
+	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "called before") {
+		t.Errorf("the second Run returned %v", err)
+	}
+}
+
+// TestListenerFails: if one of two listeners fails, Run returns its error and ends the other one.
+func TestListenerFails(t *testing.T) {
+	o := embedded(t)
+	o.Listen, o.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	g, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	g.listeners.admin.Close()
+	if err := g.Run(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Run returned %v", err)
+	}
+	if c, err := net.Dial("tcp", addressOf(g.listeners.public)); err == nil {
+		c.Close()
+		t.Error("the other listener takes connections")
 	}
 }

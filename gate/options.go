@@ -21,7 +21,8 @@ import (
 type Options struct {
 	// Logger receives the log. If it is nil, nothing is logged.
 	Logger *slog.Logger `setting:"-"`
-	// Registerer receives the metrics of the gate in addition to /metrics; it may be nil.
+	// Registerer receives the metrics of the gate in addition to /metrics; it may be nil. For two
+	// gates on one registry, wrap it for each of them with prometheus.WrapRegistererWith.
 	Registerer prometheus.Registerer `setting:"-"`
 	// Version is shown by /api/health, the dashboard and the metrics.
 	Version string `setting:"-"`
