@@ -11,7 +11,7 @@
 //
 // The folder examples/embed has a complete program.
 //
-// Open in this file wires the parts. The other files turn Options into the configuration of a part:
+// Open, in gate.go, wires the parts. The other files turn Options into the configuration of a part:
 //
 //	options.go, fixed.go, check.go  what a caller can set, fixed limits, permitted values
 //	sources.go, keys.go, amazon.go  senders and their secrets

@@ -2,8 +2,8 @@
 // carries, appends it to the queue and answers 202. During a canary it decides which requests the
 // gate handles, and forwards the others to the upstream.
 //
-//	POST /webhooks… ─► percent? ─┬─► admit: source, header, body, signature, identity ─► commit ─► 202
-//	               (upstream.go) │   (ingest.go)                                       to the queue
+//	POST /webhooks… ─► percent? ─┬─► admit: source, header, body, signature, identity ─► queue ─► 202
+//	               (upstream.go) │   (ingest.go)
 //	                             └─► upstream
 package ingest
 

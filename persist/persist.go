@@ -1,5 +1,5 @@
 // Package persist stores the records of a queue: it reads them, stores them in batches and then
-// releases them from the queue. Redis is such a queue; a queue over the store needs no persist.
+// releases them from the queue. Redis is such a queue; a queue over the store needs no workers.
 //
 // Each worker holds some of the queue's partitions. One round of a worker:
 //
@@ -12,7 +12,7 @@
 //	  │   └──────────────────────────────────────────────────────────────────────────┘
 //	  └─ the next round
 //
-// This happens to a record in each failure:
+// Each failure and what the worker does:
 //
 //	the store is away          The worker retries the batch until it is stored, without a limit.
 //	the store rejects it       The store writes a dead letter in its place, in the same transaction;

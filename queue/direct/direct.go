@@ -8,7 +8,7 @@
 //	Append ─┘              └───────────────────────────────┘
 //
 // A group has copies of the requests. So an Append that times out returns at once, and its caller
-// may use the request again.
+// may reuse the memory of its request.
 package direct
 
 import (
