@@ -80,6 +80,26 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
+// Goal: TestRoundTrip covers each field of a request, also one that is added later. Method: each
+// field has a value in at least one of many random requests.
+func TestRoundTripCoversEveryField(t *testing.T) {
+	requests := rapid.Custom(drawRequest)
+	filled := map[string]bool{}
+	for seed := range 200 {
+		d := reflect.ValueOf(*requests.Example(seed))
+		for i := range d.NumField() {
+			if !d.Field(i).IsZero() {
+				filled[d.Type().Field(i).Name] = true
+			}
+		}
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[hookgate.Request]()) {
+		if len(f.Index) == 1 && !filled[f.Name] {
+			t.Errorf("drawRequest never sets %s: add it there, to Append and to Decode", f.Name)
+		}
+	}
+}
+
 // Goal: Decode detects every changed byte. Method: flip each bit of an encoded record, and cut the
 // record at each length.
 func TestCorruptionIsFound(t *testing.T) {
