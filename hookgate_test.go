@@ -162,7 +162,7 @@ func TestAppendJSONString(t *testing.T) {
 	}
 }
 
-// FuzzAppendJSONString: whatever the text, the result is valid JSON and means the same as what
+// FuzzAppendJSONString: for any text, the result is valid JSON and means the same as what
 // encoding/json writes.
 func FuzzAppendJSONString(f *testing.F) {
 	f.Add("a\"\\\x00\xff\u2028")

@@ -25,7 +25,7 @@ type Queue interface {
 	//
 	// Callers append one request each. Grouping concurrent appends into one fsync or one round trip
 	// is the backend's work. Append never refers to r, or to anything that r refers to, after it has
-	// returned, whatever it returned.
+	// returned, with an error or without.
 	Append(ctx context.Context, r *Request) (Receipt, error)
 
 	// Stats describes the queue now.

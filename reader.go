@@ -168,7 +168,7 @@ type EventSearch struct {
 	// EventFilter selects events. Its After is ignored. Its Limit is the length of the page, at least
 	// 1.
 	EventFilter
-	// Stored orders by time of storing, whatever the filter. A search after a Cursor then finds the
+	// Stored orders by time of storing, with any filter. A search after a Cursor then finds the
 	// events that were stored since.
 	Stored bool
 	// Cursor is EventPage.Older or EventPage.Newer of a page of the same search: this page begins

@@ -37,12 +37,12 @@ type Store interface {
 	// outcome is harmless.
 	//
 	// Errors: ErrFenced, ErrRejected. After any other error the outcome is unknown, and the caller
-	// must apply the batch again. Apply does not refer to the batch after it has returned, whatever it
-	// returned.
+	// must apply the batch again. Apply does not refer to the batch after it has returned, with an
+	// error or without.
 	Apply(ctx context.Context, b *Batch) (Outcome, error)
 
 	// Close closes the store when the calls under way have ended. Calls that come later fail, most of
-	// them with ErrClosed. What was stored is safe without it.
+	// them with ErrClosed. Stored events are safe without it.
 	Close() error
 }
 

@@ -365,7 +365,7 @@ func TestPathsThatClimb(t *testing.T) {
 }
 
 // TestLargeUnderCanary: the memory for bodies holds what one body unpacks to, and not twice that;
-// the gate takes it under a canary too, for which it looks at it twice.
+// the gate takes it under a canary too, which reads it twice.
 func TestLargeUnderCanary(t *testing.T) {
 	q := &fakeQueue{}
 	ours, _ := keys(50)
@@ -493,7 +493,7 @@ func TestHandshakes(t *testing.T) {
 }
 
 // TestCanaryCalls: the admin call shows and changes the canary, refuses what makes no sense,
-// records what is done, and goes back whatever is broken.
+// records what is done, and goes back even if other parts fail.
 func TestCanaryCalls(t *testing.T) {
 	g := newSharing(t, "", nil)
 	show := func(a *answer) (percent, step float64) {

@@ -210,7 +210,7 @@ func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
 	}
 }
 
-// TestAppendErrors lets Append fail and looks at what the sender and the log are text.
+// TestAppendErrors lets Append fail and checks what the sender and the log are text.
 func TestAppendErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error

@@ -168,7 +168,7 @@ func TestStrayRequestsAreLogged(t *testing.T) {
 }
 
 // TestPingsAreNotStored: the test requests of WooCommerce and Bitbucket, which are not signed, get
-// 200 and never reach the queue; whatever resembles them gets 401 as before, however long it is.
+// 200 and never reach the queue; similar requests get 401, however long they are.
 func TestPingsAreNotStored(t *testing.T) {
 	q := &fakeQueue{}
 	g := newGate(t, func(s *setup) {

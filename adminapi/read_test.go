@@ -200,7 +200,7 @@ func TestStream(t *testing.T) {
 }
 
 // TestBrokenStream lets the reader fail before the first event, and in the middle, before and after
-// a flush. What has begun must not end cleanly.
+// a flush. A stream that has begun must not end cleanly.
 func TestBrokenStream(t *testing.T) {
 	for _, n := range []int{0, 1, flushEvery - 1, flushEvery, flushEvery + 1, 5 * flushEvery} {
 		g := newGate(t, func(s *setup) { s.reader = &fakeReader{n: n, err: errInjected} })
@@ -515,7 +515,7 @@ func TestAuthorised(t *testing.T) {
 	}
 }
 
-// TestHealth looks at livez, readyz and health while all is well, read only, and while queue or
+// TestHealth reads livez, readyz and health while all is well, read only, and while queue or
 // store fail.
 func TestHealth(t *testing.T) {
 	well := hookgate.QueueStats{Depth: 3, HighWater: 10, Partitions: 4,

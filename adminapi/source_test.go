@@ -122,7 +122,7 @@ func TestSourceTraffic(t *testing.T) {
 }
 
 // TestReplaysUnderAnotherHeader: a signed body whose hash is the message id is one event, and keeps
-// its type, whatever somebody who has seen it puts into headers that are not signed.
+// its type, even if somebody who has seen it puts something into headers that are not signed.
 func TestReplaysUnderAnotherHeader(t *testing.T) {
 	g := newGate(t, func(s *setup) {
 		s.sources = append(s.sources, ingest.Source{Name: "hub", Scheme: newScheme(t, "github",
@@ -224,7 +224,7 @@ func TestAllowedAddresses(t *testing.T) {
 	for _, c := range []struct {
 		name, peer string
 		forwarded  []string
-		want       string // empty: cannot be told
+		want       string // empty: is unknown
 	}{
 		{"direct", "192.0.2.1:1234", nil, "192.0.2.1"},
 		{"direct, IPv6", "[2001:db8::1]:1", nil, "2001:db8::1"},
@@ -315,7 +315,7 @@ func TestGzip(t *testing.T) {
 	if n := g.guard.Status().BodyMemory; n != 0 {
 		t.Errorf("%d bytes are still counted as bodies", n)
 	}
-	send(packed, "gzip", bearerKey).want(t, 202) // readers that failed are of use again
+	send(packed, "gzip", bearerKey).want(t, 202) // readers that failed can be used again
 }
 
 // TestUnpackedMemory: what bodies are unpacked to counts towards the memory of bodies.

@@ -219,7 +219,7 @@ func hexOther(c byte) byte {
 	return '0'
 }
 
-// Goal: whatever an envelope's sender shows must be right and configured. Method: both headers in
+// Goal: each credential that an envelope's sender shows must be right and configured. Method: both headers in
 // each state, against sources with either sort of credential and with both.
 func TestEnvelopeBothCredentials(t *testing.T) {
 	const text = `{"a":1}`

@@ -62,7 +62,7 @@ func body(extra string) string {
 	return `{"messageId":"m","eventType":"e"` + extra + `}`
 }
 
-// Goal: whatever cannot be the message id or event type is refused under its own name.
+// Goal: a value that cannot be the message id or event type is refused under its own name.
 // Method: the same bad values for both fields in turn, the other being good.
 func TestEnvelopeIdentityRefused(t *testing.T) {
 	const missing = "-"

@@ -290,7 +290,7 @@ func identityOf(t *testing.T, s Scheme, r *Request) string {
 	return m.EventType + " " + m.MessageID
 }
 
-// Goal: a body that somebody has seen is one event with whatever unsigned headers it is sent again,
+// Goal: a body that somebody has seen is one event with any unsigned headers,
 // if the message id is its hash. Method: each preset and kind hmac with that message id, with a
 // type from a header; one body with every header that could matter, in several forms.
 func TestUnsignedHeaders(t *testing.T) {
@@ -434,7 +434,7 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-// Goal: what Twilio signs is one event in whatever form it is written. Method: forms with the same
+// Goal: what Twilio signs is one event in any notation. Method: forms with the same
 // fields.
 func TestTwilioForms(t *testing.T) {
 	s := presetForTest(t, "twilio", Places{MessageID: list("sha256:body")})

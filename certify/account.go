@@ -12,7 +12,7 @@ import (
 )
 
 // account has the requests and their answers in a compact form: about 200 bytes per request and 100
-// per event, whatever the size of the bodies.
+// per event, regardless of the size of the bodies.
 type account struct {
 	source   string
 	requests []request

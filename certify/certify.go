@@ -25,7 +25,7 @@ const (
 	Pass Status = "PASS"
 	// Fail means that the target does not meet it.
 	Fail Status = "FAIL"
-	// Invalid means that it could not be measured, for whatever reason. It never counts as met.
+	// Invalid means that it could not be measured for any reason. It never counts as met.
 	Invalid Status = "INVALID"
 )
 

@@ -10,7 +10,7 @@ import (
 
 // Goal: a plan has exactly the requested events and repetitions, and bodies of the requested size.
 // The sequence numbers of a key count from 1 without a gap in the order sent. A repetition follows
-// its event, with the same bytes unless they are to be changed. The plan is the same each time, and
+// its event, with the same bytes unless the test changes them. The plan is the same each time, and
 // all its keys are in the share of the canary.
 func TestPlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -387,7 +387,7 @@ func (w *world) named(id string) bool {
 	})
 }
 
-// Goal: a correct gate violates no rule, whatever is sent, rejected, lost and repeated.
+// Goal: a correct gate violates no rule, with any requests sent, rejected, lost and repeated.
 func TestChecksLetHonestGatesPass(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		if found := drawWorld(t).check(t); len(found) > 0 {

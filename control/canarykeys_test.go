@@ -29,7 +29,7 @@ func TestCanaryIncludesRises(t *testing.T) {
 	})
 }
 
-// TestCanaryShare: of many keys about the percentage is taken, whatever they look like, and within
+// TestCanaryShare: of many keys about the percentage is taken, in any notation, and within
 // each partition too.
 func TestCanaryShare(t *testing.T) {
 	const n, partitions = 40_000, 16

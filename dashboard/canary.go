@@ -9,7 +9,7 @@ type canaryAnswer struct{ api.Canary }
 type canaryStep struct {
 	api.CanaryStep
 	Now     bool   // whether it is the current step
-	Watched string // how long it has been, if it is
+	Watched string // time on the step; empty: not the current one
 }
 
 // For is how long the step lasts; empty if it has no time.

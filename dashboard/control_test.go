@@ -113,7 +113,7 @@ func TestControlWords(t *testing.T) {
 	}
 }
 
-// TestPageErrors: what a call refuses is told as it is; what nobody expected is not.
+// TestPageErrors: the reason of a refusal is shown unchanged; an unexpected error is not.
 func TestPageErrors(t *testing.T) {
 	d := newDashboard()
 	for status, c := range map[int]struct{ body, told string }{

@@ -129,7 +129,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestHostileText: whatever a page is given stays text.
+// TestHostileText checks that all data in a page stays text.
 func TestHostileText(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}`
 	d := newDashboard()

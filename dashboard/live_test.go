@@ -214,7 +214,7 @@ func TestStreamEnds(t *testing.T) {
 	}
 }
 
-// TestStreamHead: whoever asks for the header alone takes no stream.
+// TestStreamHead checks that a HEAD request takes no stream.
 func TestStreamHead(t *testing.T) {
 	d := New(Config{Live: (&fakeGate{mode: control.ModeNormal}).live(1)})
 	w := httptest.NewRecorder()

@@ -288,7 +288,7 @@ func TestLineage(t *testing.T) {
 	}
 }
 
-// TestOthers: a request is told of only if neither its event nor its dead letter is shown, and a
+// TestOthers: a request is shown only if neither its event nor its dead letter is shown, and a
 // dead letter's selection is what its page shows.
 func TestOthers(t *testing.T) {
 	const text = `{"events":[{"matched":"messageId","event":{"id":"1","requestId":"r1"}}],"deadLetters":[{"matched":"messageId","deadLetter":{"id":"2","requestId":"r2"}}],
@@ -317,7 +317,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestHostileRecords: whatever stands in an event or a dead letter stays text on its pages.
+// TestHostileRecords checks that all data of an event or a dead letter stays text on its pages.
 func TestHostileRecords(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}`
 	d := newDashboard()

@@ -37,7 +37,7 @@ func levels(r *Report, area string) map[string]Level {
 	return all
 }
 
-// mustFind checks levels in an area. What is worse than advice must say what to do.
+// mustFind checks levels in an area. A finding that is worse than advice must say what to do.
 func mustFind(t *testing.T, r *Report, area string, want map[string]Level) {
 	t.Helper()
 	got := levels(r, area)

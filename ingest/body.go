@@ -14,7 +14,7 @@ import (
 
 const (
 	// firstRead is the size of a new body buffer. A longer one grows with the bytes that have arrived,
-	// whatever Content-Length promises.
+	// not with Content-Length.
 	firstRead = 4 << 10
 	// largeBody is the size from which a buffer is not kept for the next request, and leaves memory to
 	// smaller ones.

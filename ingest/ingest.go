@@ -24,12 +24,12 @@ type exchange struct {
 	info   httpserver.Request
 
 	source  *servedSource // nil if no source has the path
-	input   admit.Request // what the Scheme sees
+	input   admit.Request // for the Scheme
 	body    []byte
 	content []byte // the body without its Content-Encoding
 	// greeting is the answer to a request that is a handshake and no event.
 	greeting *admit.Answer
-	request  hookgate.Request // what the queue gets
+	request  hookgate.Request // for the queue
 	parts    []hookgate.Part  // of a source that splits its requests
 	answer   []byte
 

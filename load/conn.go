@@ -32,14 +32,14 @@ var (
 // when client and gate share a machine. net/http parses the answers.
 type conn struct {
 	net.Conn
-	limit  io.LimitedReader // how much the current exchange may still read
+	limit  io.LimitedReader // bytes that the current exchange may still read
 	reader *bufio.Reader    // of limit
 	forget func() bool      // stops the watch of the context in which it was dialled
 	used   bool             // an exchange has ended, and another may follow
 }
 
 // dial opens a connection to the target by the deadline. It uses no proxy, which would be measured
-// too. When ctx ends, the connection closes, whatever it is doing.
+// too. When ctx ends, the connection closes, even during an exchange.
 func dial(ctx context.Context, target *url.URL, deadline time.Time) (*conn, error) {
 	port := target.Port()
 	if port == "" {

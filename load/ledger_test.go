@@ -123,8 +123,8 @@ func TestReadLedgerRefuses(t *testing.T) {
 	}
 }
 
-// Goal: the reader accepts any bytes. What it yields can be written and read again without a
-// change.
+// Goal: the reader accepts any bytes. The attempts that it yields can be written and read again
+// without a change.
 func FuzzReadLedger(f *testing.F) {
 	f.Add([]byte(`{"line":1,"messageId":"m","eventType":"t","orderingKey":"k","sequence":-1,` +
 		`"sha256":"00","attempt":1,` +

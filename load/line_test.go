@@ -118,7 +118,7 @@ func FuzzParseEvent(f *testing.F) {
 	})
 }
 
-// Goal: whatever the read-ahead is, no more lines are admitted than the channels have room for. A
+// Goal: with any read-ahead, no more lines are admitted than the channels have room for. A
 // sender that blocked on one of them while it held the chains would stop everything.
 func TestWindowHoldsNoMoreLinesThanItsChannels(t *testing.T) {
 	for readAhead := 1; readAhead < 300_000; readAhead += 1 + readAhead/7 {

@@ -34,7 +34,7 @@ type Config struct {
 	Credentials  Credentials
 	// Rate is the number of events due per second; 0 sends as fast as the connections allow.
 	Rate float64
-	// Timed means that each message is due at its own time, whatever Rate is.
+	// Timed means that each message is due at its own time, and Rate is ignored.
 	Timed bool
 	// Concurrency is the number of connections; 0 means DefaultConcurrency.
 	Concurrency int

@@ -49,7 +49,7 @@ func TestRetryDelay(t *testing.T) {
 	}
 }
 
-// Goal: the delay does not overflow, whatever the settings and the number of attempts.
+// Goal: the delay does not overflow, with any settings and any number of attempts.
 func TestRetryDelayNeverOverflows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := rapid.Map(rapid.Int64Range(0, math.MaxInt64/4),

@@ -41,7 +41,7 @@ type Summary struct {
 	// Rate is the number of events accepted per second.
 	Rate float64 `json:"rate"`
 	// LatencyMS is the time from when an event was due to its final answer. It includes waiting for
-	// a connection, for the ordering key and for retries, whatever the answer was.
+	// a connection, for the ordering key and for retries, with any answer.
 	LatencyMS Quantiles `json:"latencyMs"`
 	// LagMS is the lag of the sender behind its schedule: the time from when an event was due to
 	// when it was first sent, without events whose ordering key was busy.

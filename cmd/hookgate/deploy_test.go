@@ -33,7 +33,7 @@ type deployed struct {
 	ports []int
 }
 
-// TestDeployedSettings: whatever deploy sets is a setting of the gate, and it makes sense: the
+// TestDeployedSettings checks that the files in deploy use settings of the gate, and that their values make sense: the
 // ports are the ones that are open, the data is on the volume, what can be acknowledged alone on a
 // disk is on one that outlives the process, and a process has the time that it needs to end.
 func TestDeployedSettings(t *testing.T) {

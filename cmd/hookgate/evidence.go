@@ -64,7 +64,7 @@ compare.
 Without --public-key the signature proves that nothing has changed since it was made, but
 not who made it.
 
-Exit code 0: the evidence holds, whatever its verdict is. 1: it does not; the message
+Exit code 0: the evidence holds, with any verdict. 1: it does not; the message
 names the first changed file. 2: it could not be checked.`,
 		Example: "  hookgate evidence verify certified/20261124T081500Z --public-key key.pub",
 		Args:    cobra.ExactArgs(1),

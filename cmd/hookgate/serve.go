@@ -71,7 +71,7 @@ func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error
 			strings.Join(c.Unused, ", "))
 	}
 	collector.Tune()
-	// No other user can read the files, whatever the mode of the folder. SQLite gives its journals
+	// No other user can read the files, regardless of the mode of the folder. SQLite gives its journals
 	// the mode of the database.
 	syscall.Umask(0o077)
 

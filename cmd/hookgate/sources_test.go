@@ -34,7 +34,7 @@ sources:
 	}
 }
 
-// TestSendUnknownSource: whoever is in another folder than the configuration learns where it is
+// TestSendUnknownSource: a person in another folder than the configuration learns where it is
 // looked for, and a misspelt name can be compared with those that there are.
 func TestSendUnknownSource(t *testing.T) {
 	file := writeConfig(t, "sources: {stripe: {kind: stripe, secrets: "+

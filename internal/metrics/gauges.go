@@ -18,7 +18,7 @@ var (
 	queueInfo = desc("webhook_queue_info",
 		"Always 1. The label kind is direct if the store takes the webhooks, or redis.", "kind")
 	clockBehind = desc("webhook_clock_behind_seconds",
-		"How many seconds the clock of this machine is behind the last event id of the store; 0 if it"+
+		"Seconds by which the clock of this machine is behind the last event id of the store; 0 if it"+
 			" is not behind.")
 	queueUp = desc("webhook_queue_up",
 		"1 if the queue takes webhooks, else 0.")

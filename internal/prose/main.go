@@ -16,9 +16,9 @@ import (
 	"strings"
 )
 
-// budgets is how many findings of each rule the whole tree may have. The goal is none, and then this
-// list goes away.
-var budgets = map[string]int{ruleOpener: 25, ruleWord: 70, ruleLine: 250}
+// budgets is the number of findings of each rule that the whole tree may have. Some lines of Go are
+// too long because they have a signature or a query that is clearer in one piece.
+var budgets = map[string]int{ruleOpener: 0, ruleWord: 0, ruleLine: 185}
 
 //go:embed exceptions.txt
 var exceptionList string

@@ -24,6 +24,8 @@ func TestCheck(t *testing.T) {
 			" us\n", nil},
 		{"a.go", "package a\n\nvar s = \"the key is for\" +\n\t\" whoever sends something\"\n",
 			[]string{"4: " + ruleWord}},
+		{"a.go", "package a\n\nvar (\n\ta int // what is here\n\tb int // whoever it is for us\n)\n",
+			[]string{"5: " + ruleOpener, "5: " + ruleWord}},
 		{"a_test.go", "package a\n\nvar s = \"the key is for whoever sends something\"\n", nil},
 		{"a.go", "package a\n\n" + long + "\n", []string{"3: " + ruleLine}},
 		{"a.md", "# What this heading says is fine\n\nBut what\nfollows is not `what is code` fine.\n",

@@ -51,7 +51,7 @@ var words = compile([]replacement{
 	{`henceforth`, "from now on"},
 	{`lest`, "so that … not"},
 	{`ought`, "should, must"},
-	{`(?:is|are|was|were|be|been|being) told(?: apart)?`,
+	{`(?:is|are|was|were|be|been|being) told(?: apart| from)?`,
 		"receives, is notified; or name who says it"},
 	{`it is said`, "name the page, the setting, or the person that says it"},
 	{`(?:is|are) to be`, "must be, will be; or the imperative"},
@@ -59,7 +59,7 @@ var words = compile([]replacement{
 	{`for good and all`, "permanently"},
 	{`as good as`, "almost, equivalent to"},
 	{`the (?:service|release) before`, "the previous service, the previous release"},
-	{`pass(?:es|ed|ing)? over`, "skip, ignore"},
+	{`pass(?:es|ed|ing) over`, "skip, ignore"},
 	{`does not do`, "is not possible, is not enough; or say what fails"},
 	{`(?:is|are) of (?:no )?use`, "helps, is useful; does not help"},
 	{`worth the name`, "delete it"},
@@ -140,7 +140,8 @@ func (s sentence) check(name string) (found []finding) {
 	}
 	for _, w := range words {
 		for _, at := range w.pattern.FindAllStringIndex(s.masked, -1) {
-			if strings.HasSuffix(s.masked[:at[1]], " told apart") {
+			if told := s.masked[:at[1]]; strings.HasSuffix(told, " told apart") ||
+				strings.HasSuffix(told, " told from") {
 				continue
 			}
 			add(ruleWord, at[0], fmt.Sprintf("%q: write %s", s.masked[at[0]:at[1]], w.instead))
@@ -149,7 +150,10 @@ func (s sentence) check(name string) (found []finding) {
 	return found
 }
 
-// isClause reports whether a sentence with the opener is neither a question nor begins "What if".
+// isClause reports whether a sentence with the opener is neither a question nor begins "What if" or
+// "What to".
 func (s sentence) isClause(opener string) bool {
-	return !strings.Contains(s.masked, "?") && !strings.HasPrefix(s.masked[len(opener):], "if ")
+	rest := s.masked[len(opener):]
+	return !strings.Contains(rest, "?") && !strings.HasPrefix(rest, "if ") &&
+		!strings.HasPrefix(rest, "to ")
 }

@@ -115,6 +115,14 @@ func goText(name, text string) (all []paragraph) {
 		}
 		line := file.Line(pos)
 		if tok == token.COMMENT {
+			// A comment behind code stands alone.
+			before := text[file.Offset(file.LineStart(line)):file.Offset(pos)]
+			if strings.TrimSpace(before) != "" {
+				flush(&comment)
+				comment.add(strings.TrimPrefix(literal, "//"), line)
+				flush(&comment)
+				continue
+			}
 			for i, l := range strings.Split(strings.TrimSuffix(literal, "*/"), "\n") {
 				l = strings.TrimPrefix(strings.TrimPrefix(l, "//"), "/*")
 				if line+i > lastLine+1 {

@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// TestSourcesTables: the tables have one row per source, reason and secret, whatever characters a
-// cell has.
+// TestSourcesTables: the tables have one row per source, reason and secret, with any characters
+// in a cell.
 func TestSourcesTables(t *testing.T) {
 	var sources []api.Source
 	if err := json.Unmarshal([]byte(`[

@@ -56,7 +56,7 @@ func newTracing(t *testing.T, c Config) *Tracing {
 	return tracing
 }
 
-// TestReceiverFails: whatever the receiver answers, appends and batches work and return their own
+// TestReceiverFails: with any answer of the receiver, appends and batches work and return their own
 // errors, and the log has one line.
 func TestReceiverFails(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{

@@ -59,7 +59,7 @@ type gate struct {
 
 type batchSize struct {
 	records, bytes int
-	requests       map[hookgate.RequestID]int // how many records each has
+	requests       map[hookgate.RequestID]int // number of records of each
 	attempts       int
 	lastError      string
 	worker         string

@@ -127,7 +127,7 @@ func testHighWater(t *testing.T, b Backend) {
 	mustCommit(t, c, records[:1])
 	mustReachDepth(t, q, mark-1)
 	if receipt := mustAppend(t, q, refused); receipt.Duplicate() {
-		t.Errorf("what was refused had claimed its identity")
+		t.Errorf("the rejected request had claimed its identity")
 	}
 	if r := mustNext(t, c, 1)[0]; r.MessageID != refused.MessageID {
 		t.Errorf("behind the mark comes %s, want %s", r.MessageID, refused.MessageID)

@@ -10,7 +10,7 @@ import (
 // guards it.
 type lane struct {
 	phase lanePhase
-	owner *reader // who holds the lease; nil in laneFree
+	owner *reader // holder of the lease; nil in laneFree
 	lease lease
 	// read, handed and released say how far the owner has come under this lease: read from Redis,
 	// returned by Next, released by Commit.

@@ -109,7 +109,7 @@ type pair struct {
 	free    atomic.Int64
 
 	mu    sync.Mutex
-	aside []hookgate.Record // what was quarantined, guarded by mu
+	aside []hookgate.Record // quarantined records, guarded by mu
 
 	close func() error
 }

@@ -64,7 +64,7 @@ func (d durability) String() string {
 	}
 	switch {
 	case d.asynchronous+d.hidden > 0:
-		return local + "what asynchronous standbys had not received yet"
+		return local + "commits that asynchronous standbys had not received yet"
 	default:
 		return local + "it: no standby is connected"
 	}

@@ -45,7 +45,7 @@ const tablesOf = `SELECT coalesce(string_agg(DISTINCT n.nspname, ' ' ORDER BY n.
 	JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname LIKE 'webhook%'`
 
 // TestAnotherGoose: the store works in a database that another program migrates with goose,
-// whatever its versions, and does not change that program's list.
+// with any versions, and does not change that program's list.
 func TestAnotherGoose(t *testing.T) {
 	url := newDatabase(t)
 	outsider := connect(t, url)

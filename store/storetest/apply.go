@@ -191,8 +191,8 @@ func testPartlyRepeated(t *testing.T, s Instance) {
 	mustHave(t, s, hookgate.StoreCounts{}, "k-1", "k-2", "k-3")
 }
 
-// testSameRequest: a request is stored once, however often it is in a batch and whatever happened
-// to it before.
+// testSameRequest: a request is stored once, however often it is in a batch and with any
+// history.
 func testSameRequest(t *testing.T, s Instance) {
 	o := own(t, s, 0)
 	first := record("k", 1)

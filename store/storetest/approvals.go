@@ -138,7 +138,7 @@ func testApprovalStates(t *testing.T, s Instance) {
 		}
 	}
 	if err := s.Ping(t.Context()); err != nil {
-		t.Errorf("what is refused made the store ill: %v", err)
+		t.Errorf("a refused request made the store fail: %v", err)
 	}
 }
 
@@ -186,7 +186,7 @@ func testApprovalRequests(t *testing.T, s Instance) {
 		t.Errorf("another person's request is %+v (error %v)", got, err)
 	}
 	if err := s.Ping(ctx); err != nil {
-		t.Errorf("what is refused made the store ill: %v", err)
+		t.Errorf("a refused request made the store fail: %v", err)
 	}
 }
 
@@ -300,7 +300,7 @@ func testApprovalsConcurrent(t *testing.T, s Instance) {
 		})
 	}
 	if err := s.Ping(ctx); err != nil {
-		t.Errorf("what is refused made the store ill: %v", err)
+		t.Errorf("a refused request made the store fail: %v", err)
 	}
 }
 

@@ -137,7 +137,7 @@ func testDeadLetterStates(t *testing.T, s Instance) {
 	}
 	if d, err := s.DeadLetter(t.Context(), undecoded.RequestID.String()); err != nil ||
 		!d.Undecoded() {
-		t.Errorf("what could not be decoded is %+v (error %v)", d, err)
+		t.Errorf("the dead letter that cannot be decoded is %+v (error %v)", d, err)
 	}
 
 	o.mustApply(t, replayOf(failed, 2))

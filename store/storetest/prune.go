@@ -196,7 +196,7 @@ func testPruneStoredDeadLetter(t *testing.T, s Instance) {
 	}
 }
 
-// testPruneSteps: whatever the size of the steps, the audit holds after each one, nothing young is
+// testPruneSteps: with steps of any size, the audit holds after each one, nothing young is
 // removed, and in the end all old rows are gone.
 func testPruneSteps(t *testing.T, s Instance) {
 	o := own(t, s, 0, 1, 2)
@@ -243,7 +243,7 @@ func testPruneSteps(t *testing.T, s Instance) {
 		t.Errorf("left are %+v, want %+v", left, young)
 	}
 	if again := mustPrune(t, s, c, 100); again.Events+again.Entries != 0 {
-		t.Errorf("what was removed is removed again: %+v", again)
+		t.Errorf("removed rows are removed again: %+v", again)
 	}
 }
 

@@ -52,7 +52,7 @@ func testPurge(t *testing.T, s Instance) {
 	if err != nil || d.PurgedAt.IsZero() || d.PurgedBy != "ops" || d.PurgeReason != "test data" ||
 		d.Size != 0 || d.SHA256 != sha256.Sum256(second.Body) ||
 		d.Reason != "still" || d.DeadLetteredAt.IsZero() || d.MessageID != "k-1" {
-		t.Errorf("what was purged reads %+v (error %v)", d, err)
+		t.Errorf("the purged dead letter reads %+v (error %v)", d, err)
 	}
 	for request, wantBody := range map[hookgate.RequestID]bool{first.RequestID: false,
 		second.RequestID: false, third.RequestID: true, other.RequestID: true} {

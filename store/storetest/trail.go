@@ -195,7 +195,7 @@ func testTrailReplayed(t *testing.T, s Instance) {
 	entry := trails[2].Entries[1]
 	if !entry.Timestamp.Equal(event.RetriedAt) || !strings.Contains(string(entry.Metadata),
 		dead.RequestID.String()) {
-		t.Errorf("the replay is told of at %s as %s", entry.Timestamp, entry.Metadata)
+		t.Errorf("the stage replayed is at %s as %s", entry.Timestamp, entry.Metadata)
 	}
 	if e := list(t, s, hookgate.EventFilter{})[0]; e.RequestID != event.RequestID ||
 		!e.ReceivedAt.Equal(dead.ReceivedAt) {
