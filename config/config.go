@@ -6,6 +6,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,7 @@ import (
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
+	goyaml "go.yaml.in/yaml/v3"
 
 	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/ingest"
@@ -85,7 +87,7 @@ func Load(environ []string, flags map[string]any) (Config, error) {
 		}
 	}
 	if configFile != "" {
-		if err := k.Load(file.Provider(configFile), yaml.Parser()); err != nil {
+		if err := k.Load(file.Provider(configFile), oneDocument{yaml.Parser()}); err != nil {
 			return Config{}, fmt.Errorf("read configuration %s: %w", configFile, err)
 		}
 	}
@@ -101,6 +103,21 @@ func Load(environ []string, flags map[string]any) (Config, error) {
 		return c, fmt.Errorf("configuration (environment and flags): %w", err)
 	}
 	return c, nil
+}
+
+// oneDocument parses a YAML file. It rejects a second document, which yaml.Parser ignores.
+type oneDocument struct{ koanf.Parser }
+
+// Unmarshal implements koanf.Parser.
+func (p oneDocument) Unmarshal(b []byte) (map[string]any, error) {
+	documents := goyaml.NewDecoder(bytes.NewReader(b))
+	for range 2 {
+		var document goyaml.Node
+		if err := documents.Decode(&document); err != nil {
+			return p.Parser.Unmarshal(b) // the end, or an error that the parser describes
+		}
+	}
+	return nil, errors.New("the file has a second YAML document after \"---\": write all settings in one")
 }
 
 // decode applies the settings to the defaults and checks the result.

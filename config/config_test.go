@@ -173,6 +173,21 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
+// TestOneDocument: settings after "---" would be ignored, so the start fails. A file may begin or
+// end with "---".
+func TestOneDocument(t *testing.T) {
+	_, err := Load([]string{"HOOKGATE_CONFIG=" +
+		writeConfig(t, "listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:2\n")}, nil)
+	if err == nil || !strings.Contains(err.Error(), "second YAML document") {
+		t.Errorf("two documents: error %v", err)
+	}
+	for _, text := range []string{"---\nlisten: 127.0.0.1:1\n", "", "# nothing\n"} {
+		if _, err := Load([]string{"HOOKGATE_CONFIG=" + writeConfig(t, text)}, nil); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 // TestSpoolSetting: the spool is on or off, in the file and in the environment.
 func TestSpoolSetting(t *testing.T) {
 	for _, test := range []struct {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/hookgate/hookgate/release/canary"
 )
@@ -30,21 +31,20 @@ type canaryMetrics struct {
 	latency                       prometheus.Histogram
 }
 
-func newCanary(r *prometheus.Registry) canaryMetrics {
+func newCanary(f promauto.Factory) canaryMetrics {
 	s := canaryMetrics{
-		requests: counters("hookgate_canary_requests_total",
+		requests: counters(f, "hookgate_canary_requests_total",
 			"Webhooks under a canary, by side and class of the answer.",
 			"side", "status"),
-		forwarded: counters("hookgate_canary_forwarded_total",
+		forwarded: counters(f, "hookgate_canary_forwarded_total",
 			"Webhooks forwarded to the upstream: because of their ordering key, or for the reason for"+
 				" which the gate would reject them.", "reason"),
-		failures: counters("hookgate_canary_upstream_failures_total",
+		failures: counters(f, "hookgate_canary_upstream_failures_total",
 			"Forwarded webhooks without a complete answer of the upstream, by reason.", "reason"),
-		latency: prometheus.NewHistogram(histogram("hookgate_canary_upstream_latency_ms",
+		latency: f.NewHistogram(histogram("hookgate_canary_upstream_latency_ms",
 			"Milliseconds from forwarding a webhook to the end of the upstream's answer.",
 			latencyBuckets)),
 	}
-	r.MustRegister(s.requests, s.forwarded, s.failures, s.latency)
 	s.forwarded.WithLabelValues(ForwardedByKey)
 	for _, class := range classes[2:] { // at 0 from the start, so that the first is an increase
 		for _, side := range []string{SideGate, SideUpstream} {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hookgate/hookgate"
@@ -147,64 +148,64 @@ func New(c Config) *Metrics {
 // NewCounters returns metrics without gauges. Parts of the gate need the counters before the parts
 // exist that the gauges ask; Observe adds the gauges then.
 func NewCounters(version string) *Metrics {
+	registry := prometheus.NewRegistry()
+	f := promauto.With(registry) // it registers each metric that it makes
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
+		registry: registry,
 		received: lastReceived{new(sync.Map)},
-		httpLatency: prometheus.NewHistogramVec(histogram("webhook_http_latency_ms",
+		httpLatency: f.NewHistogramVec(histogram("webhook_http_latency_ms",
 			"Milliseconds from the header of a request to the end of its answer.", latencyBuckets),
 			[]string{"method", "status"}),
-		queueLatency: prometheus.NewHistogramVec(histogram("webhook_queue_latency_ms",
+		queueLatency: f.NewHistogramVec(histogram("webhook_queue_latency_ms",
 			"Milliseconds from the receipt of a webhook to the store's commit.", latencyBuckets),
 			[]string{"eventType", "status"}),
-		events: counters("webhook_events_total",
+		events: counters(f, "webhook_events_total",
 			"Events: accepted and duplicate are counted at the 202, persisted and dead_lettered when"+
 				" stored.", "eventType", "status"),
-		ingested: counters("webhook_ingest_total",
+		ingested: counters(f, "webhook_ingest_total",
 			"Requests to the paths of configured sources, by status of the answer; without unsigned tests"+
 				" of the endpoint.", "source", "status"),
-		refused: counters("webhook_refusals_total", "Rejected webhooks, by reason.",
+		refused: counters(f, "webhook_refusals_total", "Rejected webhooks, by reason.",
 			"reason"),
-		batchSize: prometheus.NewHistogram(histogram("webhook_batch_records",
+		batchSize: f.NewHistogram(histogram("webhook_batch_records",
 			"Records in one transaction of the store.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000,
 				2500})),
-		batchLatency: prometheus.NewHistogram(histogram("webhook_batch_latency_ms",
+		batchLatency: f.NewHistogram(histogram("webhook_batch_latency_ms",
 			"Duration of a transaction of the store, in milliseconds.", latencyBuckets)),
-		applyFailed: counter("webhook_batch_failures_total", "Failed attempts to store a batch."),
-		fenced: counter("webhook_fenced_total",
+		applyFailed: counter(f, "webhook_batch_failures_total", "Failed attempts to store a batch."),
+		fenced: counter(f, "webhook_fenced_total",
 			"Batches that the store rejected because another worker owns their partition."),
-		deadLettered: counter("webhook_dead_letters_total", "Dead letters stored, of all event types."),
-		gaps: counters("webhook_sequence_gaps_total",
+		deadLettered: counter(f, "webhook_dead_letters_total",
+			"Dead letters stored, of all event types."),
+		gaps: counters(f, "webhook_sequence_gaps_total",
 			"Events whose sequence is more than one above the previous one of their ordering key.",
 			"source"),
-		inversions: counters("webhook_sequence_inversions_total",
+		inversions: counters(f, "webhook_sequence_inversions_total",
 			"Events whose sequence is below the highest one stored for their ordering key.",
 			"source"),
-		workers: prometheus.NewGauge(prometheus.GaugeOpts{
+		workers: f.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers", Help: "Workers of this process that store records from Redis; 0" +
 				" without Redis.",
 		}),
-		storing: prometheus.NewGauge(prometheus.GaugeOpts{
+		storing: f.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_workers_storing",
 			Help: "Transactions with webhooks that this process has open in the store.",
 		}),
 		sources: bounded{most: MaxSources},
 	}
-	appended := prometheus.NewHistogramVec(histogram("webhook_append_latency_ms",
+	appended := f.NewHistogramVec(histogram("webhook_append_latency_ms",
 		"Milliseconds that the queue took to store a webhook durably, or to fail.",
 		latencyBuckets), []string{"outcome"})
 	for i, outcome := range [...]string{"appended", "full", "failed"} {
 		m.appended[i] = appended.WithLabelValues(outcome)
 	}
-	m.pruning, m.canary = newPruning(m.registry), newCanary(m.registry)
-	buildInfo := prometheus.NewGauge(prometheus.GaugeOpts{
+	m.pruning, m.canary = newPruning(f), newCanary(f)
+	buildInfo := f.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1. The label version is the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	buildInfo.Set(1)
-	m.registry.MustRegister(m.httpLatency, m.queueLatency, m.events, m.ingested, m.refused, appended,
-		m.batchSize, m.batchLatency,
-		m.applyFailed, m.fenced, m.deadLettered, m.received, m.gaps, m.inversions, m.workers, m.storing,
-		buildInfo)
+	m.registry.MustRegister(m.received)
 	m.process = prometheus.NewRegistry()
 	m.process.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -235,12 +236,12 @@ func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 	}
 }
 
-func counters(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+func counters(f promauto.Factory, name, help string, labels ...string) *prometheus.CounterVec {
+	return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-func counter(name, help string) prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+func counter(f promauto.Factory, name, help string) prometheus.Counter {
+	return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 }
 
 // Handler serves the metrics in the formats of Prometheus.

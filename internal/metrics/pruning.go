@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/hookgate/hookgate"
 )
@@ -17,31 +18,30 @@ type pruning struct {
 	oldestEvent prometheus.Gauge
 }
 
-func newPruning(r *prometheus.Registry) pruning {
+func newPruning(f promauto.Factory) pruning {
 	p := pruning{
-		removed: prometheus.NewCounterVec(prometheus.CounterOpts{
+		removed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "webhook_retention_removed_total",
 			Help: "Removed by retention, by kind: bodies of events, links of the audit chain, and requests.",
 		}, []string{"kind"}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+		latency: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "webhook_retention_latency_ms",
 			Help: "Duration of a step of retention, in milliseconds.", Buckets: latencyBuckets,
 		}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
+		failed: f.NewCounter(prometheus.CounterOpts{
 			Name: "webhook_retention_failures_total", Help: "Failed steps of retention.",
 		}),
-		lastRun: prometheus.NewGauge(prometheus.GaugeOpts{
+		lastRun: f.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_retention_last_run_timestamp_seconds",
 			Help: "Unix time in seconds when retention last had nothing more to remove; 0 if never since" +
 				" the start.",
 		}),
-		oldestEvent: prometheus.NewGauge(prometheus.GaugeOpts{
+		oldestEvent: f.NewGauge(prometheus.GaugeOpts{
 			Name: "webhook_retention_oldest_event_timestamp_seconds",
 			Help: "Unix time in seconds when the oldest event that still has its body was stored; 0 if" +
 				" unknown.",
 		}),
 	}
-	r.MustRegister(p.removed, p.latency, p.failed, p.lastRun, p.oldestEvent)
 	for _, kind := range []string{"events", "links", "requests"} {
 		p.removed.WithLabelValues(kind)
 	}
