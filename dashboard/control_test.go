@@ -108,7 +108,7 @@ func TestControlWords(t *testing.T) {
 	}
 	if away := show("/ui/control", admin); strings.Count(away,
 		"They cannot be shown: there is nothing at this path") != 2 || !strings.Contains(away,
-		"Refuse webhooks") {
+		"Reject webhooks") {
 		t.Errorf("without the store the page is %s", away)
 	}
 }

@@ -312,14 +312,14 @@ func TestDashboardControl(t *testing.T) {
 	b.confirm("buffer", "#mode [data-set=buffer]", "the database moves: ü")
 	b.await("webhooks are buffered",
 		`document.querySelector("#mode").dataset.mode == "buffer" &&`+
-			` document.querySelector("#toasts").textContent.includes("leaves the store alone")`)
+			` document.querySelector("#toasts").textContent.includes("does not use the store")`)
 	if status, _ := g.send(`{"messageId":"buffered","eventType":"t"}`); status != 202 {
 		t.Errorf("in buffer a webhook gets %d", status)
 	}
 	b.confirm("refuse webhooks", "#mode [data-set=read_only]", "the database moves: ü")
 	b.await("webhooks are refused",
 		`document.querySelector("#mode").dataset.mode == "read_only" &&`+
-			` document.querySelector("#toasts").textContent.includes("are refused")`)
+			` document.querySelector("#toasts").textContent.includes("rejects webhooks")`)
 	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 503 {
 		t.Errorf("in maintenance a webhook gets %d", status)
 	}

@@ -182,7 +182,7 @@ func TestDashboardEvents(t *testing.T) {
 		t.Errorf("back at the beginning are %v, want %v", got, first)
 	}
 	b.open("/ui/events?from=" + url.QueryEscape("2000-01-01 00:00") + "&to=2000-01-02&key=customer-1")
-	if told := b.text("#events .empty"); !strings.Contains(told, "No event that is stored matches") ||
+	if told := b.text("#events .empty"); !strings.Contains(told, "No stored event matches") ||
 		b.text(".chips") == "" {
 		t.Errorf("a time without events shows %q", told)
 	}

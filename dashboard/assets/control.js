@@ -28,8 +28,8 @@ const modes = {
   normal: [{ title: "End maintenance?", text: "The gate takes webhooks, and workers store them.", action: "End maintenance" }, "Maintenance has ended."],
   buffer: [{ title: "Buffer webhooks?", text: "From now on the gate queues webhooks, and no process uses the database. If the queue is full, the answer is 503.", action: "Buffer webhooks" },
     "The gate queues webhooks and does not use the store."],
-  read_only: [{ title: "Refuse webhooks?", text: "From now on every process of this gate rejects webhooks with 503. A sender that does not retry loses its events. The mode Buffer rejects none.", action: "Refuse webhooks", danger: true },
-    "Webhooks are refused."],
+  read_only: [{ title: "Reject webhooks?", text: "From now on every process of this gate rejects webhooks with 503. A sender that does not retry loses its events. The mode Buffer rejects none.", action: "Reject webhooks", danger: true },
+    "The gate rejects webhooks."],
 };
 on("#mode button", (button) => {
   const mode = button.dataset.set;
