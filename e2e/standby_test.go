@@ -347,7 +347,7 @@ func TestAsynchronousFailover(t *testing.T) {
 	p := startPair(t, false)
 	one, two := startGate(t, startOptions{env: p.env()}), startGate(t, startOptions{env: p.env()})
 	if out := one.out.String(); !strings.Contains(out,
-		"its loss loses what asynchronous standbys had not received yet") {
+		"its loss loses commits that asynchronous standbys had not received yet") {
 		t.Errorf("the start does not say what a 202 is worth:\n%s", out)
 	}
 	kept := append(sendSome(t, one, "kept-1", 10), sendSome(t, two, "kept-2", 10)...)

@@ -20,7 +20,7 @@ func TestDurabilityText(t *testing.T) {
 	for want, d := range map[string]durability{
 		"survives a crash of the server; its loss loses it:" +
 			" no standby is connected": safe,
-		"survives a crash of the server; its loss loses what asynchronous standbys had not received" +
+		"survives a crash of the server; its loss loses commits that asynchronous standbys had not received" +
 			" yet": with(func(d *durability) { d.asynchronous = 1 }),
 		"survives the loss of this machine:" +
 			" one synchronous standby": with(func(d *durability) { d.standbyNames, d.synchronous = "a", 1 }),
@@ -29,7 +29,7 @@ func TestDurabilityText(t *testing.T) {
 		"waits for 2 synchronous standbys, and 1 are connected:" +
 			" no commit succeeds": with(func(d *durability) { d.standbyNames, d.synchronous = "2 (a, b)", 1 }),
 		"which need not have written it to disk": with(func(d *durability) { d.commit, d.standbyNames, d.synchronous = "remote_write", "*", 1 }),
-		"its loss loses what asynchronous":       with(func(d *durability) { d.commit, d.standbyNames, d.asynchronous = "local", "*", 1 }),
+		"its loss loses commits that async":      with(func(d *durability) { d.commit, d.standbyNames, d.asynchronous = "local", "*", 1 }),
 		"pg_read_all_stats":                      with(func(d *durability) { d.standbyNames, d.hidden = "*", 1 }),
 		"fsync is off":                           with(func(d *durability) { d.fsync, d.standbyNames, d.synchronous = false, "*", 1 }),
 		"full_page_writes":                       with(func(d *durability) { d.fullPageWrites = false }),
