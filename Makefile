@@ -8,6 +8,17 @@ SHELL := /bin/bash
 PLAIN := GOFLAGS="$$(go env GOFLAGS) -trimpath" CGO_ENABLED=0
 RACE := GOFLAGS="$$(go env GOFLAGS) -trimpath" CGO_ENABLED=1
 
+# Packages that the tests read or run: real webhook payloads (e2e/github_test.go), the libraries with
+# which senders sign theirs (e2e/testdata/sign.mjs), and the accessibility check of the dashboard
+# (e2e/browser_test.go).
+NPM := @octokit/webhooks-examples@7.6.1 @octokit/webhooks-methods@6.0.0 standardwebhooks@1.1.1 \
+  svix@1.99.1 stripe@23.1.0 twilio@6.2.0 @sendgrid/eventwebhook@8.0.0 axe-core@4.14.1
+NPM_PACKAGES := .cache/npm/installed
+
+# promtool checks the alert rules. It is extracted from Debian's package, because installing the
+# package would start a Prometheus.
+PROMTOOL := .cache/promtool/promtool
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,20 +105,9 @@ tools: $(PROMTOOL) ## Install the tools of the tests: Debian packages, and promt
 	  $(APT) update -qq && $(APT) install -y -qq --no-install-recommends $$missing; \
 	fi
 
-# Packages that the tests read or run: real webhook payloads (e2e/github_test.go), the libraries with
-# which senders sign theirs (e2e/testdata/sign.mjs), and the accessibility check of the dashboard
-# (e2e/browser_test.go).
-NPM := @octokit/webhooks-examples@7.6.1 @octokit/webhooks-methods@6.0.0 standardwebhooks@1.1.1 \
-  svix@1.99.1 stripe@23.1.0 twilio@6.2.0 @sendgrid/eventwebhook@8.0.0 axe-core@4.14.1
-NPM_PACKAGES := .cache/npm/installed
-
 $(NPM_PACKAGES): Makefile | tools
 	npm install --silent --prefix .cache/npm --no-audit --no-fund --ignore-scripts $(NPM)
 	@touch $@
-
-# promtool checks the alert rules. It is extracted from Debian's package, because installing the
-# package would start a Prometheus.
-PROMTOOL := .cache/promtool/promtool
 
 $(PROMTOOL):
 	mkdir -p $(@D)

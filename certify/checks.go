@@ -26,6 +26,8 @@ type storeReport struct {
 	// Unknown counts the events with unknown outcome, and how many of them are stored.
 	Unknown       int `json:"unknownOutcome"`
 	UnknownStored int `json:"unknownOutcomeStored"`
+	// unmade counts those of Different that are stored for a request that the ledger does not have.
+	unmade int
 }
 
 // violations counts the violations of a rule, and names the first ones.
@@ -114,6 +116,7 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 		if !known {
 			r.Foreign.add("%s is stored as event %s although it was refused", e.messageID, l.ID)
 		} else {
+			r.unmade++
 			r.Different.add("%s is stored as event %s for request %s, which no request that was "+
 				"taken had",
 				e.messageID, l.ID, l.RequestID)

@@ -136,12 +136,16 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 
 // unfinishedLedger invalidates the criteria that need a complete ledger. A client that was killed
 // may have sent requests that its ledger does not have, and the target is not at fault for that.
-func (j *judging) unfinishedLedger() {
+func (j *judging) unfinishedLedger(s *storeReport) {
+	ids := []string{"foreign", "idempotency", "lineage", "counters", "server_latency", "errors",
+		"acceptance"}
+	if s.Different.Count == s.unmade {
+		ids = append(ids, "content")
+	}
 	for i := range j.criteria {
 		c := &j.criteria[i]
 		_, id, _ := strings.Cut(c.ID, "/")
-		if c.Status == Fail && slices.Contains([]string{"foreign", "idempotency", "lineage", "counters",
-			"server_latency", "errors", "acceptance"}, id) {
+		if c.Status == Fail && slices.Contains(ids, id) {
 			c.invalidate("the ledger may lack the last requests, as the client was killed")
 		}
 	}

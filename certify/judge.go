@@ -186,7 +186,7 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		j.metrics(m, &store, &lineage, before, after, &h)
 	}
 	if run.Stopped == killed {
-		j.unfinishedLedger()
+		j.unfinishedLedger(&store)
 	}
 	depth, err := readDepth(filepath.Join(dir, depthFile))
 	if err != nil {
