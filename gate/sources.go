@@ -339,7 +339,7 @@ func (o Options) SourceNames() []string {
 }
 
 // CheckSources returns every source that Open could make, and an error for each of the others. It
-// makes no keys: for a key that Open would make it uses a placeholder.
+// writes no keys: a key that Open would generate is replaced by a constant.
 func (o Options) CheckSources() (sources []ingest.Source, errs error) {
 	client := newAmazonClient(http.DefaultTransport)
 	for _, name := range o.SourceNames() {
@@ -356,7 +356,7 @@ func (o Options) CheckSources() (sources []ingest.Source, errs error) {
 }
 
 // configuredKeys returns the keys of the default source, for use without a gate. It reads the keys
-// that Open has made; if there are none yet, it returns placeholders.
+// that Open has generated; before that it returns a text in place of each key.
 func (o Options) configuredKeys(name string) (k credentials, err error) {
 	if name != ingest.DefaultSource {
 		return k, nil

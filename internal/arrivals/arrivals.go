@@ -1,5 +1,5 @@
-// Package arrivals knows the headers and bodies that are still arriving, and ends the slowest when
-// memory runs short. A sender that holds memory and sends nothing loses it to those that send.
+// Package arrivals tracks the headers and bodies that are still arriving. When memory runs short it
+// ends the slowest, so a sender that stalls does not keep memory from senders that proceed.
 package arrivals
 
 import (

@@ -43,8 +43,8 @@ func calls(server *redistest.Server, command string) int {
 	return count
 }
 
-// TestGroup: concurrent appends share calls. Each has a receipt of its own, and the first request
-// of an identity is told apart from its repetitions in the same group.
+// TestGroup: concurrent appends share calls. Each has a receipt of its own. If a group has several
+// requests of one identity, the first is accepted and the others are duplicates.
 func TestGroup(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	q := mustOpen(t, Config{URL: server.URL(), Partitions: 4, HighWater: 10_000})
