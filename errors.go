@@ -15,14 +15,27 @@ var ErrClosed = errors.New("closed")
 var (
 	// ErrFenced is the error of Apply when another owner has acquired a partition of the batch.
 	// Nothing was stored. The caller has lost its partitions: it must drop their records and open a
-	// new reader.
-	ErrFenced = errors.New("partition has another owner")
+	// new reader. It is also the error of Subscriptions.Save when the subscription has a newer epoch.
+	ErrFenced = errors.New("another owner has taken over")
 
 	// ErrRejected is the error of Apply when the store works but rejects a record of the batch, and
 	// also the dead letter in its place. Nothing was stored. A RejectedError names the record; the
 	// others can be stored without it. After any other error of Apply but ErrFenced the outcome is
 	// unknown, and the caller must apply the same batch again.
 	ErrRejected = errors.New("store rejects the batch")
+
+	// ErrLeased is the error of acquiring a subscription that has another owner. Nothing was changed.
+	// The caller tries again when the lease has run out.
+	ErrLeased = errors.New("subscription has another owner")
+
+	// ErrRevision is the error of acquiring a subscription whose stored definition is newer than the
+	// caller's. Nothing was changed. The caller must not deliver until it defines the subscription
+	// again.
+	ErrRevision = errors.New("another process has stored a newer definition of the subscription")
+
+	// ErrInUse is the error of forgetting a subscription that is configured and not paused. Nothing
+	// was changed.
+	ErrInUse = errors.New("subscription is in use: pause it or remove it from the configuration first")
 
 	// ErrNotFound is the error of a Reader for something that does not exist.
 	ErrNotFound = errors.New("not found")
@@ -96,3 +109,40 @@ func (e *MisconfiguredError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the full error.
 func (e *MisconfiguredError) Unwrap() error { return e.Err }
+
+// OrderError is the error of defining a subscription with another Order while it has exceptions or
+// holds. Nothing was changed. A person must retry, skip or dead-letter them first.
+type OrderError struct {
+	Subscription string
+	// Exceptions is the number of exceptions that are waiting or parked.
+	Exceptions int
+}
+
+// Error implements error.
+func (e *OrderError) Error() string {
+	return fmt.Sprintf("subscription %s: its order cannot change while %d of its events are waiting or"+
+		" parked; retry, skip or dead-letter them first", e.Subscription, e.Exceptions)
+}
+
+// HorizonError is the error of reading or seeking to a place that retention has removed.
+type HorizonError struct {
+	// Horizon is the highest id that retention has removed. Events with higher ids are stored.
+	Horizon int64
+}
+
+// Error implements error.
+func (e *HorizonError) Error() string {
+	return fmt.Sprintf("retention has removed the events up to id %d", e.Horizon)
+}
+
+// AheadError is the error of reading or seeking to a place after the end of the log. The caller may
+// have come from a store that was restored to an earlier state.
+type AheadError struct {
+	// End is the last id of the log.
+	End int64
+}
+
+// Error implements error.
+func (e *AheadError) Error() string {
+	return fmt.Sprintf("the log ends at id %d", e.End)
+}
