@@ -90,8 +90,8 @@ type Subscriptions interface {
 	// epoch changes nothing.
 	Release(ctx context.Context, name string, epoch Epoch) error
 
-	// Due returns the exceptions of a subscription that are waiting and due, and the holds whose
-	// first event has no exception. See DueQuery.
+	// Due returns the exceptions of a subscription that are waiting and due, the holds whose first
+	// event has no exception, and what a person may have changed. See DueQuery.
 	Due(ctx context.Context, name string, q DueQuery) (Due, error)
 
 	// Save stores results in one durable transaction. It returns the version of the subscription's
@@ -232,6 +232,10 @@ type Due struct {
 	Next time.Time
 	// Count is the number of exceptions that are waiting or parked, and Held the number of holds.
 	Count, Held int
+	// Version, Paused and Jobs are as in SubscriptionState, read in the same transaction.
+	Version int64
+	Paused  bool
+	Jobs    []RedeliveryJob
 }
 
 // AttemptOutcome is the outcome of an attempt.
