@@ -39,7 +39,8 @@ func (e *LogEvent) Key() string {
 // Log reads stored events in the order of commits. A reader that continues after the last id it saw
 // misses no event. All methods may be called concurrently.
 type Log interface {
-	// ReadLog returns the events that follow q.After. It does not wait for new ones.
+	// ReadLog returns the events that follow q.After. It does not wait for new ones. Events that
+	// retention has removed are missing without an error.
 	ReadLog(ctx context.Context, q LogQuery) (LogPage, error)
 	// ReadEvents returns the events with these ids in the order of ids, also those that retention
 	// has removed but keeps for a subscription. An id of no event is skipped.
@@ -74,8 +75,8 @@ type LogPage struct {
 	More bool
 }
 
-// Filter selects events. Empty lists select everything, but the events of TestSource only if Sources
-// names it.
+// Filter selects events. Empty lists select everything, but the events of TestSource only if
+// Sources names it.
 type Filter struct {
 	// Sources are names of sources.
 	Sources []string `json:"sources,omitempty"`

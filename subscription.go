@@ -57,9 +57,9 @@ type SubscriptionDefinition struct {
 // subscription has at most one owner, and only its owner delivers. All methods may be called
 // concurrently.
 //
-// A cursor is the id of the event up to which the subscription has passed everything. An event at or
-// below the cursor that the filter selects is settled, or it has an exception, or its key has a hold
-// with a lower After.
+// A cursor is the id of the event up to which the subscription has passed everything. An event at
+// or below the cursor that the filter selects is settled, or it has an exception, or its key has a
+// hold with a lower After.
 type Subscriptions interface {
 	// Define stores the definitions and creates the subscriptions that are new. It reads the end of
 	// the log under the lock of appends, so that StartNow is before every request whose Append begins
@@ -74,7 +74,8 @@ type Subscriptions interface {
 		err error)
 
 	// Renew extends the leases of this process by ttl and returns all subscriptions and the number of
-	// processes that deliver. An embedded store ignores ttl, because no other process can use it.
+	// processes that deliver. It also extends a lease that has run out, unless another process has
+	// taken the subscription. An embedded store ignores ttl, because no other process can use it.
 	Renew(ctx context.Context, owner string, ttl time.Duration) (Roster, error)
 
 	// Acquire makes owner the owner of a subscription for ttl, unless another owner's lease is still
@@ -97,7 +98,8 @@ type Subscriptions interface {
 	// Save stores results in one durable transaction. It returns the version of the subscription's
 	// row, which grows with each change by a person.
 	//
-	// Errors: ErrFenced: nothing was stored and the caller no longer is the owner. After any other
+	// Errors: ErrFenced: nothing was stored and the caller no longer is the owner; also if the
+	// subscription was forgotten, and created again meanwhile. After any other
 	// error the outcome is unknown, and the caller must save the same results again before any other.
 	// Saving results again is harmless.
 	Save(ctx context.Context, name string, epoch Epoch, r *Results) (version int64, err error)
@@ -282,15 +284,18 @@ type Results struct {
 	// Attempts are added to the history. Attempts that settle an event also remove its exception,
 	// except that AttemptDeadLettered leaves the exception in Exceptions.
 	Attempts []Attempt
-	// Created are new exceptions. An exception of an event that is already settled is ignored.
+	// Created are new exceptions. An exception is ignored if the store has it, or if an earlier Save
+	// or a person has settled its delivery.
 	Created []Exception
 	// Updated are exceptions that the store has. One that a person has settled meanwhile is ignored.
+	// So is one with an attempt in Attempts that the history has: these results are saved again, and
+	// a person may have retried the event since.
 	Updated []Exception
 	// Holds are holds that are new or whose After grows. After never falls by Save.
 	Holds []Hold
 	// Freed are the keys whose hold is removed.
 	Freed []string
-	// Jobs is the progress of redelivery jobs.
+	// Jobs is the progress of redelivery jobs. That of a job that has ended is ignored.
 	Jobs []JobProgress
 	// Pause pauses the subscription if it is not empty, and is the reason.
 	Pause string
@@ -304,11 +309,13 @@ type RedeliveryJob struct {
 	ID int64
 	// Redelivery is the number of all deliveries of this job.
 	Redelivery int64
-	// Events are the ids to deliver; empty if From and To select them.
+	// Events are the ids to deliver, in rising order, whether the filters select them or not. It is
+	// empty if After and Until select the events.
 	Events []int64
-	// After (exclusive) and Until (inclusive) are the ids that the job covers.
+	// After (exclusive) and Until (inclusive) are the ids that the job covers. Redeliver sets an Until
+	// that is 0 or after the end of the log to the end.
 	After, Until int64
-	// Filter selects events between After and Until.
+	// Filter selects events between After and Until, besides the filter of the subscription.
 	Filter Filter
 	// OrderingKey selects the events of one key; empty: of all keys.
 	OrderingKey string
@@ -364,8 +371,8 @@ type SubscriptionInfo struct {
 	PausedBy, PauseReason string
 	// BrokenSince is when the breaker opened; zero if it is closed.
 	BrokenSince time.Time
-	// CreatedAt is when the subscription was first defined, and RemovedAt when it went missing from the
-	// configuration; zero if it is there.
+	// CreatedAt is when the subscription was first defined, and RemovedAt when it went missing from
+	// the configuration; zero if it is there.
 	CreatedAt, RemovedAt time.Time
 	// LastDeliveredAt is when an attempt last succeeded; zero if none has.
 	LastDeliveredAt time.Time
@@ -421,20 +428,24 @@ type SubscriptionControl interface {
 	// SetPaused pauses or resumes a subscription. It reports whether that changed anything.
 	SetPaused(ctx context.Context, name string, paused bool, p Person) (changed bool, err error)
 	// Seek moves the cursor and takes a new epoch, so that the owner begins anew. Going back deletes
-	// the exceptions and holds after the new cursor, and the events are delivered again with a new
-	// redelivery number. Going forward records each exception up to the new cursor as skipped.
+	// the exceptions after the new cursor, dead ones too, and the holds whose After is not before it.
+	// The events are delivered again with a new redelivery number. Going forward, also to the same
+	// cursor, records each waiting or parked exception up to the new cursor as skipped, and removes
+	// the holds that are left without an exception and whose After is before the new cursor.
 	//
 	// Errors: *HorizonError and *AheadError, and ErrNotFound; then nothing has changed.
 	Seek(ctx context.Context, name string, to Start, dryRun bool, p Person) (SeekResult, error)
 	// Resolve retries, skips or dead-letters exceptions and returns how many it changed, or would
-	// change with dryRun. Exceptions that do not match any more are ignored.
+	// change with dryRun. Exceptions that do not match any more are ignored. If it settles one that
+	// is waiting or parked, After of the hold of its key becomes the event. A Limit of 0 is no limit.
 	Resolve(ctx context.Context, f ExceptionFilter, a Resolution, dryRun bool, p Person) (int, error)
 	// Redeliver stores a redelivery job. Its fields ID, Redelivery, Position, Delivered and Failed are
-	// set by the store. With dryRun nothing is stored. It returns the job and the number of events that
-	// it covers, counted up to MaxBacklog.
+	// set by the store. With dryRun nothing is stored. It returns the job and the number of events
+	// that it covers, counted up to MaxBacklog.
 	Redeliver(ctx context.Context, name string, job RedeliveryJob, dryRun bool, p Person) (
 		StoredJob, int, error)
-	// CancelJob ends a redelivery job. It reports whether the job was running.
+	// CancelJob ends a redelivery job. It reports whether the job was running; false also if there is
+	// no such job.
 	CancelJob(ctx context.Context, name string, id int64, p Person) (cancelled bool, err error)
 	// Forget removes a subscription and all its state but its attempts. It must be paused or removed
 	// from the configuration: else the error is ErrInUse and nothing has changed.
@@ -449,11 +460,13 @@ type Resolution string
 
 // The resolutions.
 const (
-	// ResolveRetry makes a waiting, parked or dead exception due now and renews its time to retry.
+	// ResolveRetry makes a waiting, parked or dead exception due now and renews its time to retry. One
+	// that was dead does not hold its key again.
 	ResolveRetry Resolution = "retry"
 	// ResolveSkip settles a waiting, parked or dead exception without delivering the event.
 	ResolveSkip Resolution = "skip"
-	// ResolveDeadLetter turns a waiting or parked exception into a dead letter.
+	// ResolveDeadLetter turns a waiting or parked exception into a dead letter. It counts as an
+	// attempt.
 	ResolveDeadLetter Resolution = "dead_letter"
 )
 
