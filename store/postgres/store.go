@@ -80,7 +80,8 @@ func (c Config) withDefaults() Config {
 // Store implements hookgate.Store, hookgate.Reader and hookgate.Purger in a PostgreSQL database.
 type Store struct {
 	*sqlstore.Tables
-	config *pgx.ConnConfig
+	subscriptions *sqlstore.Subscriptions
+	config        *pgx.ConnConfig
 	// wanted is Config.Schema, and statementTimeout is Config.StatementTimeout.
 	wanted           string
 	statementTimeout time.Duration
@@ -171,6 +172,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 		statementTimeout: c.StatementTimeout,
 	}
 	s.Tables = sqlstore.New(db{s}, dialect, c.MaxConns)
+	s.subscriptions = sqlstore.NewSubscriptions(db{s}, dialect)
 	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, misconfigured(reasonSettings, fmt.Errorf("open store %s: %w", s.target, err))
@@ -280,6 +282,9 @@ func millis(d time.Duration) arg {
 	}
 	return argText(strconv.FormatInt(n, 10))
 }
+
+// Subscriptions returns the subscriptions in this store.
+func (s *Store) Subscriptions() *sqlstore.Subscriptions { return s.subscriptions }
 
 // Close implements hookgate.Store. It waits for calls that are running. Later calls return
 // ErrClosed.

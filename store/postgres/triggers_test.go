@@ -50,6 +50,30 @@ func TestApprovalTriggers(t *testing.T) {
 	}
 }
 
+const (
+	subscriptionRows = `INSERT INTO webhook_subscriptions VALUES
+		(1, 's', '{}', '{}', 'key', 1, 1, 0, 0, '', 0, 0, 0, '', '', 0, 0, 0, 0, 1, 0, 0, 0);
+		INSERT INTO webhook_deliveries VALUES (1, 1, 0, 1, 'delivered', 200, 1, 1, '', ''); `
+	keptRow = `INSERT INTO webhook_kept_events VALUES
+		(1, 'm', 't', 's', 'k', true, 'r', '[]', 1, 1, '', '')`
+	retained = "INSERT INTO webhook_retention VALUES ('30 days'); "
+)
+
+// TestHeldKeys: webhook_holds shows whether an event of the key is waiting or parked. The order in
+// which the rows are written makes no difference.
+func TestHeldKeys(t *testing.T) {
+	url := newDatabase(t)
+	s, _ := openStore(t, url)
+	defer s.Close()
+	conn := connect(t, url)
+	storetest.HeldKeys(t, func(t *testing.T, script string) {
+		t.Helper()
+		if err := execute(conn, script); err != nil {
+			t.Fatalf("%s: %v", script, err)
+		}
+	}, db{s})
+}
+
 // TestTriggers: rows cannot be changed, and only retention can remove them.
 func TestTriggers(t *testing.T) {
 	conn := connect(t, filled(t))
@@ -80,6 +104,20 @@ func TestTriggers(t *testing.T) {
 		}
 		if err := execute(conn, "ROLLBACK"); err != nil {
 			t.Fatal(err)
+		}
+	}
+	for script, want := range map[string]string{
+		subscriptionRows + "UPDATE webhook_deliveries SET status = 500": "is append-only",
+		subscriptionRows + "DELETE FROM webhook_deliveries":             "is append-only",
+		subscriptionRows + "DELETE FROM webhook_subscriptions":          "is append-only",
+		keptRow: "written by retention alone",
+		retained + keptRow + "; DELETE FROM webhook_retention;" +
+			" UPDATE webhook_kept_events SET payload = ''": "written by retention alone",
+		retained + keptRow + "; DELETE FROM webhook_retention;" +
+			" DELETE FROM webhook_kept_events": "written by retention alone",
+	} {
+		if err := execute(conn, script); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a refusal", script, err)
 		}
 	}
 	if err := execute(conn, "BEGIN; INSERT INTO webhook_retention VALUES ('30 days');"+

@@ -31,8 +31,9 @@ const readers = 4
 // Store implements hookgate.Store, hookgate.Reader and hookgate.Purger in a SQLite file.
 type Store struct {
 	*sqlstore.Tables
-	path string
-	pool *sqlitex.Pool
+	subscriptions *sqlstore.Subscriptions
+	path          string
+	pool          *sqlitex.Pool
 
 	mu    sync.Mutex // guards all below; SQLite has only one writer anyway
 	conn  *sqlite.Conn
@@ -84,6 +85,7 @@ func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	}
 	s := &Store{path: path, conn: conn, nextID: entry.NextID, late: late}
 	s.Tables = sqlstore.New(db{s}, dialect, readers)
+	s.subscriptions = sqlstore.NewSubscriptions(db{s}, dialect)
 	if err := s.stmts.prepare(conn); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
@@ -109,6 +111,9 @@ func open(ctx context.Context, path string, late lateBounds) (*Store, error) {
 	s.startIndexer()
 	return s, nil
 }
+
+// Subscriptions returns the subscriptions in this store.
+func (s *Store) Subscriptions() *sqlstore.Subscriptions { return s.subscriptions }
 
 // Close implements hookgate.Store. Calls that come later return ErrClosed or an error of the
 // database.

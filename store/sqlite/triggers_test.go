@@ -51,6 +51,32 @@ func TestApprovalTriggers(t *testing.T) {
 	}
 }
 
+const (
+	subscriptionRows = `INSERT INTO webhook_subscriptions VALUES
+		(1, 's', '{}', '{}', 'key', 1, 1, 0, 0, '', 0, 0, 0, '', '', 0, 0, 0, 0, 1, 0, 0, 0);
+		INSERT INTO webhook_deliveries VALUES (1, 1, 0, 1, 'delivered', 200, 1, 1, '', ''); `
+	keptRow = `INSERT INTO webhook_kept_events VALUES
+		(1, 'm', 't', 's', 'k', true, 'r', '[]', 1, 1, '', '')`
+	retained = "INSERT INTO webhook_retention VALUES ('30 days'); "
+)
+
+// TestHeldKeys: webhook_holds shows whether an event of the key is waiting or parked. The order in
+// which the rows are written makes no difference.
+func TestHeldKeys(t *testing.T) {
+	path := filled(t)
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	storetest.HeldKeys(t, func(t *testing.T, script string) {
+		t.Helper()
+		if err := execute(path, script+";"); err != nil {
+			t.Fatalf("%s: %v", script, err)
+		}
+	}, db{s})
+}
+
 // TestTriggers: rows cannot be changed, and only retention can remove them.
 func TestTriggers(t *testing.T) {
 	path := released(t, "filled")
@@ -58,8 +84,16 @@ func TestTriggers(t *testing.T) {
 		"DELETE FROM webhook_log": "keeps its row",
 		"INSERT INTO webhook_log SELECT 2, 0, 0, hash, 0, 0, 0, 0, 0," +
 			" 0 FROM webhook_log": "keeps its row",
-		"UPDATE webhook_anchors SET sequence = 1": "is append-only",
-		"DELETE FROM webhook_anchors":             "is append-only",
+		"UPDATE webhook_anchors SET sequence = 1":                       "is append-only",
+		"DELETE FROM webhook_anchors":                                   "is append-only",
+		subscriptionRows + "UPDATE webhook_deliveries SET status = 500": "is append-only",
+		subscriptionRows + "DELETE FROM webhook_deliveries":             "is append-only",
+		subscriptionRows + "DELETE FROM webhook_subscriptions":          "keeps its rows",
+		keptRow: "written by retention alone",
+		retained + keptRow +
+			"; UPDATE webhook_kept_events SET payload = x''": "written by retention alone",
+		retained + keptRow + "; DELETE FROM webhook_retention;" +
+			" DELETE FROM webhook_kept_events": "written by retention alone",
 	} {
 		if err := execute(filled(t), script+";"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want a refusal", script, err)
