@@ -54,6 +54,9 @@ var allowedImports = map[string]struct {
 	"adminapi": {[]string{"admit", "api", "dashboard", "docs", "evidence", "guard", "ingest",
 		"internal/attention", "internal/httpserver", "internal/metrics", "release", "release/canary"},
 		"the HTTP interface uses ports, not backends"},
+	"deliver/egress": {nil, "a policy of addresses depends on nothing"},
+	"deliver/push": {[]string{"deliver/egress"},
+		"a consumer gets what it needs of an event with each delivery"},
 	"release": {[]string{"guard"}, "it judges the observations of the guard"},
 
 	// Wiring: the only packages that name backends.
