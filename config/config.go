@@ -7,10 +7,12 @@ package config
 
 import (
 	"bytes"
+	"encoding"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"net"
 	"os"
 	"reflect"
@@ -67,7 +69,8 @@ func redisOnly(t reflect.Type, prefix string) []string {
 // Load returns the configuration. A flag overrides the environment, which overrides the file, which
 // overrides the default. environ has the form of os.Environ. The keys of flags are paths of
 // settings, and "config" for the file. Without it the file is the one in HOOKGATE_CONFIG, else
-// hookgate.yaml if that exists. An error names the setting.
+// hookgate.yaml if that exists. An error names the setting,
+// and an error about subscriptions all wrong settings of all subscriptions.
 func Load(environ []string, flags map[string]any) (Config, error) {
 	env, configFile, err := readEnvironment(environ)
 	if err != nil {
@@ -128,6 +131,7 @@ func decode(k *koanf.Koanf) (Config, error) {
 			return c, fmt.Errorf("%s was removed: %s", path, removedSettings[path])
 		}
 	}
+	mistakes := takeSubscriptions(k, &c)
 	err := k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result:           &c,
 		TagName:          "setting",
@@ -143,7 +147,11 @@ func decode(k *koanf.Koanf) (Config, error) {
 		),
 	}})
 	if err != nil {
-		return c, err
+		// A source that could not be decoded is a source all the same.
+		for _, name := range k.MapKeys("sources") {
+			c.Sources[name] = c.Sources[name]
+		}
+		return c, allOf(append([]error{err}, withoutRepeats(mistakes, c.CheckSubscriptions())...))
 	}
 	if c.QueueKind() == gate.QueueDirect {
 		for _, path := range redisOnly(reflect.TypeFor[Config](), "") {
@@ -156,7 +164,22 @@ func decode(k *koanf.Koanf) (Config, error) {
 		s.Kind = "envelope"
 		c.Sources[ingest.DefaultSource] = s
 	}
-	return c, c.check()
+	mistakes = withoutRepeats(mistakes, c.CheckSubscriptions())
+	rest := c
+	rest.Subscriptions = nil
+	if err := rest.check(); err != nil {
+		mistakes = append([]error{err}, mistakes...)
+	}
+	return c, allOf(mistakes)
+}
+
+// allOf returns the mistakes as one error, with a line for each if there are several.
+func allOf(mistakes []error) error {
+	if len(mistakes) < 2 {
+		return errors.Join(mistakes...)
+	}
+	text := strings.ReplaceAll(errors.Join(mistakes...).Error(), "\n", "\n  ")
+	return fmt.Errorf("%d mistakes:\n  %s", len(mistakes), text)
 }
 
 // singleTexts rejects a list or a map for a setting that takes one text. The decoder's own error
@@ -168,11 +191,15 @@ func singleTexts(from, to reflect.Type, value any) (any, error) {
 	return value, nil
 }
 
-// strictNumbers rejects a duration without a unit, and values that the decoder would turn into or
-// out of a boolean.
+// strictNumbers rejects a duration without a unit, a fraction where the decoder would cut it off,
+// and values that the decoder would turn into or out of a boolean.
 func strictNumbers(from, to reflect.Type, value any) (any, error) {
 	if to == reflect.TypeFor[time.Duration]() && from.Kind() != reflect.String && value != 0 {
 		return nil, fmt.Errorf("%v has no unit: write it like 500ms, 30s or 2m", value)
+	}
+	if v, ok := value.(float64); ok && to.Kind() >= reflect.Int && to.Kind() <= reflect.Uint64 &&
+		v != math.Trunc(v) {
+		return nil, fmt.Errorf("%v must be a whole number", v)
 	}
 	if to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && value != "true" &&
 		value != "false" {
@@ -211,7 +238,7 @@ func wholeSecrets(_, to reflect.Type, value any) (any, error) {
 	return value, nil
 }
 
-// settingPaths returns the paths of all settings, except those of sources.
+// settingPaths returns the paths of all settings, except those of sources and subscriptions.
 func settingPaths(t reflect.Type, prefix string) []string {
 	var paths []string
 	for f := range t.Fields() {
@@ -220,11 +247,13 @@ func settingPaths(t reflect.Type, prefix string) []string {
 		case f.Anonymous:
 			paths = append(paths, settingPaths(f.Type, prefix)...)
 		case !f.IsExported() || f.Tag.Get("setting") == "-":
-		case f.Type == reflect.TypeFor[gate.SpoolOptions](): // one text
-			paths = append(paths, path)
+		case reflect.PointerTo(f.Type).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
+			paths = append(paths, path) // one text
 		case f.Type.Kind() == reflect.Struct:
 			paths = append(paths, settingPaths(f.Type, path+".")...)
-		case f.Type.Kind() != reflect.Map:
+		case f.Type.Kind() == reflect.Pointer && f.Type.Elem().NumField() > 0:
+			paths = append(paths, settingPaths(f.Type.Elem(), path+".")...)
+		case f.Type.Kind() != reflect.Map || f.Type.Elem().Kind() == reflect.String:
 			paths = append(paths, path)
 		}
 	}

@@ -380,6 +380,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	}
 	paths := settingPaths(reflect.TypeFor[Config](), "")
 	paths = append(paths, settingPaths(reflect.TypeFor[gate.SourceOptions](), "sources.NAME.")...)
+	paths = append(paths, settingPaths(reflect.TypeFor[gate.SubscriptionOptions](),
+		"subscriptions.NAME.")...)
 	for _, path := range paths {
 		if !documented[path] {
 			t.Errorf("docs/reference/configuration.md does not have %s", path)
@@ -402,6 +404,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("sources: {github: {kind: github, secrets: [env:X], ordering_key: a.b}}"))
 	f.Add([]byte("http: {max_body: 1MiB, read_timeout: 3s}\nadmin_tokens: [a, b]"))
 	f.Add([]byte("queue: {high_water: 1e9}"))
+	f.Add([]byte("subscriptions: {a: {push: {url: 'http://a/'}, start: 5, retry: {final: [400]}}}"))
+	f.Add([]byte("subscriptions: {a: {pull: }, b: [], 1: {push: x}}"))
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("queue: {timeout: 9999999999h}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -420,6 +424,12 @@ func FuzzConfig(f *testing.F) {
 		for name, s := range c.Sources {
 			if name == "" || s.Kind == "" {
 				t.Errorf("accepted source %q: %+v", name, s)
+			}
+		}
+		for name, s := range c.Subscriptions {
+			if name == "" || (s.Push == nil) == (s.Pull == nil) ||
+				s.Push != nil && (s.Push.URL == "" || s.Push.Timeout <= 0 || s.Push.Concurrency < 1) {
+				t.Errorf("accepted subscription %q: %+v", name, s)
 			}
 		}
 	})
@@ -555,7 +565,7 @@ func TestExampleConfiguration(t *testing.T) {
 	}
 	if !reflect.DeepEqual(c.Sources["github"].OrderingKey,
 		gate.Places{{"json:repository.full_name"}}) ||
-		c.Queue.HighWater != 500_000 {
+		c.Queue.HighWater != 500_000 || c.Subscriptions["billing"].Push == nil {
 		t.Errorf("the example reads as %+v", c)
 	}
 }

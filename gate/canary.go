@@ -126,7 +126,7 @@ func newCanary(o Options, b *backends, verdict func() (fired []string, unknown e
 		Plan:            o.Canary.plan(),
 		Percent:         o.Canary.Percent,
 		RequireEvidence: o.Canary.RequireEvidence,
-		Follower:        o.Role == RoleWorker,
+		Follower:        !o.receives(),
 		Upstream: canary.Upstream{URL: upstream, Timeout: o.Canary.Timeout,
 			MaxConnections: o.Canary.MaxConnections, Logger: log},
 		Logger: log,

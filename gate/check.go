@@ -12,8 +12,14 @@ import (
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// Check returns an error for options that cannot work, or contradict each other. Open calls it.
+// Check returns an error for options that cannot work, or contradict each other. It has every
+// mistake in the subscriptions. Open calls it.
 func (o Options) Check() error {
+	return errors.Join(o.check(), o.CheckSubscriptions())
+}
+
+// check returns an error for the options that are not subscriptions.
+func (o Options) check() error {
 	if o.DataDir == "" {
 		return errors.New("data_dir is empty")
 	}
@@ -75,14 +81,15 @@ func (o Options) Check() error {
 			" three quarters of it must be more than twice the largest max_body (%v) plus"+
 			" http.max_unpacked (%v)",
 			o.HTTP.MaxBodyMemory, o.largestBody(), o.HTTP.MaxUnpacked)
-	case o.Canary.Upstream != "" && o.Listen != "" && o.Admin.Listen == "" && o.Role != RoleWorker:
+	case o.Canary.Upstream != "" && o.Listen != "" && o.Admin.Listen == "" && o.receives():
 		return errors.New("canary.upstream needs admin.listen, because on one listener a page of the" +
 			" upstream would have the rights of the dashboard: set admin.listen to an address such as" +
 			" 127.0.0.1:8081")
 	case (o.TLS.CertFile == "") != (o.TLS.KeyFile == ""):
 		return errors.New("tls.cert_file and tls.key_file belong together: set both or neither")
-	case !slices.Contains([]string{RoleAll, RoleIngest, RoleWorker}, o.Role):
-		return fmt.Errorf("role is %q; it must be %s, %s or %s", o.Role, RoleAll, RoleIngest, RoleWorker)
+	case !slices.Contains([]string{RoleAll, RoleIngest, RoleWorker, RoleDeliver}, o.Role):
+		return fmt.Errorf("role is %q; it must be %s, %s, %s or %s", o.Role, RoleAll, RoleIngest,
+			RoleWorker, RoleDeliver)
 	case o.Role == RoleWorker && o.QueueKind() == QueueDirect:
 		return errors.New("role worker needs redis.url: without Redis each process stores the webhooks" +
 			" that it takes, and a worker has nothing to do; set redis.url, or role: all")

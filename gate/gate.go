@@ -101,8 +101,8 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	if g.keys, err = findCredentials(o); err != nil {
 		return nil, err
 	}
-	var sources []ingest.Source // none in a worker, which takes no webhooks
-	if o.Role != RoleWorker {
+	var sources []ingest.Source // none in a process that takes no webhooks
+	if o.receives() {
 		if sources, err = newSources(o, g.keys); err != nil {
 			return nil, err
 		}

@@ -78,7 +78,7 @@ func (c GuardOptions) check() error {
 
 func guardConfigOf(o Options, log *slog.Logger) guard.Config {
 	g := o.Guard
-	if o.Role == RoleWorker {
+	if !o.receives() {
 		g = GuardOptions{} // it accepts no webhooks
 	}
 	return guard.Config{

@@ -30,7 +30,7 @@ type Options struct {
 	// Listen is the address that Run serves. If it is empty, the gate does not listen, and the
 	// caller serves Handler and AdminHandler.
 	Listen string `setting:"listen"`
-	// Role is RoleAll, RoleIngest or RoleWorker.
+	// Role is RoleAll, RoleIngest, RoleWorker or RoleDeliver.
 	Role string `setting:"role"`
 	// DataDir is the folder of the store, the spool and the keys. One process at a time uses it.
 	DataDir string `setting:"data_dir"`
@@ -48,6 +48,9 @@ type Options struct {
 	// Sources are the senders, by name. The source "default" receives POST /webhooks, every other
 	// one POST /webhooks/NAME.
 	Sources map[string]SourceOptions `setting:"sources"`
+
+	// Subscriptions say which events go where, by name.
+	Subscriptions map[string]SubscriptionOptions `setting:"subscriptions"`
 
 	Admin     AdminOptions     `setting:"admin"`
 	Approvals ApprovalOptions  `setting:"approvals"`
@@ -68,9 +71,10 @@ type Options struct {
 
 // The roles of a process.
 const (
-	RoleAll    = "all"
-	RoleIngest = "ingest" // receives webhooks; other processes do retention and, with Redis, store
-	RoleWorker = "worker" // stores the webhooks that other processes received
+	RoleAll     = "all"
+	RoleIngest  = "ingest"  // receives webhooks; other processes do the rest
+	RoleWorker  = "worker"  // stores the webhooks that other processes received
+	RoleDeliver = "deliver" // delivers the events of the subscriptions
 )
 
 // The kinds of queue; see Options.QueueKind.
@@ -266,6 +270,12 @@ func DefaultOptions() Options {
 		Tracing: TracingOptions{Sample: 0.01},
 	}
 }
+
+// receives reports whether the process takes webhooks.
+func (o Options) receives() bool { return o.Role == RoleAll || o.Role == RoleIngest }
+
+// delivers reports whether the process delivers events.
+func (o Options) delivers() bool { return o.Role == RoleAll || o.Role == RoleDeliver }
 
 // QueueKind returns QueueRedis if Redis.URL is set, and QueueDirect otherwise.
 func (o Options) QueueKind() string {

@@ -144,7 +144,7 @@ func (c ReleaseOptions) check(canary bool) error {
 func releaseConfigOf(o Options, b *backends, log *slog.Logger) (release.Config, error) {
 	r := release.Config{
 		Triggers:   o.Release.Triggers.triggers(),
-		NoWebhooks: o.Role == RoleWorker, NoRedis: o.QueueKind() != QueueRedis,
+		NoWebhooks: !o.receives(), NoRedis: o.QueueKind() != QueueRedis,
 		Process: processName(), Version: o.Version, Logger: log,
 	}
 	if pool := b.pool; pool != nil {

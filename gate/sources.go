@@ -95,9 +95,7 @@ type SignatureOptions struct {
 // check returns an error for options of a source that cannot work. admit.New checks the options
 // whose meaning depends on the kind.
 func (s SourceOptions) check(name string, o Options) error {
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
-	}) || len(name) > 64 {
+	if !validName(name) {
 		return fmt.Errorf("sources: the name %q must have 1 to 64 characters of a-z, 0-9, - and _", name)
 	}
 	if name == hookgate.TestSource {

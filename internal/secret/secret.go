@@ -85,6 +85,13 @@ func lookUp(setting string, exact bool) (text, where string, err error) {
 	return content, "secret file " + path + " ", err
 }
 
+// Refers reports whether a setting only refers to a secret, so that people may see it.
+func Refers(setting string) bool {
+	setting = strings.TrimPrefix(setting, Exact)
+	return strings.HasPrefix(setting, "env:") || strings.HasPrefix(setting, "file:") ||
+		setting != "" && inEnvironment.FindString(setting) == setting
+}
+
 // ReadFile returns the secret in a file, as Resolve does for file:PATH. Other users must not be
 // able to read the file.
 func ReadFile(path string) (string, error) {

@@ -184,3 +184,13 @@ func FuzzResolve(f *testing.F) {
 		}
 	})
 }
+
+// TestRefers: people may see a setting that only names a variable or a file.
+func TestRefers(t *testing.T) {
+	for setting, want := range map[string]bool{"env:X": true, "file:/x": true, "${X}": true,
+		"exact:env:X": true, "": false, "secret": false, "exact:secret": false, "a${X}": false} {
+		if Refers(setting) != want {
+			t.Errorf("Refers(%q) is %t", setting, !want)
+		}
+	}
+}
