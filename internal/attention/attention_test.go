@@ -66,18 +66,18 @@ func TestDeadLetters(t *testing.T) {
 		check(1, "")
 		n = 1
 		check(1, "")
-		time.Sleep(countEvery)
+		time.Sleep(readEvery)
 		check(2, "1 dead letter is open")
 		if got := d.Items(t.Context()); len(got) != 1 || got[0].Count != 1 ||
 			got[0].Name != "dead_letters" || got[0].Link != "/ui/dead-letters?state=open" {
 			t.Errorf("items %+v", got)
 		}
 		n, takes = MaxDeadLetters+5, 500*time.Millisecond
-		time.Sleep(countEvery)
+		time.Sleep(readEvery)
 		check(3, "At least 10000 dead letters are open")
-		time.Sleep(countEvery)
+		time.Sleep(readEvery)
 		check(3, "At least")
-		time.Sleep(countEvery)
+		time.Sleep(readEvery)
 		err = errors.New("the store is away")
 		check(4, "")
 		if _, known := d.Open(t.Context()); known {
@@ -121,7 +121,7 @@ func TestClock(t *testing.T) {
 			{90 * time.Second, nil, "The clock is 1m30s behind"},
 			{90 * time.Second, errors.New("away"), ""},
 		} {
-			time.Sleep(clockEvery)
+			time.Sleep(readEvery)
 			last, err = time.Now().Add(test.ahead).UnixMicro(), test.err
 			for range 3 {
 				text := ""

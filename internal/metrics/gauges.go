@@ -123,6 +123,9 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	} {
 		to <- d
 	}
+	for _, d := range subscriptionDescs {
+		to <- d
+	}
 }
 
 // sender sends metrics to a scrape.
@@ -171,6 +174,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		if n, known := g.config.OpenDeadLetters(ctx); known {
 			to.gauge(deadOpen, float64(n))
 		}
+	}
+	if g.config.Subscriptions != nil {
+		g.collectSubscriptions(ctx, to)
 	}
 	if g.config.DataDir != nil {
 		if free, size, err := g.config.DataDir(); err == nil {

@@ -68,6 +68,11 @@ type Config struct {
 	Mode func() control.Mode
 	// OpenDeadLetters counts the open dead letters.
 	OpenDeadLetters func(context.Context) (n int64, known bool)
+	// Subscriptions returns all subscriptions of the store.
+	Subscriptions func(context.Context) (all []hookgate.SubscriptionInfo, known bool)
+	// RetentionWaits is the age at which retention removes events and waits for subscriptions that
+	// have not passed them; 0 if it waits for none.
+	RetentionWaits time.Duration
 	// DataDir returns the free space and the size of the data directory's file system, in bytes.
 	DataDir func() (free, size int64, err error)
 	// CertificateExpiry returns when the TLS certificate expires; nil: the metric is 0.
@@ -126,6 +131,7 @@ type Metrics struct {
 	storing      prometheus.Gauge
 	pruning      pruning
 	canary       canaryMetrics
+	delivery     deliveryMetrics
 	holdings     func() Holdings // Config.Holdings
 
 	// types has a *typeMetrics for each event type with a label value.
@@ -199,7 +205,7 @@ func NewCounters(version string) *Metrics {
 	for i, outcome := range [...]string{"appended", "full", "failed"} {
 		m.appended[i] = appended.WithLabelValues(outcome)
 	}
-	m.pruning, m.canary = newPruning(f), newCanary(f)
+	m.pruning, m.canary, m.delivery = newPruning(f), newCanary(f), newDelivery(f)
 	buildInfo := f.NewGauge(prometheus.GaugeOpts{
 		Name: "hookgate_build_info", Help: "Always 1. The label version is the version of the gate.",
 		ConstLabels: prometheus.Labels{"version": version},

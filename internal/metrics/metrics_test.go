@@ -128,6 +128,9 @@ func busy() *Metrics {
 	m.Request(http.MethodPost, 202, 80*time.Microsecond)
 	m.Batch(17, 6*time.Millisecond)
 	m.ApplyFailed()
+	m.Attempted("billing", "5xx", 20*time.Millisecond)
+	m.Attempted("billing", "2xx", 30*time.Millisecond)
+	m.Settled("billing", "delivered", 2*time.Second)
 	return m
 }
 
@@ -430,7 +433,7 @@ func TestLint(t *testing.T) {
 	due := map[string]int{}
 	for _, p := range problems {
 		switch {
-		case strings.HasSuffix(p.Metric, "_latency_ms") && strings.Contains(p.Text, "abbreviated units"):
+		case strings.HasSuffix(p.Metric, "_ms") && strings.Contains(p.Text, "abbreviated units"):
 			due["units"]++
 		case (p.Metric == "webhook_events_total" || p.Metric == "webhook_queue_latency_ms") &&
 			strings.Contains(p.Text, "camelCase"):

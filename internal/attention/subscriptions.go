@@ -1,0 +1,75 @@
+package attention
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/metrics"
+)
+
+// brokenFor is how long a breaker is open before it is a problem. A restart of the consumer opens
+// it for less.
+const brokenFor = time.Minute
+
+// Subscriptions reads the subscriptions of the store for the health and the metrics. It caches
+// them.
+type Subscriptions struct {
+	all   cache[[]hookgate.SubscriptionInfo]
+	waits time.Duration // see metrics.Config.RetentionWaits
+}
+
+// NewSubscriptions returns a Subscriptions over a function that reads all subscriptions of the
+// store. retentionWaits is that of metrics.Config.
+func NewSubscriptions(read func(context.Context) ([]hookgate.SubscriptionInfo, error),
+	retentionWaits time.Duration) *Subscriptions {
+	return &Subscriptions{all: cache[[]hookgate.SubscriptionInfo]{read: read}, waits: retentionWaits}
+}
+
+// All returns all subscriptions, removed ones too. They can be some seconds old. known is false if
+// the last read failed.
+func (s *Subscriptions) All(ctx context.Context) (all []hookgate.SubscriptionInfo, known bool) {
+	return s.all.get(ctx)
+}
+
+// Items is a Source: items for each subscription that has parked events, was paused by the gate,
+// whose breaker is open, or that holds up retention.
+func (s *Subscriptions) Items(ctx context.Context) (items []Item) {
+	all, known := s.All(ctx)
+	if !known {
+		return nil
+	}
+	for i := range all {
+		if all[i].RemovedAt.IsZero() {
+			items = append(items, s.itemsOf(&all[i])...)
+		}
+	}
+	return items
+}
+
+func (s *Subscriptions) itemsOf(one *hookgate.SubscriptionInfo) (items []Item) {
+	add := func(name string, count int64, format string, args ...any) {
+		items = append(items, Item{Name: name, What: one.Name, Count: count,
+			Text: "Subscription " + one.Name + " " + fmt.Sprintf(format, args...)})
+	}
+	if n := one.Parked; n > 0 {
+		add("subscription_parked", n, "has %d parked %s: %s until you retry, skip or dead-letter %s", n,
+			many(n, "event", "events"), many(n, "its key waits", "their keys wait"), many(n, "it", "them"))
+	}
+	if !one.PausedAt.IsZero() && one.PausedBy == "" {
+		add("subscription_paused", 1, "was paused by the gate at %s: its consumer answered that it is"+
+			" gone; run hookgate subscriptions resume when it is back", utc(one.PausedAt))
+	}
+	if at := one.BrokenSince; !at.IsZero() && time.Since(at) > brokenFor {
+		add("subscription_broken", 1, "cannot reach its consumer since %s; the events wait", utc(at))
+	}
+	if metrics.HoldsRetention(one, s.waits) {
+		add("subscription_holds_retention", 1, "holds up retention: its next event was stored at %s,"+
+			" and nothing after it is removed until the subscription has passed it",
+			utc(one.OldestStoredAt))
+	}
+	return items
+}
+
+func utc(at time.Time) string { return at.UTC().Format(time.RFC3339) }

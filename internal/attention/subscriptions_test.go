@@ -1,0 +1,74 @@
+package attention
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// TestSubscriptions: each trouble of a subscription is an item of its own kind. A person's pause, a
+// breaker that has just opened and a removed subscription are none, nor is anything while the store
+// does not answer.
+func TestSubscriptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		one := hookgate.SubscriptionInfo{SubscriptionDefinition: hookgate.SubscriptionDefinition{
+			Name: "billing"}}
+		var err error
+		asked := 0
+		s := NewSubscriptions(func(context.Context) ([]hookgate.SubscriptionInfo, error) {
+			asked++
+			return []hookgate.SubscriptionInfo{one}, err
+		}, 24*time.Hour)
+		for _, test := range []struct {
+			change func()
+			want   []string
+		}{
+			{func() {}, nil},
+			{func() { one.PausedAt, one.PausedBy = now, "ann" }, nil},
+			{func() { one.BrokenSince = now }, nil},
+			{func() { one.OldestStoredAt = now.Add(-23 * time.Hour) }, nil},
+			{func() { one.Waiting, one.Held, one.Backlog = 5, 5, 5 }, nil},
+			{func() { one.Parked = 1 }, []string{"subscription_parked: Subscription billing has 1 parked" +
+				" event: its key waits until you retry, skip or dead-letter it"}},
+			{func() { one.Parked = 2 }, []string{"subscription_parked: Subscription billing has 2 parked" +
+				" events: their keys wait until you retry, skip or dead-letter them"}},
+			{func() {
+				one.Parked, one.PausedBy = 0, ""
+				one.BrokenSince = now.Add(-2 * time.Minute)
+				one.OldestStoredAt = now.Add(-25 * time.Hour)
+			}, []string{"subscription_paused: ", "subscription_broken: ", "subscription_holds_retention: "}},
+			{func() { err = errors.New("the store is away") }, nil},
+			{func() { err, one.RemovedAt = nil, now }, nil},
+		} {
+			test.change()
+			time.Sleep(readEvery)
+			var got []string
+			for range 3 {
+				got = nil
+				for _, i := range s.Items(t.Context()) {
+					if got = append(got, i.Name+": "+i.Text); i.What != "billing" || i.Count == 0 {
+						t.Errorf("item %+v", i)
+					}
+				}
+			}
+			if len(got) != len(test.want) {
+				t.Errorf("items %q, want %q", got, test.want)
+				continue
+			}
+			for i := range got {
+				if !strings.HasPrefix(got[i], test.want[i]) {
+					t.Errorf("item %q, want %q", got[i], test.want[i])
+				}
+			}
+		}
+		if asked != 10 {
+			t.Errorf("the store was asked %d times, want 10", asked)
+		}
+	})
+}
