@@ -427,7 +427,7 @@ type StoredJob struct {
 type SubscriptionControl interface {
 	// SetPaused pauses or resumes a subscription. It reports whether that changed anything.
 	SetPaused(ctx context.Context, name string, paused bool, p Person) (changed bool, err error)
-	// Seek moves the cursor and takes a new epoch, so that the owner begins anew. Going back deletes
+	// Seek moves the cursor and takes a new epoch, so that the owner starts again. Going back deletes
 	// the exceptions after the new cursor, dead ones too, and the holds whose After is not before it.
 	// The events are delivered again with a new redelivery number. Going forward, also to the same
 	// cursor, records each waiting or parked exception up to the new cursor as skipped, and removes
