@@ -1,0 +1,377 @@
+// Package deliver takes stored events to consumers.
+//
+// A [Dispatcher] has a runner for each subscription that its process owns. A runner follows the log
+// through a tail that all runners of the process share:
+//
+//	store (log) ─► tail ─► runner: ring ─► attempt ─► consumer
+//	                          ▲  due exceptions,  │ answer
+//	                          │  freed keys       ▼
+//	                        store ◄──────── one Save at a time
+//
+// The runner is one goroutine. It owns all state of its subscription and does no I/O itself:
+// attempts, reads and Saves run in goroutines that send their results back to it.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
+)
+
+// Subscription is one configured subscription.
+type Subscription struct {
+	Definition hookgate.SubscriptionDefinition
+	// Consumer receives the events. If it is nil, this process defines the subscription but does not
+	// deliver its events.
+	Consumer hookgate.Consumer
+	// Concurrency is the largest number of attempts at a time; at least 1. OrderAll uses 1.
+	Concurrency int
+	// Rate bounds the attempts that begin per second; 0 means no bound.
+	Rate float64
+	// Retry says when a failed event is attempted again.
+	Retry Retry
+	// DeadLetter makes a dead letter of an event that is out of time, and does not park it.
+	DeadLetter bool
+}
+
+// Retry says when a failed event is attempted again.
+type Retry struct {
+	// First is the longest first wait. It doubles with each failure up to Max. Each wait is a random
+	// part of that ("full jitter").
+	First, Max time.Duration
+	// For is how long an event is attempted. Only time counts for which the subscription is neither
+	// paused nor broken, and for which the consumer did not ask by Retry-After.
+	For time.Duration
+}
+
+// Config configures a Dispatcher. Only Subscriptions and Owner are required.
+type Config struct {
+	Subscriptions []Subscription
+	// Owner names this process. No other process has the name.
+	Owner string
+	// Lease is how long this process owns a subscription without renewing it; 0 for a store that no
+	// other process can use.
+	Lease time.Duration
+	// StopTimeout bounds how long Run waits for attempts in flight when its context ends; default 30 s.
+	StopTimeout time.Duration
+	// Paused reports whether delivery must wait, for all subscriptions. Call Wake after a change.
+	Paused func() bool
+	Logger *slog.Logger
+	// Observer counts; it may be nil.
+	Observer Observer
+}
+
+// Observer counts what happens. Its methods are called often and must be fast. They may be called
+// concurrently.
+type Observer interface {
+	// Attempted counts an attempt. The class is 2xx, 3xx, 4xx, 5xx, error for an attempt without an
+	// answer, or own for a failure that is not the consumer's.
+	Attempted(subscription, class string, took time.Duration)
+	// Settled counts an event that was delivered, dead_lettered or parked. latency is the time since
+	// its receipt.
+	Settled(subscription, outcome string, latency time.Duration)
+}
+
+// Dispatcher delivers the events of the subscriptions that its process owns.
+type Dispatcher struct {
+	config Config
+	log    hookgate.Log
+	store  hookgate.Subscriptions
+	tail   *tail
+	// opened is when New was called. See Define.
+	opened time.Time
+
+	wake chan struct{} // has room for one
+
+	mu sync.Mutex // guards all below
+	// revisions are the revisions of the definitions; nil until Define has succeeded.
+	revisions map[string]int64
+	runners   map[string]*runner
+}
+
+// New returns a Dispatcher. It does nothing until Run.
+func New(c Config, log hookgate.Log, store hookgate.Subscriptions) *Dispatcher {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.StopTimeout <= 0 {
+		c.StopTimeout = 30 * time.Second
+	}
+	if c.Paused == nil {
+		c.Paused = func() bool { return false }
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
+	}
+	return &Dispatcher{config: c, log: log, store: store, tail: newTail(log, c.Logger),
+		opened: time.Now(), wake: make(chan struct{}, 1), runners: map[string]*runner{}}
+}
+
+// nobody is the Observer of a Dispatcher without one.
+type nobody struct{}
+
+func (nobody) Attempted(string, string, time.Duration) {}
+func (nobody) Settled(string, string, time.Duration)   {}
+
+// Define stores the definitions of all subscriptions. Call it before the gate accepts webhooks, so
+// that a subscription that starts now receives all of them. If the store is away, ignore the error:
+// Run repeats Define, and a subscription that starts now then begins at the time of New.
+//
+// A *hookgate.OrderError stays until a person changes the configuration or the exceptions.
+func (d *Dispatcher) Define(ctx context.Context) error { return d.define(ctx, false) }
+
+func (d *Dispatcher) define(ctx context.Context, late bool) error {
+	defs := make([]hookgate.SubscriptionDefinition, len(d.config.Subscriptions))
+	for i, s := range d.config.Subscriptions {
+		defs[i] = s.Definition
+		if late && defs[i].Start.At == hookgate.StartNow {
+			defs[i].Start = hookgate.Start{At: hookgate.StartTime, Time: d.opened}
+		}
+	}
+	revisions, err := d.store.Define(ctx, defs, true)
+	if err != nil {
+		return err
+	}
+	byName := map[string]int64{}
+	for i := range defs {
+		byName[defs[i].Name] = revisions[i]
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.revisions = byName
+	return nil
+}
+
+// defined reports whether Define has succeeded.
+func (d *Dispatcher) defined() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.revisions != nil
+}
+
+// Wake makes the Dispatcher notice what a person has changed. Without it, it notices with the next
+// Save or the next renewal of leases.
+func (d *Dispatcher) Wake() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// storeRetry is how calls to the store are repeated while it is away.
+var storeRetry = backoff.Policy{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+
+// Run delivers until ctx ends. Then it starts no more attempts, waits for those in flight up to
+// Config.StopTimeout, stores their results and gives the subscriptions back.
+func (d *Dispatcher) Run(ctx context.Context) {
+	if len(d.config.Subscriptions) == 0 {
+		return
+	}
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var tasks sync.WaitGroup
+	tasks.Go(func() { d.tail.run(working) })
+	defer tasks.Wait()
+	defer stop()
+
+	if !d.defined() {
+		err := storeRetry.Retry(ctx, func(backoff.Attempt) error { return d.define(ctx, true) })
+		if err != nil {
+			return // ctx has ended
+		}
+	}
+	var runners sync.WaitGroup
+	defer runners.Wait()
+	for failures := 0; ; {
+		if err := d.spread(ctx, &runners); err == nil {
+			failures = 0
+		} else if ctx.Err() == nil {
+			failures++
+			d.config.Logger.Warn("cannot renew the leases of subscriptions", "error", err)
+		}
+		d.dropLapsed()
+		if !d.sleep(ctx, failures) {
+			break
+		}
+	}
+	d.mu.Lock()
+	for _, r := range d.runners {
+		r.stop()
+	}
+	d.mu.Unlock()
+}
+
+// sleep waits until the leases must be renewed or something has changed. It returns false if ctx has
+// ended.
+func (d *Dispatcher) sleep(ctx context.Context, failures int) bool {
+	var due <-chan time.Time
+	switch {
+	case failures > 0:
+		timer := time.NewTimer(storeRetry.Pause(failures))
+		defer timer.Stop()
+		due = timer.C
+	case d.config.Lease > 0:
+		timer := time.NewTimer(d.config.Lease / 3)
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-d.wake:
+	case <-due:
+	}
+	return ctx.Err() == nil
+}
+
+// spread renews the leases, takes subscriptions that have no owner, and gives back those beyond this
+// process's share.
+func (d *Dispatcher) spread(ctx context.Context, running *sync.WaitGroup) error {
+	from := time.Now() // before the call: the lease cannot end later in the store than counted here
+	roster, err := d.store.Renew(ctx, d.config.Owner, d.config.Lease)
+	if err != nil {
+		return err
+	}
+	total := 0
+	for _, s := range d.config.Subscriptions {
+		if s.Consumer != nil {
+			total++
+		}
+	}
+	processes := max(1, roster.Processes)
+	share := (total + processes - 1) / processes
+	entries := map[string]hookgate.RosterEntry{}
+	for _, e := range roster.Subscriptions {
+		entries[e.Name] = e
+	}
+	owned := d.renewed(entries, from, share)
+	var failed error
+	for i := range d.config.Subscriptions {
+		s := &d.config.Subscriptions[i]
+		e, exists := entries[s.Definition.Name]
+		if s.Consumer == nil || !exists || owned >= share || d.running(s.Definition.Name) ||
+			e.Owner != "" && e.Owner != d.config.Owner {
+			continue
+		}
+		err := d.acquire(ctx, s, running)
+		switch {
+		case err == nil:
+			owned++
+		case errors.Is(err, hookgate.ErrLeased) || errors.Is(err, hookgate.ErrRevision):
+		default:
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// renewed extends the runners' leases, stops those that have lost their subscription and those beyond
+// the share, and returns how many remain.
+func (d *Dispatcher) renewed(entries map[string]hookgate.RosterEntry, from time.Time,
+	share int) (owned int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, r := range d.runners {
+		e, exists := entries[name]
+		switch {
+		case !exists || e.Epoch != r.epoch || e.Revision != d.revisions[name]:
+			r.lose()
+			owned++ // its attempts still run
+		default:
+			if owned++; owned > share {
+				r.stop()
+				continue
+			}
+			r.renew(d.leaseEnd(from))
+			r.noticeVersion(e.Version)
+		}
+	}
+	return owned
+}
+
+// leaseEnd returns the end of a lease that was taken or renewed at a time; zero: never.
+func (d *Dispatcher) leaseEnd(from time.Time) time.Time {
+	if d.config.Lease <= 0 {
+		return time.Time{}
+	}
+	return from.Add(d.config.Lease)
+}
+
+// dropLapsed ends the runners whose lease has run out because it could not be renewed.
+func (d *Dispatcher) dropLapsed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.runners {
+		if r.lapsed(time.Now()) {
+			r.lose()
+		}
+	}
+}
+
+func (d *Dispatcher) running(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.runners[name] != nil
+}
+
+// acquire takes a subscription and starts its runner.
+func (d *Dispatcher) acquire(ctx context.Context, s *Subscription, running *sync.WaitGroup) error {
+	name := s.Definition.Name
+	d.mu.Lock()
+	revision := d.revisions[name]
+	d.mu.Unlock()
+	from := time.Now()
+	state, err := d.store.Acquire(ctx, name, d.config.Owner, d.config.Lease, revision)
+	if err != nil {
+		return err
+	}
+	r := newRunner(d, s, state)
+	r.renew(d.leaseEnd(from))
+	d.mu.Lock()
+	d.runners[name] = r
+	d.mu.Unlock()
+	running.Go(func() {
+		r.run(context.WithoutCancel(ctx))
+		d.mu.Lock()
+		delete(d.runners, name)
+		d.mu.Unlock()
+		d.Wake() // to acquire it again, if it is to be
+	})
+	return nil
+}
+
+// Status describes a subscription that this process owns.
+type Status struct {
+	Name string
+	// Breaker is closed, open or half_open.
+	Breaker string
+	// InFlight is the number of attempts in flight, and Limit how many may be now.
+	InFlight, Limit int
+	// Position is the id up to which the subscription has read the log.
+	Position int64
+	// Problem says for people why nothing is attempted now, or is empty.
+	Problem string
+}
+
+// Status returns the subscriptions that this process owns, by name.
+func (d *Dispatcher) Status() []Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]Status, 0, len(d.runners))
+	for _, r := range d.runners {
+		all = append(all, *r.status.Load())
+	}
+	slices.SortFunc(all, func(a, b Status) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
