@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"time"
 )
 
@@ -201,4 +202,44 @@ func (p *pace) take(rate float64, now time.Time) (wait time.Duration) {
 	}
 	p.tokens--
 	return 0
+}
+
+// Reacher is a consumer that can tell, without an attempt, whether it can be reached. While the breaker
+// is open, the runner asks every 5 s. Once a consumer that could not be reached can be reached again,
+// a probe follows at once.
+type Reacher interface {
+	// Reach returns nil if a connection to the consumer can be opened. It sends no request.
+	Reach(ctx context.Context) error
+}
+
+// reach is the state of these checks during one outage.
+type reach struct {
+	at   time.Time // when the next check is due
+	busy bool
+	away bool // the last check failed
+}
+
+// checkReach checks whether the consumer can be reached, if that is due.
+func (r *runner) checkReach(ctx context.Context, now time.Time) {
+	c, can := r.sub.Consumer.(Reacher)
+	if !can || !r.breaker.open || r.reach.busy || r.closing || now.Before(r.reach.at) {
+		if !can {
+			r.reach.busy = true // never
+		}
+		return
+	}
+	r.reach.busy = true
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, firstProbe)
+		defer cancel()
+		err := c.Reach(ctx)
+		r.post(func() {
+			now := time.Now()
+			r.reach.busy, r.reach.at = false, now.Add(firstProbe)
+			if err == nil && r.reach.away && r.breaker.open {
+				r.breaker.nextProbe = now
+			}
+			r.reach.away = err != nil
+		})
+	}()
 }

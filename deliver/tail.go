@@ -93,6 +93,13 @@ func (r *reader) next(max int) (events []hookgate.LogEvent, known bool) {
 	return events, true
 }
 
+// isWaiting reports whether the reader waits at the end of the log.
+func (r *reader) isWaiting() bool {
+	r.tail.mu.Lock()
+	defer r.tail.mu.Unlock()
+	return r.waits
+}
+
 // place returns the position. It moves while the reader waits and nothing matches.
 func (r *reader) place() int64 {
 	r.tail.mu.Lock()
