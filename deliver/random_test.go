@@ -1,0 +1,149 @@
+package deliver_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/deliver"
+)
+
+var seeds = flag.Int("seeds", 40, "number of random schedules")
+
+// random runs one random schedule.
+func random(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	order := []hookgate.Order{hookgate.OrderKey, hookgate.OrderKey, hookgate.OrderAll,
+		hookgate.OrderNone}[rng.IntN(4)]
+	w := newWorld(t, deliver.Subscription{Definition: hookgate.SubscriptionDefinition{Order: order},
+		Concurrency: 1 + rng.IntN(12),
+		Retry:       deliver.Retry{First: time.Second, Max: 30 * time.Second, For: time.Minute},
+		DeadLetter:  rng.IntN(3) == 0})
+	keys := 1 + rng.IntN(20)
+	var mu sync.Mutex // guards the random numbers of the callbacks
+	calls := rand.New(rand.NewPCG(seed, 2))
+	chance := func(n int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return calls.IntN(n) == 0
+	}
+	calm := false
+	bad := 3 + rng.IntN(20)
+	w.behave = func(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
+		mu.Lock()
+		took, kind := time.Duration(calls.IntN(100))*time.Millisecond, calls.IntN(bad)
+		if calls.IntN(200) == 0 {
+			took = time.Duration(calls.IntN(60)) * time.Second
+		}
+		mu.Unlock()
+		switch {
+		case calm:
+			return ok(d)
+		case kind == 0:
+			return hookgate.Answer{Verdict: hookgate.VerdictFailed, Status: 500}, took
+		case kind == 1:
+			return hookgate.Answer{Verdict: hookgate.VerdictOutage}, took
+		case kind == 2 && chance(5):
+			return hookgate.Answer{Verdict: hookgate.VerdictOwn}, took
+		}
+		return hookgate.Answer{Status: 200}, took
+	}
+	failed := errors.New("the store is away")
+	w.store.SetFail(func(context.Context, string, string) (bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if calm || calls.IntN(10) > 0 {
+			return false, nil
+		}
+		return calls.IntN(2) == 0, failed
+	})
+	lease := time.Duration(0)
+	processes := []*process{nil}
+	if rng.IntN(2) == 0 {
+		lease, processes = 10*time.Second, []*process{nil, nil}
+	}
+	names := []string{"a", "b"}
+	start := func(i int) {
+		w.store.SetFail(nil)
+		processes[i] = w.start(names[i], lease)
+	}
+	fail := func(context.Context, string, string) (bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if calm || calls.IntN(10) > 0 {
+			return false, nil
+		}
+		return calls.IntN(2) == 0, failed
+	}
+	for i := range processes {
+		start(i)
+	}
+	for range 60 {
+		w.store.SetFail(fail)
+		w.append(some(rng, rng.IntN(60), keys)...)
+		i := rng.IntN(len(processes))
+		switch rng.IntN(12) {
+		case 0:
+			processes[i].kill()
+			start(i)
+		case 1:
+			processes[i].end()
+			start(i)
+		case 2:
+			w.store.SetFail(nil)
+			if _, err := w.store.SetPaused(t.Context(), "billing", rng.IntN(2) == 0, by); err != nil {
+				t.Fatal(err)
+			}
+			processes[i].d.Wake()
+		case 3:
+			w.store.SetFail(nil)
+			filter := hookgate.ExceptionFilter{Subscription: "billing"}
+			if _, err := w.store.Resolve(t.Context(), filter, hookgate.ResolveRetry, false, by); err != nil {
+				t.Fatal(err)
+			}
+		case 4:
+			w.store.SetFail(nil)
+			job := hookgate.RedeliveryJob{Until: w.info().End, Rate: rng.IntN(50)}
+			if _, _, err := w.store.Redeliver(t.Context(), "billing", job, false, by); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
+	}
+	mu.Lock()
+	calm = true
+	mu.Unlock()
+	w.store.SetFail(nil)
+	if _, err := w.store.SetPaused(t.Context(), "billing", false, by); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		p.d.Wake()
+	}
+	time.Sleep(10 * time.Minute)
+	for range 3 { // parked and dead ones
+		filter := hookgate.ExceptionFilter{Subscription: "billing", Limit: 100_000}
+		if _, err := w.store.Resolve(t.Context(), filter, hookgate.ResolveRetry, false, by); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range processes {
+			p.d.Wake()
+		}
+		time.Sleep(30 * time.Minute)
+	}
+	for _, p := range processes {
+		p.end()
+	}
+	w.mustSettle()
+	jobs, err := w.store.RedeliveryJobs(t.Context(), "billing", 1000)
+	for _, j := range jobs {
+		if j.EndedAt.IsZero() || err != nil {
+			t.Errorf("job %+v has not ended (error %v)", j, err)
+		}
+	}
+}
