@@ -14,6 +14,7 @@ import (
 var dialect = sqlstore.Dialect{
 	ForUpdate:     " FOR UPDATE",
 	LockApprovals: "LOCK TABLE webhook_approvals IN SHARE ROW EXCLUSIVE MODE",
+	LockJobs:      "LOCK TABLE webhook_redelivery_jobs IN SHARE ROW EXCLUSIVE MODE",
 	ByIdentity:    "webhook_events",
 	EventStored:   "(SELECT true FROM webhook_events e WHERE e.identity = r.identity LIMIT 1)",
 	TraceRequests: `SELECT request_id FROM webhook_events

@@ -49,6 +49,12 @@ type Dialect struct {
 	// LockApprovals is a statement that makes concurrent requests for approval wait for one
 	// another. It is empty if the database has only one writer.
 	LockApprovals string
+	// LockJobs is a statement that makes concurrent calls of Redeliver wait for one another. It is
+	// empty if the database has only one writer.
+	LockJobs string
+	// Notify is a statement that tells all processes of a change by a person. It is empty if there is
+	// only one process.
+	Notify string
 	// Contains returns the condition that a column contains the parameter ?. Both are text, or both
 	// are bytes.
 	Contains func(column string) string

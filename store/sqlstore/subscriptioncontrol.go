@@ -1,0 +1,217 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+const (
+	// listMax bounds the values in one list of a statement.
+	listMax = 500
+	// resolveMax bounds the exceptions that one call of Resolve changes.
+	resolveMax = 10_000
+)
+
+// controlled is the row of a subscription that a person is about to change. The transaction holds
+// its lock.
+type controlled struct {
+	id, cursor, clock, redeliveries, pausedAt, removedAt int64
+	// end is the last id of the log.
+	end int64
+	// now is the time of the change.
+	now int64
+	// dryRun is set by a function whose statements only read.
+	dryRun bool
+}
+
+// control changes a subscription in one durable transaction. It locks the row, runs the statements of
+// reads, and then those that next returns. If next returns statements, the version of the row grows
+// and all processes are notified. If it returns an error, nothing has changed.
+//
+// Save locks the row too, so results and changes by people take effect one after the other.
+func (s *Subscriptions) control(ctx context.Context, name string, reads []Statement,
+	next func(*controlled) ([]Statement, error)) error {
+	c := controlled{now: time.Now().UnixMicro()}
+	first := []Statement{
+		{
+			SQL: `SELECT id, cursor, clock, redeliveries, paused_at, removed_at FROM webhook_subscriptions
+				WHERE name = ? AND forgotten_at = 0` + s.ForUpdate,
+			Args: []any{s.Clean(name)},
+			Row: func(r Row) error {
+				c.id, c.cursor, c.clock, c.redeliveries = r.Int(0), r.Int(1), r.Int(2), r.Int(3)
+				c.pausedAt, c.removedAt = r.Int(4), r.Int(5)
+				return nil
+			},
+		},
+		{
+			SQL: "SELECT last_id FROM webhook_log",
+			Row: func(r Row) error { c.end = r.Int(0); return nil },
+		},
+	}
+	return s.db.Change(ctx, append(first, reads...), func() ([]Statement, error) {
+		if c.id == 0 {
+			return nil, hookgate.ErrNotFound
+		}
+		changes, err := next(&c)
+		if err != nil || len(changes) == 0 || c.dryRun {
+			return changes, err
+		}
+		changes = append(changes, Statement{
+			SQL: "UPDATE webhook_subscriptions SET version = version + 1 WHERE id = ?", Args: []any{c.id},
+		})
+		if s.Notify != "" {
+			changes = append(changes, Statement{SQL: s.Notify})
+		}
+		return changes, nil
+	})
+}
+
+// SetPaused implements hookgate.SubscriptionControl.
+func (s *Subscriptions) SetPaused(ctx context.Context, name string, paused bool,
+	p hookgate.Person) (changed bool, err error) {
+	err = s.control(ctx, name, nil, func(c *controlled) ([]Statement, error) {
+		if changed = paused == (c.pausedAt == 0); !changed {
+			return nil, nil
+		}
+		at, by, reason := int64(0), "", ""
+		if paused {
+			at, by, reason = c.now, s.Clean(p.By), s.Clean(p.Reason)
+		}
+		return []Statement{{
+			SQL: `UPDATE webhook_subscriptions SET paused_at = ?, paused_by = ?, pause_reason = ?
+				WHERE id = ?`,
+			Args: []any{at, by, reason, c.id},
+		}}, nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("pause or resume subscription %s: %w", name, err)
+	}
+	return changed, nil
+}
+
+// Forget implements hookgate.SubscriptionControl. The row stays: it names the subscription of the
+// attempts, and its number is not given out again.
+func (s *Subscriptions) Forget(ctx context.Context, name string, _ hookgate.Person) error {
+	err := s.control(ctx, name, nil, func(c *controlled) ([]Statement, error) {
+		if c.pausedAt == 0 && c.removedAt == 0 {
+			return nil, hookgate.ErrInUse
+		}
+		return []Statement{
+			{SQL: "DELETE FROM webhook_exceptions WHERE subscription = ?", Args: []any{c.id}},
+			{SQL: "DELETE FROM webhook_holds WHERE subscription = ?", Args: []any{c.id}},
+			{SQL: "DELETE FROM webhook_redelivery_jobs WHERE subscription = ?", Args: []any{c.id}},
+			// The epoch fences an owner that has not noticed.
+			{SQL: `UPDATE webhook_subscriptions SET forgotten_at = ?, epoch = epoch + 1, owner = '',
+				lease_until = 0 WHERE id = ?`, Args: []any{c.now, c.id}},
+		}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget subscription %s: %w", name, err)
+	}
+	return nil
+}
+
+// resolved is an exception that a person is about to retry, skip or dead-letter.
+type resolved struct{ event, redelivery int64 }
+
+// Resolve implements hookgate.SubscriptionControl. One call changes at most resolveMax exceptions.
+func (s *Subscriptions) Resolve(ctx context.Context, f hookgate.ExceptionFilter,
+	a hookgate.Resolution, dryRun bool, p hookgate.Person) (int, error) {
+	conditions := s.exceptionConditions(&f)
+	conditions.add("s.name = ?", s.Clean(f.Subscription))
+	conditions.add("s.forgotten_at = 0")
+	if a == hookgate.ResolveDeadLetter {
+		conditions.add("x.state <> 'dead'")
+	}
+	limit := resolveMax
+	if f.Limit > 0 {
+		limit = min(f.Limit, resolveMax)
+	}
+	var found []resolved
+	err := s.control(ctx, f.Subscription, []Statement{{
+		SQL: `SELECT x.event, x.redelivery FROM webhook_subscriptions s
+			JOIN webhook_exceptions x ON x.subscription = s.id WHERE ` + conditions.and() +
+			" ORDER BY x.event, x.redelivery LIMIT ?",
+		Args: append(conditions.args, limit),
+		Row: func(r Row) error {
+			found = append(found, resolved{r.Int(0), r.Int(1)})
+			return nil
+		},
+	}}, func(c *controlled) (changes []Statement, err error) {
+		if dryRun {
+			return nil, nil
+		}
+		for part := range slices.Chunk(found, listMax) {
+			changes = append(changes, s.resolve(c, part, a, p)...)
+		}
+		return changes, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("%s exceptions of subscription %s: %w", a, f.Subscription, err)
+	}
+	return len(found), nil
+}
+
+// resolve returns the statements that retry, skip or dead-letter exceptions.
+func (s *Subscriptions) resolve(c *controlled, exceptions []resolved, a hookgate.Resolution,
+	p hookgate.Person) []Statement {
+	these, ids := " AND "+inPairs(len(exceptions)), []any{c.id}
+	for _, x := range exceptions {
+		ids = append(ids, x.event, x.redelivery)
+	}
+	if a == hookgate.ResolveRetry {
+		// Later events of a dead exception's key have passed it, so it holds nobody.
+		return []Statement{{
+			SQL: `UPDATE webhook_exceptions SET state = 'waiting', due = ?, since = ?, wait = 0, changed = ?,
+				ordering_key = CASE state WHEN 'dead' THEN '' ELSE ordering_key END
+				WHERE subscription = ?` + these,
+			Args: append([]any{c.now, c.clock, c.now}, ids...),
+		}}
+	}
+	outcome := hookgate.AttemptSkipped
+	remove := Statement{SQL: "DELETE FROM webhook_exceptions WHERE subscription = ?" + these, Args: ids}
+	if a == hookgate.ResolveDeadLetter {
+		outcome = hookgate.AttemptDeadLettered
+		remove = Statement{
+			SQL: `UPDATE webhook_exceptions SET state = 'dead', attempts = attempts + 1, due = 0, wait = 0,
+				changed = ? WHERE subscription = ?` + these,
+			Args: append([]any{c.now}, ids...),
+		}
+	}
+	return []Statement{
+		s.settle(c, outcome, p, these, ids[1:]...),
+		{
+			// The engine goes on with the key after the event.
+			SQL: `UPDATE webhook_holds AS h SET after_id = x.event FROM (SELECT ordering_key,
+					max(event) AS event FROM webhook_exceptions WHERE subscription = ?` + these + `
+					AND state <> 'dead' AND ordering_key <> '' GROUP BY ordering_key) AS x
+				WHERE h.subscription = ? AND h.ordering_key = x.ordering_key AND h.after_id < x.event`,
+			Args: append(slices.Clone(ids), c.id),
+		},
+		remove,
+	}
+}
+
+// inPairs returns the condition that names n exceptions by event and redelivery.
+func inPairs(n int) string {
+	return "(event, redelivery) IN (VALUES " + strings.Repeat(", (?, ?)", n)[2:] + ")"
+}
+
+// settle returns the statement that records in the history that a person settled exceptions of a
+// subscription. The condition begins with AND.
+func (s *Subscriptions) settle(c *controlled, outcome hookgate.AttemptOutcome, p hookgate.Person,
+	condition string, args ...any) Statement {
+	return Statement{
+		SQL: `INSERT INTO webhook_deliveries (subscription, event, redelivery, number, outcome, status, at,
+				took, reason, by_whom)
+			SELECT subscription, event, redelivery, attempts + 1, ?, 0, ?, 0, ?, ?
+			FROM webhook_exceptions WHERE subscription = ?` + condition + `
+			ON CONFLICT (subscription, event, redelivery, number) DO NOTHING`,
+		Args: append([]any{string(outcome), c.now, s.Clean(p.Reason), s.Clean(p.By), c.id}, args...),
+	}
+}
