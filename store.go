@@ -123,6 +123,9 @@ type Cutoffs struct {
 	// Trail: retention also removes the lineage of what was stored before, link by link of the audit
 	// chain. Zero: none. It is never after Events.
 	Trail time.Time
+	// PassSubscriptions removes the bodies of events that a subscription has not passed yet. Without
+	// it they stay.
+	PassSubscriptions bool
 }
 
 // Pruned is what one step of retention removed.
@@ -139,4 +142,7 @@ type Pruned struct {
 	// OldestEvent is when the oldest remaining event was stored; zero if there is none or the step did
 	// not reach it.
 	OldestEvent time.Time
+	// HeldUpBy is the subscription for which the oldest remaining event stays although it is old
+	// enough to be removed; empty if there is none. Of several it is the one with the lowest cursor.
+	HeldUpBy string
 }

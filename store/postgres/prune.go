@@ -29,6 +29,7 @@ func (s *Store) Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookg
 		return hookgate.Pruned{Busy: true}, nil
 	}
 	s.pruneCursor, s.entryCursor = p.step.Cursor, p.step.EntryCursor
+	s.keptCursor = p.step.Kept.Next()
 	return p.step.Pruned, nil
 }
 
@@ -42,6 +43,8 @@ type pruning struct {
 	state  *audit.Removals // nil if another process removes
 	events []oldEvent
 	links  []prune.Link
+	holder *prune.Holder // nil if there never was a subscription
+	kept   prune.Kept
 	// previous is the hash of the entry before the first of entries.
 	previous *[32]byte
 	entries  []prune.Entry
@@ -76,7 +79,8 @@ const (
 		WHERE b.rows_before <= $2 ORDER BY b.id`
 )
 
-// reads returns the statements of the first round trip: the lock, then the next events.
+// reads returns the statements of the first round trip: the lock, then the next events. Seek takes
+// the same lock, so no cursor goes back behind the lowest one that is read here.
 func (p *pruning) reads() []statement {
 	return []statement{
 		{sql: lockRemovals, args: []arg{argText(p.store.name)}, row: func(r row) error {
@@ -88,6 +92,14 @@ func (p *pruning) reads() []statement {
 			p.events = append(p.events, oldEvent{r.Int(0), r.Int(1), micros(r.Int(2))})
 			return nil
 		}},
+		{sql: prune.HolderQuery, row: func(r row) error {
+			p.holder = prune.ScanHolder(&r)
+			return nil
+		}},
+		shared(sqlstore.Statement{
+			SQL: prune.KeptQuery, Args: []any{p.store.keptCursor, prune.KeptSlice},
+			Row: func(r sqlstore.Row) error { p.kept = prune.ScanKept(p.store.keptCursor, r); return nil },
+		}),
 	}
 }
 
@@ -98,6 +110,7 @@ func (p *pruning) readLinks() ([]statement, error) {
 		return nil, nil
 	}
 	p.step = prune.NewStep(p.cutoffs, p.limit, *p.state, p.store.pruneCursor)
+	p.step.Hold(p.holder)
 	for _, e := range p.events {
 		if !p.step.Event(e.id, e.bytes, e.persistedAt) {
 			break
@@ -217,6 +230,7 @@ func (p *pruning) writes() ([]statement, error) {
 			return nil, err
 		}
 	}
+	p.step.Examine(p.kept)
 	if p.step.Idle() {
 		return nil, nil
 	}
@@ -225,7 +239,8 @@ func (p *pruning) writes() ([]statement, error) {
 	now := time.Now().UnixMicro()
 	r := p.step.State
 	if p.step.Events > 0 {
-		writes = append(writes, p.change(p.step.Events,
+		writes = append(writes, shared(sqlstore.Statement{SQL: prune.Keep,
+			Args: []any{p.state.LastEvent, r.LastEvent}}), p.change(p.step.Events,
 			`WITH gone AS (DELETE FROM webhook_events WHERE id > $1 AND id <= $2
 				RETURNING `+prune.LineageColumns+`),
 			moved AS (INSERT INTO webhook_removed_events (`+prune.LineageColumns+`, removed_at)
@@ -243,6 +258,7 @@ func (p *pruning) writes() ([]statement, error) {
 	for i := range p.step.Gaps {
 		writes = append(writes, p.removeEntries(&p.step.Gaps[i], now)...)
 	}
+	writes = append(writes, p.removeDeliveries()...)
 	return append(writes, statement{
 		sql: `UPDATE webhook_removals SET events = $1, duplicates = $2, dead_letters = $3,
 			last_event = $4, last_request = $5,
@@ -252,6 +268,23 @@ func (p *pruning) writes() ([]statement, error) {
 			argInt(r.LastBatch), argInt(r.LastPurge), argText(p.store.name),
 			argInt(p.store.holdTime.Microseconds())},
 	}, statement{sql: "DELETE FROM webhook_retention"}), nil
+}
+
+// removeDeliveries returns the statements that remove the attempts whose lineage the step removes, and
+// from webhook_kept_events what no subscription needs any more.
+func (p *pruning) removeDeliveries() (all []statement) {
+	for _, r := range p.step.RemovedLineage() {
+		first, last := r[0], r[1]
+		all = append(all, shared(sqlstore.Statement{SQL: prune.DeliveriesOf,
+			Args: []any{first, last, first, last, first, last}}))
+	}
+	if k := p.step.Kept; k.Unneeded > 0 {
+		all = append(all,
+			shared(sqlstore.Statement{SQL: prune.ReleaseDeliveries,
+				Args: []any{k.After, k.Last, k.After, k.Last}}),
+			shared(sqlstore.Statement{SQL: prune.ReleaseKept, Args: []any{k.After, k.Last}}))
+	}
+	return all
 }
 
 // removeLinks returns the statements that remove the links with all of their rows. They look up the

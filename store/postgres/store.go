@@ -113,10 +113,10 @@ type Store struct {
 	// keeps that right for holdTime.
 	name     string
 	holdTime time.Duration
-	// pruning admits one call of Prune at a time. It guards the link and the log entry after which
-	// Prune continues.
-	pruning                  sync.Mutex
-	pruneCursor, entryCursor int64
+	// pruning admits one call of Prune at a time. It guards the link, the log entry and the kept event
+	// after which Prune continues.
+	pruning                              sync.Mutex
+	pruneCursor, entryCursor, keptCursor int64
 
 	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64

@@ -11,7 +11,9 @@
 //	entries of the log      ....▒▒▒▒▒███████████████████████   the same, entry by entry in the order of ids
 //	webhook_gaps            says which entries are missing
 //
-// Only test traffic can be moved to webhook_removed_events from any place (see Tests).
+// Only test traffic can be moved to webhook_removed_events from any place (see Tests). Subscriptions
+// hold retention up at the lowest of their cursors (see Hold), and it keeps the bodies of events
+// below that they have not settled (see Keep).
 package prune
 
 import (
@@ -61,6 +63,8 @@ type Step struct {
 	Checkpoints []audit.Checkpoint
 	// Gaps are the runs of entries to remove.
 	Gaps []audit.Gap
+	// Kept is the part of webhook_kept_events from which the step removes what nothing needs.
+	Kept Kept
 	// EntryCursor is the entry after which the next step continues; 0 means the first entry.
 	EntryCursor int64
 	// Cursor is the link after which the next step continues; 0 means the first link.
@@ -74,6 +78,11 @@ type Step struct {
 	next int64
 	// lastEventAt is when the last event to remove was stored.
 	lastEventAt time.Time
+	// held is the lowest cursor of a subscription, and holder its name; math.MaxInt64 if there is none.
+	held   int64
+	holder string
+	// subscribed reports that the store has or had subscriptions.
+	subscribed bool
 	// ended reports that the step came to a link that is too young, or to the last link.
 	ended bool
 	// previous is the hash of the previous entry. run reports that the previous entry is removed.
@@ -86,16 +95,19 @@ type Step struct {
 // NewStep returns a step that removes about limit rows.
 func NewStep(c hookgate.Cutoffs, limit int, state audit.Removals, cursor int64) *Step {
 	return &Step{State: state, Cursor: cursor, cutoffs: c, limit: int64(max(1, limit)),
-		next: math.MaxInt64,
+		next: math.MaxInt64, held: math.MaxInt64,
 		open: map[int]int{}}
 }
 
 // Event offers the next event. It returns false if the event stays; then all that follow stay too.
 func (s *Step) Event(id, bytes int64, persistedAt time.Time) bool {
-	old := persistedAt.Before(s.cutoffs.Events)
+	old, held := persistedAt.Before(s.cutoffs.Events), id > s.held
 	full := s.Events == s.limit || s.Events > 0 && s.Bytes+bytes > stepBytes
-	if !old || full {
-		s.More, s.OldestEvent, s.next = old, persistedAt, id
+	if !old || held || full {
+		s.More, s.OldestEvent, s.next = old && !held, persistedAt, id
+		if old && held {
+			s.HeldUpBy = s.holder
+		}
 		return false
 	}
 	s.Events++
@@ -150,4 +162,6 @@ func (s *Step) NoMoreLinks() { s.Cursor, s.ended = 0, true }
 func (s *Step) RequestBodiesBefore() int64 { return s.lastEventAt.UnixMicro() + 1 }
 
 // Idle reports whether there is nothing to remove.
-func (s *Step) Idle() bool { return s.Events == 0 && len(s.Links) == 0 && len(s.Gaps) == 0 }
+func (s *Step) Idle() bool {
+	return s.Events == 0 && len(s.Links) == 0 && len(s.Gaps) == 0 && s.Kept.Unneeded == 0
+}

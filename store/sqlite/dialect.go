@@ -15,6 +15,7 @@ import (
 var dialect = sqlstore.Dialect{
 	Unindexed:  "+",
 	ByIdentity: "webhook_found",
+	Owned:      "s.owner <> ''",
 	EventStored: `(EXISTS (SELECT 1 FROM webhook_identities i WHERE i.identity = r.identity)
 		OR r.identity IN (SELECT identity FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed
 			FROM webhook_log)))`,

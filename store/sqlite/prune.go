@@ -27,7 +27,7 @@ func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgat
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pruneCursor, s.entryCursor = step.Cursor, step.EntryCursor
+	s.pruneCursor, s.entryCursor, s.keptCursor = step.Cursor, step.EntryCursor, step.Kept.Next()
 	return step.Pruned, nil
 }
 
@@ -39,13 +39,22 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 		return nil, err
 	}
 	step := prune.NewStep(c, limit, before, s.pruneCursor)
+	if err := s.execute(prune.HolderQuery, nil, func(stmt *sqlite.Stmt) error {
+		step.Hold(prune.ScanHolder(row{stmt}))
+		return nil
+	}); err != nil {
+		return nil, err
+	}
 	if err := s.planEvents(step); err != nil {
 		return nil, err
 	}
 	if err := s.planLinks(step); err != nil {
 		return nil, err
 	}
-	if err := s.planEntries(step); err != nil || step.Idle() {
+	if err := s.planEntries(step); err != nil {
+		return nil, err
+	}
+	if err := s.examineKept(step); err != nil || step.Idle() {
 		return step, err
 	}
 	// This row lets the triggers accept removals. Undoing the transaction removes it too.
@@ -77,6 +86,9 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 		if err := s.removeEntries(&step.Gaps[i], now); err != nil {
 			return nil, fmt.Errorf("entries %d to %d: %w", step.Gaps[i].From, step.Gaps[i].To, err)
 		}
+	}
+	if err := s.removeDeliveries(step); err != nil {
+		return nil, err
 	}
 	r := step.State
 	if err := s.execute(`UPDATE webhook_removals SET events = ?, duplicates = ?, dead_letters = ?,
@@ -205,8 +217,41 @@ func (s *Store) offer(query string, after int64, take func(*sqlite.Stmt) bool) e
 	}
 }
 
-// moveEvents moves the n events with ids above first, up to last, without their bodies.
+// examineKept plans what goes from webhook_kept_events.
+func (s *Store) examineKept(step *prune.Step) error {
+	after := s.keptCursor
+	return s.execute(prune.KeptQuery, []any{after, prune.KeptSlice}, func(stmt *sqlite.Stmt) error {
+		step.Examine(prune.ScanKept(after, row{stmt}))
+		return nil
+	})
+}
+
+// removeDeliveries removes the attempts whose lineage the step removes, and from webhook_kept_events
+// what no subscription needs any more.
+func (s *Store) removeDeliveries(step *prune.Step) error {
+	for _, r := range step.RemovedLineage() {
+		first, last := r[0], r[1]
+		if err := s.execute(prune.DeliveriesOf, []any{first, last, first, last, first, last},
+			nil); err != nil {
+			return fmt.Errorf("remove the attempts of events %d to %d: %w", first, last, err)
+		}
+	}
+	if k := step.Kept; k.Unneeded > 0 {
+		if err := s.execute(prune.ReleaseDeliveries, []any{k.After, k.Last, k.After, k.Last},
+			nil); err != nil {
+			return fmt.Errorf("remove the attempts of kept events: %w", err)
+		}
+		return s.mustChange(k.Unneeded, prune.ReleaseKept, k.After, k.Last)
+	}
+	return nil
+}
+
+// moveEvents moves the n events with ids above first, up to last, without their bodies. It copies
+// those that a subscription needs to webhook_kept_events.
 func (s *Store) moveEvents(first, last, n, now int64) error {
+	if err := s.execute(prune.Keep, []any{first, last}, nil); err != nil {
+		return fmt.Errorf("keep events that subscriptions need: %w", err)
+	}
 	if err := s.indexThrough(last); err != nil {
 		return err
 	}

@@ -48,6 +48,8 @@ type Store struct {
 	pruneCursor int64
 	// entryCursor is the log entry after which Prune continues.
 	entryCursor int64
+	// keptCursor is the kept event after which Prune continues.
+	keptCursor int64
 	closed      bool
 	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64

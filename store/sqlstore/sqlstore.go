@@ -52,6 +52,8 @@ type Dialect struct {
 	// LockJobs is a statement that makes concurrent calls of Redeliver wait for one another. It is
 	// empty if the database has only one writer.
 	LockJobs string
+	// Owned is the condition that the owner's lease of row s of webhook_subscriptions is running.
+	Owned string
 	// Notify is a statement that tells all processes of a change by a person. It is empty if there is
 	// only one process.
 	Notify string

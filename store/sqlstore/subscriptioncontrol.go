@@ -13,7 +13,7 @@ import (
 const (
 	// listMax bounds the values in one list of a statement.
 	listMax = 500
-	// resolveMax bounds the exceptions that one call of Resolve changes.
+	// resolveMax bounds the exceptions that one transaction of Resolve changes.
 	resolveMax = 10_000
 )
 
@@ -116,30 +116,44 @@ func (s *Subscriptions) Forget(ctx context.Context, name string, _ hookgate.Pers
 	return nil
 }
 
-// resolved is an exception that a person is about to retry, skip or dead-letter.
-type resolved struct{ event, redelivery int64 }
-
-// Resolve implements hookgate.SubscriptionControl. One call changes at most resolveMax exceptions.
+// Resolve implements hookgate.SubscriptionControl. A call that matches more than resolveMax
+// exceptions takes several transactions.
 func (s *Subscriptions) Resolve(ctx context.Context, f hookgate.ExceptionFilter,
-	a hookgate.Resolution, dryRun bool, p hookgate.Person) (int, error) {
-	conditions := s.exceptionConditions(&f)
+	a hookgate.Resolution, dryRun bool, p hookgate.Person) (changed int, err error) {
+	for limit := f.Limit; ; {
+		f.Limit = resolveMax
+		if limit > 0 {
+			f.Limit = min(limit-changed, resolveMax)
+		}
+		found, err := s.resolvePage(ctx, &f, a, dryRun, p)
+		if err != nil {
+			return 0, fmt.Errorf("%s exceptions of subscription %s: %w", a, f.Subscription, err)
+		}
+		changed += len(found)
+		if len(found) < resolveMax || changed == limit {
+			return changed, nil
+		}
+		f.After = found[len(found)-1]
+	}
+}
+
+// resolvePage changes the first exceptions that match, in one transaction, and returns them.
+func (s *Subscriptions) resolvePage(ctx context.Context, f *hookgate.ExceptionFilter,
+	a hookgate.Resolution, dryRun bool, p hookgate.Person) (found []hookgate.EventRedelivery,
+	err error) {
+	conditions := s.exceptionConditions(f)
 	conditions.add("s.name = ?", s.Clean(f.Subscription))
 	conditions.add("s.forgotten_at = 0")
 	if a == hookgate.ResolveDeadLetter {
 		conditions.add("x.state <> 'dead'")
 	}
-	limit := resolveMax
-	if f.Limit > 0 {
-		limit = min(f.Limit, resolveMax)
-	}
-	var found []resolved
-	err := s.control(ctx, f.Subscription, []Statement{{
+	err = s.control(ctx, f.Subscription, []Statement{{
 		SQL: `SELECT x.event, x.redelivery FROM webhook_subscriptions s
 			JOIN webhook_exceptions x ON x.subscription = s.id WHERE ` + conditions.and() +
 			" ORDER BY x.event, x.redelivery LIMIT ?",
-		Args: append(conditions.args, limit),
+		Args: append(conditions.args, f.Limit),
 		Row: func(r Row) error {
-			found = append(found, resolved{r.Int(0), r.Int(1)})
+			found = append(found, hookgate.EventRedelivery{Event: r.Int(0), Redelivery: r.Int(1)})
 			return nil
 		},
 	}}, func(c *controlled) (changes []Statement, err error) {
@@ -151,18 +165,15 @@ func (s *Subscriptions) Resolve(ctx context.Context, f hookgate.ExceptionFilter,
 		}
 		return changes, nil
 	})
-	if err != nil {
-		return 0, fmt.Errorf("%s exceptions of subscription %s: %w", a, f.Subscription, err)
-	}
-	return len(found), nil
+	return found, err
 }
 
 // resolve returns the statements that retry, skip or dead-letter exceptions.
-func (s *Subscriptions) resolve(c *controlled, exceptions []resolved, a hookgate.Resolution,
+func (s *Subscriptions) resolve(c *controlled, exceptions []hookgate.EventRedelivery, a hookgate.Resolution,
 	p hookgate.Person) []Statement {
 	these, ids := " AND "+inPairs(len(exceptions)), []any{c.id}
 	for _, x := range exceptions {
-		ids = append(ids, x.event, x.redelivery)
+		ids = append(ids, x.Event, x.Redelivery)
 	}
 	if a == hookgate.ResolveRetry {
 		// Later events of a dead exception's key have passed it, so it holds nobody.

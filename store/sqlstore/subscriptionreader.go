@@ -42,7 +42,7 @@ func (s *Subscriptions) Subscriptions(ctx context.Context) ([]hookgate.Subscript
 	err := s.db.Snapshot(ctx, func(query func(Statement) error) error {
 		for _, read := range []Statement{
 			{
-				SQL: "SELECT " + subscriptionColumns + ", " + s.owned() +
+				SQL: "SELECT " + subscriptionColumns + ", " + s.Owned +
 					" FROM webhook_subscriptions s WHERE s.forgotten_at = 0 ORDER BY s.name",
 				Row: func(r Row) error {
 					info, err := scanInfo(r)
