@@ -50,7 +50,7 @@ type Store struct {
 	entryCursor int64
 	// keptCursor is the kept event after which Prune continues.
 	keptCursor int64
-	closed      bool
+	closed     bool
 	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64
 
