@@ -114,7 +114,9 @@ func embedded(addr netip.Addr) []netip.Addr {
 		return nil
 	}
 	b := addr.As16()
-	v4 := func(i ...int) netip.Addr { return netip.AddrFrom4([4]byte{b[i[0]], b[i[1]], b[i[2]], b[i[3]]}) }
+	v4 := func(i ...int) netip.Addr {
+		return netip.AddrFrom4([4]byte{b[i[0]], b[i[1]], b[i[2]], b[i[3]]})
+	}
 	last := v4(12, 13, 14, 15)
 	switch {
 	case compatible.Contains(addr):

@@ -24,8 +24,9 @@ func TestPolicies(t *testing.T) {
 		"::ffff:169.254.169.254": never, "::169.254.169.254": never, "::ffff:0:169.254.169.254": never,
 		"64:ff9b::169.254.169.254": never, "64:ff9b::a9fe:a9fe": never, "2002:a9fe:a9fe::1": never,
 		"2002:6464:64c8::1": never, "2001:0:1:2:3:4:5601:5601": never,
-		"2001:0:a9fe:a9fe::1": never, "fd12::5efe:a9fe:a9fe": never, "2a00::200:5efe:169.254.169.254": never,
-		"fe80::5efe:10.0.0.1": never, "64:ff9b:1::169.254.169.254": never,
+		"2001:0:a9fe:a9fe::1": never, "fd12::5efe:a9fe:a9fe": never,
+		"2a00::200:5efe:169.254.169.254": never,
+		"fe80::5efe:10.0.0.1":            never, "64:ff9b:1::169.254.169.254": never,
 		"64:ff9b:1:a9fe:a9:fe00::": never, "64:ff9b:1:a9:fe:a9fe::": never, "::ffff:0.0.0.0": never,
 		"64:ff9b:1:1:a9:fea9:fe00:0": never,
 
@@ -39,7 +40,8 @@ func TestPolicies(t *testing.T) {
 
 		"192.0.2.1": special, "198.18.0.1": special, "198.51.100.1": special, "203.0.113.1": special,
 		"240.0.0.1": special, "2001:db8::1": special, "3fff::1": special, "100::1": special,
-		"5f00::1": special, "2001:20::1": special, "::8.8.8.8": special, "2001:0:808:808::f7f7:f7f7": special,
+		"5f00::1": special, "2001:20::1": special, "::8.8.8.8": special,
+		"2001:0:808:808::f7f7:f7f7": special,
 	} {
 		for i, p := range []Policy{Any, Private, Public} {
 			err := p.Check(netip.MustParseAddr(text))
@@ -97,7 +99,8 @@ func FuzzCheck(f *testing.F) {
 		}
 		if addr.Is4() {
 			mapped := netip.AddrFrom16(addr.As16())
-			if (Any.Check(mapped) == nil) != (all == nil) || (Public.Check(mapped) == nil) != (outside == nil) {
+			if (Any.Check(mapped) == nil) != (all == nil) ||
+				(Public.Check(mapped) == nil) != (outside == nil) {
 				t.Errorf("%s differs from %s", mapped, addr)
 			}
 		}
@@ -105,7 +108,8 @@ func FuzzCheck(f *testing.F) {
 }
 
 func TestParsePolicy(t *testing.T) {
-	for name, want := range map[string]Policy{"": Any, "any": Any, "private": Private, "public": Public} {
+	for name, want := range map[string]Policy{"": Any, "any": Any, "private": Private,
+		"public": Public} {
 		if p, err := ParsePolicy(name); err != nil || p != want {
 			t.Errorf("%q: %s %v", name, p, err)
 		}

@@ -66,8 +66,8 @@ func bodyOf(body []byte) io.ReadCloser {
 	return io.NopCloser(bytes.NewReader(body))
 }
 
-// read reads at most maxResponse bytes of a response, so that a shorter one leaves its connection to
-// the next request. It returns the first maxReason bytes if they are wanted.
+// read reads at most maxResponse bytes of a response, so that a shorter one leaves its connection
+// to the next request. It returns the first maxReason bytes if they are wanted.
 func read(body io.Reader, wanted bool) (excerpt []byte) {
 	limited := io.LimitReader(body, maxResponse)
 	if wanted {

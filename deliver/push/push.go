@@ -2,9 +2,9 @@
 //
 //	Deliver ─► headers, signature ─► look up, check the address, connect ─► response ─► Answer
 //
-// A request carries the sender's own bytes and content type. Standard Webhooks signatures prove that
-// the gate sent it (signature.go). The response decides what becomes of the event (answer.go). An
-// attempt without a response is an outage of the consumer or a failure of our own (failure.go).
+// A request carries the sender's own bytes and content type. Standard Webhooks signatures prove
+// that the gate sent it (signature.go). The response decides what becomes of the event (answer.go).
+// An attempt without a response is an outage of the consumer or a failure of our own (failure.go).
 package push
 
 import (

@@ -70,7 +70,8 @@ func delivery() *hookgate.Delivery {
 		}}
 }
 
-// TestNewNamesEveryMistake checks that one error has all mistakes of a configuration, and no secret.
+// TestNewNamesEveryMistake checks that one error has all mistakes of a configuration, and no
+// secret.
 func TestNewNamesEveryMistake(t *testing.T) {
 	_, err := New(Config{
 		Name: "x", URL: "ftp://user:hidden-1@example.com/hidden-2", Egress: "inside",
@@ -84,10 +85,12 @@ func TestNewNamesEveryMistake(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"egress: ", "url: must begin", "signing: secret 1", "signing: secret 2",
-		"signing: secret 3", "signing: secret 4", "timeout: ", "retry.final: 200", "retry.final: 600",
-		"concurrency: ", "Host is set by", "hookgate-key is set by", "webhook-id is set by", `"a b" is not`,
-		"Connection is set by", "x-a occurs twice", "X-B has a control", "content-type is set by", "tls: "} {
+	for _, want := range []string{"egress: ", "url: must begin", "signing: secret 1",
+		"signing: secret 2", "signing: secret 3", "signing: secret 4", "timeout: ",
+		"retry.final: 200", "retry.final: 600",
+		"concurrency: ", "Host is set by", "hookgate-key is set by", "webhook-id is set by",
+		`"a b" is not`, "Connection is set by", "x-a occurs twice", "X-B has a control",
+		"content-type is set by", "tls: "} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not have %q", want)
 		}
@@ -119,7 +122,8 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s: %v, want %q", url, err, want)
 		}
 	}
-	_, err := New(Config{Name: "x", URL: "https://u:p@a/", Headers: map[string]string{"authorization": "b"}})
+	_, err := New(Config{Name: "x", URL: "https://u:p@a/",
+		Headers: map[string]string{"authorization": "b"}})
 	if err == nil || !strings.Contains(err.Error(), "remove one") {
 		t.Errorf("two authorizations: %v", err)
 	}
@@ -133,7 +137,8 @@ func TestURLs(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	url, got := serve(t, nil)
 	now := time.Date(2026, 11, 29, 13, 0, 0, 0, time.UTC)
-	c := open(t, Config{URL: url + "/hooks?x=1", Signing: []string{testSecret}, Now: func() time.Time { return now },
+	c := open(t, Config{URL: url + "/hooks?x=1", Signing: []string{testSecret},
+		Now:     func() time.Time { return now },
 		Headers: map[string]string{"x-tenant": "shop-1", "Stripe-Version": "ours"}})
 	d := delivery()
 	d.Event.OrderingKey = "grüße % 1"
@@ -160,9 +165,11 @@ func TestHeaders(t *testing.T) {
 		"Webhook-Timestamp":     {"1795957200"},
 		"Webhook-Signature":     r.Header["Webhook-Signature"], // see TestSignatures
 		"Hookgate-Subscription": {"billing"}, "Hookgate-Event-Id": {"1764419400123456"},
-		"Hookgate-Source": {"stripe"}, "Hookgate-Type": {"invoice.paid"}, "Hookgate-Message-Id": {"evt_1"},
-		"Hookgate-Received-At": {"2026-11-29T12:30:00.123456Z"}, "Hookgate-Key": {"k:gr%C3%BC%C3%9Fe %25 1"},
-		"Hookgate-Attempt": {"3"}, "Hookgate-Redelivery": {"2"}, "Stripe-Signature": {"t=1,v1=a"},
+		"Hookgate-Source": {"stripe"}, "Hookgate-Type": {"invoice.paid"},
+		"Hookgate-Message-Id":  {"evt_1"},
+		"Hookgate-Received-At": {"2026-11-29T12:30:00.123456Z"},
+		"Hookgate-Key":         {"k:gr%C3%BC%C3%9Fe %25 1"},
+		"Hookgate-Attempt":     {"3"}, "Hookgate-Redelivery": {"2"}, "Stripe-Signature": {"t=1,v1=a"},
 		"X-Twice": {"1", "2"}, "X-Tenant": {"shop-1"}, "Stripe-Version": {"ours"},
 	}
 	for name := range r.Header {
