@@ -461,7 +461,7 @@ type fakeQueue struct {
 
 func (q *fakeQueue) Append(ctx context.Context, d *hookgate.Request) (hookgate.Receipt, error) {
 	kept := *d
-	kept.Body = bytes.Clone(d.Body)
+	kept.Body, kept.Headers = bytes.Clone(d.Body), slices.Clone(d.Headers)
 	q.mu.Lock()
 	q.got = append(q.got, kept)
 	q.mu.Unlock()

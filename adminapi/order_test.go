@@ -254,7 +254,8 @@ func TestRecordedDelivery(t *testing.T) {
 	hook := `{"repository":{"full_name":"a/b"}}`
 	g.do(t, "POST", "/webhooks/github", strings.NewReader(hook), "X-Hub-Signature-256",
 		hmacHex(githubSecret, hook),
-		"X-GitHub-Delivery", "d-1", "X-GitHub-Event", "push", "X-Kept", "no").want(t, 202)
+		"X-GitHub-Delivery", "d-1", "X-GitHub-Event", "push", "X-Kept", "no",
+		"Content-Type", "application/json; charset=utf-8").want(t, 202)
 	got := q.deliveries()
 	if len(got) != 2 {
 		t.Fatalf("%d deliveries, want 2", len(got))
@@ -275,8 +276,10 @@ func TestRecordedDelivery(t *testing.T) {
 		{Name: "X-Kept", Value: "two"}}; !slices.Equal(d.Headers, want) {
 		t.Errorf("default keeps %v, want %v", d.Headers, want)
 	}
-	if want := []hookgate.Header{{Name: "X-Github-Event", Value: "push"}}; !slices.Equal(hub.Headers,
-		want) {
+	if want := []hookgate.Header{{Name: "Content-Type", Value: "application/json; charset=utf-8"},
+		{Name: "X-Github-Delivery", Value: "d-1"}, {Name: "X-Github-Event", Value: "push"},
+		{Name: "X-Hub-Signature-256", Value: hmacHex(githubSecret, hook)},
+	}; !slices.Equal(hub.Headers, want) {
 		t.Errorf("github keeps %v, want %v", hub.Headers, want)
 	}
 	if d.ReceivedAt != d.ReceivedAt.Truncate(time.Microsecond) || d.ReceivedAt.Before(before) ||

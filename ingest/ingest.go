@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -31,6 +32,7 @@ type exchange struct {
 	greeting *admit.Answer
 	request  hookgate.Request // for the queue
 	parts    []hookgate.Part  // of a source that splits its requests
+	kept     []hookgate.Header
 	answer   []byte
 
 	// authentic is true once the sender has proved who it is. Only from then on is an error the
@@ -66,6 +68,7 @@ func (h *Handler) recycle(x *exchange) {
 	}
 	x.request, x.input, x.greeting, x.source, x.parts = hookgate.Request{}, admit.Request{}, nil,
 		nil, nil
+	clear(x.kept) // it refers to the request's header
 	x.authentic, x.overload, x.writer, x.http = false, nil, nil, nil
 	h.exchanges.Put(x)
 }
@@ -239,7 +242,8 @@ func (h *Handler) commit(x *exchange) (receipt hookgate.Receipt, rejected *rejec
 	d.RequestID, d.Body, d.RemoteAddr = x.info.ID, x.body, x.http.RemoteAddr
 	d.ReceivedAt = x.info.Received.Truncate(time.Microsecond)
 	d.TypeUnproven = source.typeUnproven
-	d.Headers = keptHeaders(x.http.Header, source.KeepHeaders, x.input.Content != nil)
+	x.kept = source.appendKept(x.kept[:0], x.http.Header, x.input.Content != nil)
+	d.Headers = x.kept
 	if source.splitter != nil {
 		if len(x.parts) == 0 {
 			return receipt, nil // an empty array: there is nothing to store
@@ -347,14 +351,25 @@ func schemeRequest(x *exchange) admit.Request {
 	}
 }
 
-// keptHeaders returns the headers with these names, and the Content-Encoding of a compressed body.
-func keptHeaders(h http.Header, names []string, compressed bool) (kept []hookgate.Header) {
-	if compressed && !slices.Contains(names, "Content-Encoding") {
+// appendKept appends the headers to store, and the Content-Encoding of a compressed body.
+func (s *servedSource) appendKept(kept []hookgate.Header, h http.Header,
+	compressed bool) []hookgate.Header {
+	if compressed && !slices.Contains(s.kept, "Content-Encoding") {
 		kept = append(kept, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
 	}
-	for _, name := range names {
+	add := func(name string) {
 		for _, value := range h[name] {
 			kept = append(kept, hookgate.Header{Name: name, Value: value})
+		}
+	}
+	for _, name := range s.kept {
+		add(name)
+	}
+	for _, prefix := range s.keptPrefixes {
+		for _, name := range slices.Sorted(maps.Keys(h)) {
+			if strings.HasPrefix(name, prefix) && !slices.Contains(s.kept, name) {
+				add(name)
+			}
 		}
 	}
 	return kept

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,8 @@ type Source struct {
 	// Name is the last segment of its path.
 	Name   string
 	Scheme admit.Scheme
-	// KeepHeaders names the request headers that are stored with its events.
+	// KeepHeaders names request headers that are stored with its events, in addition to
+	// admit.KeptHeaders.
 	KeepHeaders []string
 	// Kind and Proof describe the source to people.
 	Kind, Proof string
@@ -53,8 +55,10 @@ type servedSource struct {
 	splitter   admit.Splitter   // nil if each of its requests is one event
 	methods    []string         // for Allow
 	limiter    *rate.Limiter    // nil: no limit
-	counts     sourceCounts
-	rejections rejectionCounts
+	// kept are the headers to store, in canonical form, and keptPrefixes the beginnings of others.
+	kept, keptPrefixes []string
+	counts             sourceCounts
+	rejections         rejectionCounts
 	// used has the Unix time in microseconds when each credential was last used, by admit.Setting.
 	used     [2][]atomic.Int64
 	answered *metrics.Answers
@@ -95,18 +99,29 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 		return nil, fmt.Errorf("source %s: header %s is the gate's own; remove it from keep_headers",
 			s.Name, hookgate.OriginHeader)
 	}
-	kept := make([]string, len(s.KeepHeaders))
-	for i, name := range s.KeepHeaders {
-		if kept[i] = http.CanonicalHeaderKey(name); slices.Contains(secret, kept[i]) {
-			return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events",
-				s.Name, kept[i])
+	var kept, prefixes []string
+	for _, name := range admit.KeptHeaders(s.Scheme) {
+		if prefix, ok := strings.CutSuffix(name, "*"); ok {
+			prefixes = append(prefixes, prefix)
+		} else if name != hookgate.OriginHeader && !slices.Contains(secretHeaders, name) {
+			kept = append(kept, name)
 		}
 	}
-	s.KeepHeaders = kept
+	for _, name := range s.KeepHeaders {
+		canonical := http.CanonicalHeaderKey(name)
+		if slices.Contains(secret, canonical) {
+			return nil, fmt.Errorf("source %s: header %s may hold a secret and cannot be kept with events",
+				s.Name, canonical)
+		}
+		if !slices.Contains(kept, canonical) {
+			kept = append(kept, canonical)
+		}
+	}
 	if s.MaxBodyBytes == 0 {
 		s.MaxBodyBytes = maxBody
 	}
-	served := &servedSource{Source: s, methods: []string{http.MethodPost, http.MethodHead},
+	served := &servedSource{Source: s, kept: kept, keptPrefixes: prefixes,
+		methods:      []string{http.MethodPost, http.MethodHead},
 		typeUnproven: admit.TypeUnproven(s.Scheme)}
 	served.used[admit.Secrets] = make([]atomic.Int64, s.Secrets)
 	served.used[admit.BearerKeys] = make([]atomic.Int64, s.BearerKeys)
