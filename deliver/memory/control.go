@@ -9,7 +9,8 @@ import (
 )
 
 // control runs one call about an existing subscription.
-func (s *Store) control(ctx context.Context, op, name string, call func(*subscription) error) error {
+func (s *Store) control(ctx context.Context, op, name string,
+	call func(*subscription) error) error {
 	return s.do(ctx, op, name, func() error {
 		sub := s.subscriptions[name]
 		if sub == nil {

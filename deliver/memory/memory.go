@@ -164,7 +164,8 @@ func (s *Store) needed(e *hookgate.LogEvent) bool {
 }
 
 // ReadLog implements hookgate.Log.
-func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate.LogPage, err error) {
+func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate.LogPage,
+	err error) {
 	err = s.do(ctx, "ReadLog", "", func() error {
 		end := s.last
 		if q.Until > 0 {
@@ -211,7 +212,8 @@ func (s *Store) event(id int64) *hookgate.LogEvent {
 }
 
 // ReadEvents implements hookgate.Log.
-func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.LogEvent, err error) {
+func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.LogEvent,
+	err error) {
 	err = s.do(ctx, "ReadEvents", "", func() error {
 		for _, id := range ids {
 			if e := s.event(id); e != nil {

@@ -103,7 +103,8 @@ func compare(a, b hookgate.EventRedelivery) int {
 }
 
 // Attempts implements hookgate.SubscriptionReader.
-func (s *Store) Attempts(ctx context.Context, event int64) (all []hookgate.StoredAttempt, err error) {
+func (s *Store) Attempts(ctx context.Context, event int64) (all []hookgate.StoredAttempt,
+	err error) {
 	err = s.do(ctx, "Attempts", "", func() error {
 		for _, sub := range slices.AppendSeq(slices.Clone(s.forgotten), maps.Values(s.subscriptions)) {
 			for id, attempts := range sub.attempts {

@@ -204,8 +204,8 @@ func (s *Store) Renew(ctx context.Context, owner string, ttl time.Duration) (r h
 }
 
 // Acquire implements hookgate.Subscriptions.
-func (s *Store) Acquire(ctx context.Context, name, owner string, ttl time.Duration, revision int64) (
-	state *hookgate.SubscriptionState, err error) {
+func (s *Store) Acquire(ctx context.Context, name, owner string, ttl time.Duration,
+	revision int64) (state *hookgate.SubscriptionState, err error) {
 	err = s.do(ctx, "Acquire", name, func() error {
 		sub := s.subscriptions[name]
 		if sub == nil {

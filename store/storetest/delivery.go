@@ -82,6 +82,21 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 			{"Owners", testOwners},
 			{"LeaseRunsOut", testLeaseRunsOut},
 			{"LeaseRenewed", testLeaseRenewed},
+		}, []test{
+			{"SaveCursor", testSaveCursor},
+			{"SaveAttempts", testSaveAttempts},
+			{"SaveExceptions", testSaveExceptions},
+			{"SaveLate", testSaveLate},
+			{"SaveAfterPerson", testSaveAfterPerson},
+			{"SaveHolds", testSaveHolds},
+			{"SaveAgain", testSaveAgain},
+			{"SavePause", testSavePause},
+			{"SaveVersion", testSaveVersion},
+			{"SaveMany", testSaveMany},
+			{"Due", testDue},
+			{"DueHolds", testDueHolds},
+			{"DueMany", testDueMany},
+			{"State", testState},
 		},
 	)
 	no, yes := false, true
@@ -159,7 +174,8 @@ func (d *deliveryTest) append(keys ...string) (ids []int64) {
 }
 
 // definition returns a definition whose text has all its parts.
-func definition(name string, order hookgate.Order, f hookgate.Filter) hookgate.SubscriptionDefinition {
+func definition(name string, order hookgate.Order,
+	f hookgate.Filter) hookgate.SubscriptionDefinition {
 	return hookgate.SubscriptionDefinition{Name: name, Order: order, Filter: f,
 		Start:      hookgate.Start{At: hookgate.StartNow},
 		Definition: fmt.Sprintf(`{"order":%q,"sources":"%v","types":"%v"}`, order, f.Sources, f.Types)}

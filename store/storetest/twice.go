@@ -18,7 +18,8 @@ func (w *twice) Define(ctx context.Context, defs []hookgate.SubscriptionDefiniti
 }
 
 // Renew implements hookgate.Subscriptions.
-func (w *twice) Renew(ctx context.Context, owner string, ttl time.Duration) (hookgate.Roster, error) {
+func (w *twice) Renew(ctx context.Context, owner string, ttl time.Duration) (hookgate.Roster,
+	error) {
 	w.fails(func() error {
 		_, err := w.Subscriptions.Renew(ctx, owner, ttl)
 		return err
@@ -27,8 +28,8 @@ func (w *twice) Renew(ctx context.Context, owner string, ttl time.Duration) (hoo
 }
 
 // Acquire implements hookgate.Subscriptions.
-func (w *twice) Acquire(ctx context.Context, name, owner string, ttl time.Duration, revision int64) (
-	*hookgate.SubscriptionState, error) {
+func (w *twice) Acquire(ctx context.Context, name, owner string, ttl time.Duration,
+	revision int64) (*hookgate.SubscriptionState, error) {
 	w.fails(func() error {
 		_, err := w.Subscriptions.Acquire(ctx, name, owner, ttl, revision)
 		return err
