@@ -60,7 +60,8 @@ var allowedImports = map[string]struct {
 	"release": {[]string{"guard"}, "it judges the observations of the guard"},
 
 	// Wiring: the only packages that name backends.
-	"gate": {[]string{"adminapi", "admit", "api", "audit", "control/settings", "dashboard", "doctor",
+	"gate": {[]string{"adminapi", "admit", "api", "audit", "control/settings", "dashboard",
+		"deliver/push", "doctor",
 		"evidence", "guard", "ingest", "internal/attention", "internal/datadir", "internal/httpserver",
 		"internal/metrics", "internal/tracing", "persist", "queue/direct", "queue/redis", "queue/spool",
 		"queue/spool/spoolfile", "release", "release/canary", "release/rollback", "store/postgres",

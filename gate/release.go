@@ -1,16 +1,14 @@
 package gate
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"os/exec"
 	"time"
 
-	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/deliver/push"
 	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 )
@@ -185,19 +183,9 @@ func newAlarmWebhook(c AlarmOptions) (release.Webhook, error) {
 	if err != nil {
 		return release.Webhook{}, fmt.Errorf("release.alarm.secret: %w", err)
 	}
-	sign := func(r *http.Request, id string, at time.Time, body []byte) error {
-		r.Header.Set("Webhook-Id", id)
-		return admit.Sign("standard_webhooks", admit.Options{Secrets: secrets[:1]}, nil,
-			&admit.Request{Method: r.Method, Header: r.Header, Body: body, Time: at})
-	}
-	trial, err := http.NewRequestWithContext(context.Background(), http.MethodPost, c.URL, nil)
-	if err == nil {
-		err = sign(trial, "trial", time.Now(), nil)
-	}
+	sender, err := push.New(push.Config{URL: c.URL, Signing: secrets[:1], Timeout: alarmTimeout})
 	if err != nil {
-		return release.Webhook{}, fmt.Errorf("release.alarm.secret must be a Standard Webhooks secret,"+
-			" whsec_ and base64: %w", err)
+		return release.Webhook{}, fmt.Errorf("release.alarm: %w", err)
 	}
-	return release.Webhook{URL: c.URL, Sign: sign, Timeout: alarmTimeout,
-		RetryFor: alarmRetryFor}, nil
+	return release.Webhook{Sender: sender, RetryFor: alarmRetryFor}, nil
 }

@@ -1,15 +1,10 @@
 package release
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,13 +39,20 @@ type Alarm struct {
 
 // Webhook is the receiver of alarms. The zero value sends none.
 type Webhook struct {
-	URL string
-	// Sign signs a request. id stays the same over the attempts to send an alarm, the time does not.
-	Sign func(r *http.Request, id string, at time.Time, body []byte) error
-	// Timeout bounds one attempt. RetryFor bounds all attempts to send an alarm.
-	Timeout, RetryFor time.Duration
-	// Transport sends the requests; nil for a default one.
-	Transport http.RoundTripper
+	Sender Sender
+	// RetryFor bounds all attempts to send an alarm.
+	RetryFor time.Duration
+}
+
+// Sender sends alarms.
+type Sender interface {
+	// Send makes one attempt to post a message as JSON. The id is the same in each attempt. Send
+	// returns when the attempt has ended, for which it has a time-out.
+	Send(ctx context.Context, id string, body []byte) hookgate.Answer
+	// Host is the address of the receiver, for logs.
+	Host() string
+	// CloseIdleConnections closes the connections that are not in use.
+	CloseIdleConnections()
 }
 
 const (
@@ -84,7 +86,7 @@ func (a *alarms) raise(alarm Alarm) {
 	a.mu.Lock()
 	a.latest = append([]Alarm{alarm}, a.latest[:min(len(a.latest), alarmsShown-1)]...)
 	a.mu.Unlock()
-	if a.to.URL == "" {
+	if a.to.Sender == nil {
 		return
 	}
 	select {
@@ -103,7 +105,7 @@ func (a *alarms) last() []Alarm {
 }
 
 func (a *alarms) status() *WebhookStatus {
-	if a.to.URL == "" {
+	if a.to.Sender == nil {
 		return nil
 	}
 	return &WebhookStatus{Delivered: a.delivered.Load(), Failed: a.failed.Load(),
@@ -112,19 +114,14 @@ func (a *alarms) status() *WebhookStatus {
 
 // run sends alarms until ctx ends. Alarms that still wait then are in the log only.
 func (a *alarms) run(ctx context.Context) {
-	client := &http.Client{Transport: a.to.Transport, Timeout: a.to.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse // the URL in the configuration must be corrected
-		}}
-	if client.Transport == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.DisableKeepAlives = true // alarms are rare
-		client.Transport = t
+	if a.to.Sender == nil {
+		return
 	}
+	defer a.to.Sender.CloseIdleConnections()
 	for {
 		select {
 		case alarm := <-a.waiting:
-			a.deliver(ctx, client, alarm)
+			a.deliver(ctx, alarm)
 		case <-ctx.Done():
 			return
 		}
@@ -132,7 +129,7 @@ func (a *alarms) run(ctx context.Context) {
 }
 
 // deliver sends an alarm, retrying until the receiver answers 2xx or RetryFor is over.
-func (a *alarms) deliver(ctx context.Context, client *http.Client, alarm Alarm) {
+func (a *alarms) deliver(ctx context.Context, alarm Alarm) {
 	first := time.Now()
 	policy := backoff.Policy{
 		Min: sendRetryMin, Max: sendRetryMax,
@@ -144,7 +141,7 @@ func (a *alarms) deliver(ctx context.Context, client *http.Client, alarm Alarm) 
 			}
 		},
 	}
-	err := policy.Retry(ctx, func(backoff.Attempt) error { return a.send(ctx, client, alarm) })
+	err := policy.Retry(ctx, func(backoff.Attempt) error { return a.send(ctx, alarm) })
 	switch {
 	case err == nil:
 		a.delivered.Add(1)
@@ -168,34 +165,15 @@ type alarmData struct {
 	Version string `json:"version"`
 }
 
-func (a *alarms) send(ctx context.Context, client *http.Client, alarm Alarm) error {
+func (a *alarms) send(ctx context.Context, alarm Alarm) error {
 	body, err := json.Marshal(message{"release.trigger." + alarm.Kind, alarm.At,
 		alarmData{alarm, a.process, a.version}})
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.to.URL, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "hookgate")
-	if a.to.Sign != nil {
-		if err := a.to.Sign(req, alarm.ID, time.Now(), body); err != nil {
-			return fmt.Errorf("sign: %w", err)
-		}
-	}
-	resp, err := client.Do(req)
-	var failed *url.Error
-	if errors.As(err, &failed) { // the path of such a URL is often a secret
-		return fmt.Errorf("send to %s: %w", req.URL.Host, failed.Err)
-	} else if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("send to %s: it answered %s", req.URL.Host, resp.Status)
+	answer := a.to.Sender.Send(ctx, alarm.ID, body)
+	if answer.Verdict != hookgate.VerdictDelivered {
+		return fmt.Errorf("send to %s: %s", a.to.Sender.Host(), answer.Reason)
 	}
 	return nil
 }
