@@ -103,8 +103,8 @@ func (c *consumer) begin(ctx context.Context, r request) (tx *sql.Tx, worked boo
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return tx, false, err
 	}
-	effect := fmt.Sprintf("INSERT INTO effects (subscription, event, redelivery) VALUES ('%s', %d, %d)",
-		r.subscription, r.event, r.redelivery)
+	effect := fmt.Sprintf("INSERT INTO effects (subscription, event, redelivery)"+
+		" VALUES ('%s', %d, %d)", r.subscription, r.event, r.redelivery)
 	if _, err = tx.ExecContext(ctx, effect); err != nil {
 		return nil, false, errors.Join(err, tx.Rollback())
 	}
@@ -149,7 +149,7 @@ func (c *consumer) effects(t *testing.T, subscription string) (all []string) {
 }
 
 // onEach runs a test on each database that can run here. There is no MySQL here, and no parser of
-// // its SQL. On 2026-11-29 the blocks for MySQL were run by hand on MariaDB 10.11, with a driver that
+// its SQL. On 2026-11-29 the blocks for MySQL were run by hand on MariaDB 10.11, with a driver that
 // counts found rows and with one that counts changed rows.
 func onEach(t *testing.T, test func(t *testing.T, c *consumer)) {
 	t.Run("PostgreSQL", func(t *testing.T) {
@@ -167,7 +167,8 @@ func onEach(t *testing.T, test func(t *testing.T, c *consumer)) {
 		}
 		t.Cleanup(func() { db.Close() })
 		c := &consumer{db: db, placeholder: "$"}
-		c.exec(t, `CREATE TABLE effects (n bigserial, subscription text, event bigint, redelivery bigint)`)
+		c.exec(t, `CREATE TABLE effects (n bigserial, subscription text, event bigint,
+			redelivery bigint)`)
 		test(t, c)
 	})
 	t.Run("SQLite", func(t *testing.T) {
@@ -192,9 +193,9 @@ func number(n int64) request {
 }
 
 // TestInboxGeneral: with the general rule each delivery has its effect once. The gate sends events
-// in any order, as dead letters retried late do. Handlers die before their commit, answers get lost,
-// and a request that the gate gave up still runs when the next one comes, and may die too.
-// Redeliveries and a second subscription have effects of their own.
+// in any order, as it does with dead letters that are retried late. Handlers die before their
+// commit, answers get lost, and a request that the gate gave up still runs when the next one comes,
+// and may die too. Redeliveries and a second subscription have effects of their own.
 func TestInboxGeneral(t *testing.T) {
 	onEach(t, func(t *testing.T, c *consumer) {
 		statements := sqlUnder(t, "### "+strings.Split(t.Name(), "/")[1])
@@ -261,8 +262,8 @@ func TestInboxGeneral(t *testing.T) {
 
 // TestInboxShort: with the short rule each event has its effect once, and the events of a key in
 // their order. The gate sends the events of a key one by one, rising, with deaths and lost answers.
-// A request that it gave up can still run when later events of its key are done. The test also shows
-// the limits that the page names: a late dead letter and a redelivery have no effect.
+// A request that it gave up can still run when later events of its key are done. The test also
+// shows the limits that the page names: a late dead letter and a redelivery have no effect.
 func TestInboxShort(t *testing.T) {
 	onEach(t, func(t *testing.T, c *consumer) {
 		statements := sqlUnder(t, "### PostgreSQL and SQLite, short")

@@ -13,7 +13,7 @@ import (
 )
 
 // attemptClasses are the label values of the answers to attempts. Any other is counted as "other".
-var attemptClasses = []string{"2xx", "3xx", "4xx", "5xx", "timeout", "connection", "own"}
+var attemptClasses = []string{"2xx", "3xx", "4xx", "5xx", "error", "own"}
 
 // deliveryOutcomes are the label values of what became of an event.
 var deliveryOutcomes = []string{"delivered", "dead_lettered", "parked"}
@@ -75,7 +75,8 @@ func newDelivery(f promauto.Factory) deliveryMetrics {
 			"subscription", "outcome"),
 		attempts: counters(f, "webhook_delivery_attempts_total",
 			"Attempts of this process to deliver an event, by class of the answer: a class of HTTP"+
-				" statuses, timeout, connection, or own for a failure of the gate.", "subscription", "class"),
+				" statuses, error for none, or own for a failure that is not the consumer's.",
+			"subscription", "class"),
 		latency: f.NewHistogramVec(histogram("webhook_delivery_latency_ms",
 			"Milliseconds from the receipt of an event to the end of its delivery, retries included.",
 			deliveryBuckets), []string{"subscription"}),

@@ -31,7 +31,7 @@ func TestDelivery(t *testing.T) {
 		`webhook_delivery_latency_ms_bucket{subscription="billing",le="3.6e+06"}`:  1,
 		`webhook_delivery_latency_ms_bucket{subscription="billing",le="8.64e+07"}`: 2,
 		`webhook_deliveries_total{outcome="parked",subscription="calm"}`:           0,
-		`webhook_delivery_attempts_total{class="timeout",subscription="calm"}`:     0,
+		`webhook_delivery_attempts_total{class="error",subscription="calm"}`:       0,
 		`webhook_attempt_duration_ms_count{subscription="calm"}`:                   0,
 	})
 }
