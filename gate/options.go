@@ -214,6 +214,9 @@ type RetentionOptions struct {
 	// Events and Trail are how long the body of an event and its lineage are kept; 0: for ever.
 	Events time.Duration `setting:"events"`
 	Trail  time.Duration `setting:"trail"`
+	// WaitForSubscriptions keeps the body of an event until all configured subscriptions have passed
+	// it. Without it they miss the event if retention is faster.
+	WaitForSubscriptions bool `setting:"wait_for_subscriptions"`
 }
 
 // TracingOptions concern OpenTelemetry. They are used if Endpoint is set.
@@ -263,11 +266,12 @@ func DefaultOptions() Options {
 			StatementTimeout: 30 * time.Second,
 			Migrate:          true,
 		},
-		Worker:  WorkerOptions{Count: max(1, runtime.NumCPU()/2)},
-		Guard:   defaultGuard,
-		Release: defaultRelease,
-		Canary:  defaultCanary,
-		Tracing: TracingOptions{Sample: 0.01},
+		Worker:    WorkerOptions{Count: max(1, runtime.NumCPU()/2)},
+		Retention: RetentionOptions{WaitForSubscriptions: true},
+		Guard:     defaultGuard,
+		Release:   defaultRelease,
+		Canary:    defaultCanary,
+		Tracing:   TracingOptions{Sample: 0.01},
 	}
 }
 

@@ -28,6 +28,8 @@ func retentionConfigOf(o Options, paused func() bool, log *slog.Logger) retentio
 		Trail:  o.Retention.Trail,
 		Paused: paused,
 		Logger: log,
+
+		PassSubscriptions: !o.Retention.WaitForSubscriptions,
 	}
 	if o.Database.URL != "" {
 		r.StepTarget = postgresPruneTarget

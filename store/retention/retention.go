@@ -44,6 +44,8 @@ type Config struct {
 	// Events is how long bodies are kept, and Trail how long their lineage is; 0 means for ever.
 	// Trail is at least as long as Events.
 	Events, Trail time.Duration
+	// PassSubscriptions removes the bodies of events that a subscription has not passed yet.
+	PassSubscriptions bool
 	// Share is the largest part of the store's time that removal may use, between 0 and 1; default
 	// 0.1.
 	Share float64
@@ -117,6 +119,8 @@ type loop struct {
 	limit   int
 	// failures is the number of failed steps in a row.
 	failures int
+	// heldUpBy is the subscription that held up the last step, or empty.
+	heldUpBy string
 }
 
 // step removes some old rows and returns the pause after it.
@@ -138,6 +142,7 @@ func (l *loop) step(ctx context.Context) time.Duration {
 		l.failures = 0
 	}
 	l.metrics.Pruned(p, took)
+	l.logHeldUp(&p)
 	switch {
 	case p.Busy:
 		return l.rest()
@@ -148,9 +153,23 @@ func (l *loop) step(ctx context.Context) time.Duration {
 	return l.paused(took)
 }
 
+// logHeldUp logs when a subscription begins to hold retention up, and when that ends.
+func (l *loop) logHeldUp(p *hookgate.Pruned) {
+	// A step that ended before the oldest remaining event does not know.
+	if p.HeldUpBy == l.heldUpBy || p.More && p.HeldUpBy == "" {
+		return
+	}
+	if l.heldUpBy = p.HeldUpBy; p.HeldUpBy != "" {
+		l.Logger.Warn("a subscription holds retention up: it has not passed events that are old enough to"+
+			" be removed", "subscription", p.HeldUpBy)
+	} else {
+		l.Logger.Info("no subscription holds retention up any more")
+	}
+}
+
 // cutoffs returns the cutoffs at this moment.
 func (l *loop) cutoffs(now time.Time) hookgate.Cutoffs {
-	c := hookgate.Cutoffs{Events: now.Add(-l.Events)}
+	c := hookgate.Cutoffs{Events: now.Add(-l.Events), PassSubscriptions: l.PassSubscriptions}
 	if l.Trail > 0 {
 		c.Trail = now.Add(-max(l.Trail, l.Events))
 	}
