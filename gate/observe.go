@@ -20,6 +20,7 @@ func metricsConfigOf(o Options, b *backends, letters *attention.DeadLetters, clo
 		Kind:            o.QueueKind(),
 		ClockBehind:     clock.Behind,
 		OpenDeadLetters: letters.Open,
+		RetentionWaits:  o.retentionWaits(),
 		DataDir:         o.dir().Space,
 		Version:         o.Version,
 	}

@@ -36,3 +36,12 @@ func retentionConfigOf(o Options, paused func() bool, log *slog.Logger) retentio
 	}
 	return r
 }
+
+// retentionWaits returns the age at which retention waits for subscriptions; see
+// metrics.Config.RetentionWaits.
+func (o Options) retentionWaits() time.Duration {
+	if !o.Retention.WaitForSubscriptions {
+		return 0
+	}
+	return o.Retention.Events
+}

@@ -16,7 +16,6 @@ type pruning struct {
 	failed      prometheus.Counter
 	lastRun     prometheus.Gauge
 	oldestEvent prometheus.Gauge
-	heldUp      *prometheus.GaugeVec
 }
 
 func newPruning(f promauto.Factory) pruning {
@@ -42,11 +41,6 @@ func newPruning(f promauto.Factory) pruning {
 			Help: "Unix time in seconds when the oldest event that still has its body was stored; 0 if" +
 				" unknown.",
 		}),
-		heldUp: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "webhook_subscription_holds_retention",
-			Help: "1 for the subscription with the lowest cursor while retention waits for it to pass" +
-				" events that are old enough to be removed.",
-		}, []string{"subscription"}),
 	}
 	for _, kind := range []string{"events", "links", "requests"} {
 		p.removed.WithLabelValues(kind)
@@ -57,7 +51,6 @@ func newPruning(f promauto.Factory) pruning {
 // Pruned counts a step of retention.
 func (m *Metrics) Pruned(p hookgate.Pruned, took time.Duration) {
 	if p.Busy {
-		m.pruning.heldUp.Reset()
 		return // another process counts it
 	}
 	m.pruning.removed.WithLabelValues("events").Add(float64(p.Events))
@@ -66,11 +59,6 @@ func (m *Metrics) Pruned(p hookgate.Pruned, took time.Duration) {
 	m.pruning.latency.Observe(millis(took))
 	if !p.More {
 		m.pruning.lastRun.SetToCurrentTime()
-		m.pruning.heldUp.Reset()
-	}
-	if p.HeldUpBy != "" {
-		m.pruning.heldUp.Reset()
-		m.pruning.heldUp.WithLabelValues(p.HeldUpBy).Set(1)
 	}
 	if !p.OldestEvent.IsZero() {
 		m.pruning.oldestEvent.Set(float64(p.OldestEvent.UnixMicro()) / 1e6)

@@ -270,8 +270,8 @@ func (p *pruning) writes() ([]statement, error) {
 	}, statement{sql: "DELETE FROM webhook_retention"}), nil
 }
 
-// removeDeliveries returns the statements that remove the attempts whose lineage the step removes, and
-// from webhook_kept_events what no subscription needs any more.
+// removeDeliveries returns the statements that remove the attempts whose lineage the step removes,
+// and from webhook_kept_events what no subscription needs any more.
 func (p *pruning) removeDeliveries() (all []statement) {
 	for _, r := range p.step.RemovedLineage() {
 		first, last := r[0], r[1]

@@ -21,8 +21,8 @@ type Holder struct {
 // ScanHolder reads a row of HolderQuery.
 func ScanHolder(r entry.Row) *Holder { return &Holder{r.Text(0), r.Int(1), r.Bool(2)} }
 
-// Hold makes the step stop at the cursor of a subscription. Call it before the first Event; h is nil
-// if the store never had subscriptions.
+// Hold makes the step stop at the cursor of a subscription. Call it before the first Event; h is
+// nil if the store never had subscriptions.
 func (s *Step) Hold(h *Holder) {
 	s.subscribed = h != nil
 	if s.subscribed && h.Configured && !s.cutoffs.PassSubscriptions {

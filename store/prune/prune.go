@@ -11,9 +11,9 @@
 //	entries of the log      ....▒▒▒▒▒███████████████████████   the same, entry by entry in the order of ids
 //	webhook_gaps            says which entries are missing
 //
-// Only test traffic can be moved to webhook_removed_events from any place (see Tests). Subscriptions
-// hold retention up at the lowest of their cursors (see Hold), and it keeps the bodies of events
-// below that they have not settled (see Keep).
+// Only test traffic can be moved to webhook_removed_events from any place (see Tests).
+// Subscriptions hold retention up at the lowest of their cursors (see Hold), and it keeps the
+// bodies of events below that they have not settled (see Keep).
 package prune
 
 import (
@@ -78,7 +78,8 @@ type Step struct {
 	next int64
 	// lastEventAt is when the last event to remove was stored.
 	lastEventAt time.Time
-	// held is the lowest cursor of a subscription, and holder its name; math.MaxInt64 if there is none.
+	// held is the lowest cursor of a subscription, and holder its name; math.MaxInt64 if there is
+	// none.
 	held   int64
 	holder string
 	// subscribed reports that the store has or had subscriptions.

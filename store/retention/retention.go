@@ -160,8 +160,8 @@ func (l *loop) logHeldUp(p *hookgate.Pruned) {
 		return
 	}
 	if l.heldUpBy = p.HeldUpBy; p.HeldUpBy != "" {
-		l.Logger.Warn("a subscription holds retention up: it has not passed events that are old enough to"+
-			" be removed", "subscription", p.HeldUpBy)
+		l.Logger.Warn("a subscription holds retention up: it has not passed events that are old enough"+
+			" to be removed", "subscription", p.HeldUpBy)
 	} else {
 		l.Logger.Info("no subscription holds retention up any more")
 	}

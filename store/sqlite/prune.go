@@ -226,8 +226,8 @@ func (s *Store) examineKept(step *prune.Step) error {
 	})
 }
 
-// removeDeliveries removes the attempts whose lineage the step removes, and from webhook_kept_events
-// what no subscription needs any more.
+// removeDeliveries removes the attempts whose lineage the step removes, and from
+// webhook_kept_events what no subscription needs any more.
 func (s *Store) removeDeliveries(step *prune.Step) error {
 	for _, r := range step.RemovedLineage() {
 		first, last := r[0], r[1]

@@ -29,9 +29,9 @@ type controlled struct {
 	dryRun bool
 }
 
-// control changes a subscription in one durable transaction. It locks the row, runs the statements of
-// reads, and then those that next returns. If next returns statements, the version of the row grows
-// and all processes are notified. If it returns an error, nothing has changed.
+// control changes a subscription in one durable transaction. It locks the row, runs the statements
+// of reads, and then those that next returns. If next returns statements, the version of the row
+// grows and all processes are notified. If it returns an error, nothing has changed.
 //
 // Save locks the row too, so results and changes by people take effect one after the other.
 func (s *Subscriptions) control(ctx context.Context, name string, reads []Statement,
@@ -169,8 +169,8 @@ func (s *Subscriptions) resolvePage(ctx context.Context, f *hookgate.ExceptionFi
 }
 
 // resolve returns the statements that retry, skip or dead-letter exceptions.
-func (s *Subscriptions) resolve(c *controlled, exceptions []hookgate.EventRedelivery, a hookgate.Resolution,
-	p hookgate.Person) []Statement {
+func (s *Subscriptions) resolve(c *controlled, exceptions []hookgate.EventRedelivery,
+	a hookgate.Resolution, p hookgate.Person) []Statement {
 	these, ids := " AND "+inPairs(len(exceptions)), []any{c.id}
 	for _, x := range exceptions {
 		ids = append(ids, x.Event, x.Redelivery)
@@ -178,19 +178,20 @@ func (s *Subscriptions) resolve(c *controlled, exceptions []hookgate.EventRedeli
 	if a == hookgate.ResolveRetry {
 		// Later events of a dead exception's key have passed it, so it holds nobody.
 		return []Statement{{
-			SQL: `UPDATE webhook_exceptions SET state = 'waiting', due = ?, since = ?, wait = 0, changed = ?,
-				ordering_key = CASE state WHEN 'dead' THEN '' ELSE ordering_key END
+			SQL: `UPDATE webhook_exceptions SET state = 'waiting', due = ?, since = ?, wait = 0,
+				changed = ?, ordering_key = CASE state WHEN 'dead' THEN '' ELSE ordering_key END
 				WHERE subscription = ?` + these,
 			Args: append([]any{c.now, c.clock, c.now}, ids...),
 		}}
 	}
 	outcome := hookgate.AttemptSkipped
-	remove := Statement{SQL: "DELETE FROM webhook_exceptions WHERE subscription = ?" + these, Args: ids}
+	remove := Statement{SQL: "DELETE FROM webhook_exceptions WHERE subscription = ?" + these,
+		Args: ids}
 	if a == hookgate.ResolveDeadLetter {
 		outcome = hookgate.AttemptDeadLettered
 		remove = Statement{
-			SQL: `UPDATE webhook_exceptions SET state = 'dead', attempts = attempts + 1, due = 0, wait = 0,
-				changed = ? WHERE subscription = ?` + these,
+			SQL: `UPDATE webhook_exceptions SET state = 'dead', attempts = attempts + 1, due = 0,
+				wait = 0, changed = ? WHERE subscription = ?` + these,
 			Args: append([]any{c.now}, ids...),
 		}
 	}
@@ -218,8 +219,8 @@ func inPairs(n int) string {
 func (s *Subscriptions) settle(c *controlled, outcome hookgate.AttemptOutcome, p hookgate.Person,
 	condition string, args ...any) Statement {
 	return Statement{
-		SQL: `INSERT INTO webhook_deliveries (subscription, event, redelivery, number, outcome, status, at,
-				took, reason, by_whom)
+		SQL: `INSERT INTO webhook_deliveries (subscription, event, redelivery, number, outcome,
+				status, at, took, reason, by_whom)
 			SELECT subscription, event, redelivery, attempts + 1, ?, 0, ?, 0, ?, ?
 			FROM webhook_exceptions WHERE subscription = ?` + condition + `
 			ON CONFLICT (subscription, event, redelivery, number) DO NOTHING`,

@@ -155,8 +155,8 @@ func idOf(name string, query func(Statement) error) (id int64, err error) {
 
 // exceptionColumns are the columns of webhook_exceptions in the order in which scanException reads
 // them.
-const exceptionColumns = `x.event, x.redelivery, x.ordering_key, x.state, x.attempts, x.due, x.since,
-	x.wait, x.reason, x.status, x.changed`
+const exceptionColumns = `x.event, x.redelivery, x.ordering_key, x.state, x.attempts, x.due,
+	x.since, x.wait, x.reason, x.status, x.changed`
 
 func scanException(r Row) hookgate.Exception {
 	return hookgate.Exception{
@@ -232,9 +232,10 @@ func (s *Subscriptions) Exceptions(ctx context.Context, f hookgate.ExceptionFilt
 	return all, nil
 }
 
-// attemptColumns are the columns of webhook_deliveries in the order in which scanAttempt reads them.
-const attemptColumns = `d.event, d.redelivery, d.number, d.outcome, d.status, d.at, d.took, d.reason,
-	d.by_whom`
+// attemptColumns are the columns of webhook_deliveries in the order in which scanAttempt reads
+// them.
+const attemptColumns = `d.event, d.redelivery, d.number, d.outcome, d.status, d.at, d.took,
+	d.reason, d.by_whom`
 
 func scanAttempt(r Row) hookgate.Attempt {
 	return hookgate.Attempt{
