@@ -85,6 +85,13 @@ type Parts struct {
 	Release *release.Monitor
 	// Canary shares the webhooks with the previous service; nil if the gate takes all.
 	Canary *canary.Canary
+	// Subscriptions and Control show and change subscriptions; both are nil if there can be none.
+	Subscriptions hookgate.SubscriptionReader
+	Control       hookgate.SubscriptionControl
+	// Wake makes this process look at its subscriptions after a change; nil if it delivers none.
+	Wake func()
+	// Delivering returns the subscriptions that this process delivers; nil if it delivers none.
+	Delivering func() []LiveSubscription
 	// Attention lists the things that a person should look at; nil for none.
 	Attention *attention.List
 }
@@ -109,6 +116,10 @@ type API struct {
 	release                       *release.Monitor
 	canary                        *canary.Canary // nil: the gate takes all
 	attention                     *attention.List
+	subscriptions                 hookgate.SubscriptionReader // nil: there can be none
+	control                       hookgate.SubscriptionControl
+	wake                          func()                    // may be nil
+	delivering                    func() []LiveSubscription // may be nil
 	configured                    configuredTokens
 	evidenceTokens                configuredTokens
 	logins                        *logins
@@ -135,6 +146,7 @@ func New(c Config, p Parts) *API {
 		access: p.Access, verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard,
 		release: p.Release,
 		canary:  p.Canary, attention: p.Attention, webhooks: p.Webhooks, pages: p.Pages,
+		subscriptions: p.Subscriptions, control: p.Control, wake: p.Wake, delivering: p.Delivering,
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
 		logins:         newLogins(c.FailedLogins),

@@ -45,11 +45,14 @@ const (
 	approvePurge    = "dlq_purge"     // of one dead letter or of those that a filter selects
 	approveRetryAll = "dlq_retry_all" // those that a filter selects
 	approvePromote  = "promote"
+	approveSeek     = "subscription_seek" // of the cursor of a subscription
+	approveSkip     = "subscription_skip" // of more than one event
 )
 
 // ApprovalActions returns the actions that can need an approval.
 func ApprovalActions() []string {
-	return []string{approveCanary, approveRollback, approvePurge, approveRetryAll, approvePromote}
+	return []string{approveCanary, approveRollback, approvePurge, approveRetryAll, approvePromote,
+		approveSeek, approveSkip}
 }
 
 // ApprovalRules says which actions need an approval.

@@ -2,7 +2,7 @@ package adminapi
 
 import (
 	"encoding/json"
-	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -15,10 +15,13 @@ import (
 const maxAdminBody = 4 << 10
 
 // body reads the body of an admin call. An error is for the caller.
-func (c *call) body() ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, maxAdminBody))
+func (c *call) body() ([]byte, error) { return c.bodyUpTo(maxAdminBody) }
+
+// bodyUpTo is body for calls whose bodies may be larger; most is a multiple of 1024.
+func (c *call) bodyUpTo(most int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(c, c.request.Body, most))
 	if err != nil {
-		return nil, errors.New("the body is larger than 4 KiB, or could not be read")
+		return nil, fmt.Errorf("the body is larger than %d KiB, or could not be read", most>>10)
 	}
 	return body, nil
 }

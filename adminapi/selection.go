@@ -46,7 +46,12 @@ const dlqBatch = 500
 // readObject reads a body that must be a JSON object with no other members than names. An error is
 // for the caller.
 func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
-	body, err := c.body()
+	return readLargeObject(c, maxAdminBody, names...)
+}
+
+// readLargeObject is readObject for bodies of at most so many bytes.
+func readLargeObject(c *call, most int64, names ...string) (map[string]json.RawMessage, error) {
+	body, err := c.bodyUpTo(most)
 	if err != nil || len(body) == 0 {
 		return nil, err
 	}

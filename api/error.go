@@ -17,6 +17,9 @@ type ErrorAnswer struct {
 	Status    string `json:"status"` // "error"
 	Error     string `json:"error"`
 	RequestID string `json:"requestId"`
+	// Horizon is the highest event id that retention has removed, with status 410 for a place in the
+	// log that is not stored any more.
+	Horizon string `json:"horizon,omitempty"`
 }
 
 // Error is an answer with any other status than 200, 201 and 202.

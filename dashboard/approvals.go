@@ -28,6 +28,9 @@ func (a *approval) Again() (where struct{ Page, Command string }) {
 		where.Page = "/ui/control#canary"
 	case "dlq_purge", "dlq_retry_all":
 		where.Page = "/ui/dead-letters"
+	case "subscription_seek", "subscription_skip":
+		where.Command = "hookgate subscriptions " + strings.TrimPrefix(a.Action, "subscription_") +
+			" … --approval " + a.ID
 	default:
 		where.Command = "hookgate " + a.Action + " … --approval " + a.ID
 	}
