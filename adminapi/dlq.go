@@ -49,8 +49,13 @@ func setDeadLetterFilter(f *hookgate.DeadLetterFilter, name, value string) (err 
 	return nil
 }
 
-// deadLetters lists dead letters. The default is the open ones.
+// deadLetters lists dead letters. The default is the open ones. With the parameter subscription it
+// lists the dead letters of a subscription, which are stored events.
 func (s *API) deadLetters(c *call) {
+	if query := c.request.URL.Query(); query.Has("subscription") {
+		s.deadExceptions(c, query.Get("subscription"))
+		return
+	}
 	f := hookgate.DeadLetterFilter{State: hookgate.DeadLetterOpen}
 	err := readParameters(c.request.URL.RawQuery, func(name, value string) error {
 		switch name {
@@ -77,6 +82,24 @@ func (s *API) deadLetters(c *call) {
 		page: func(rows []api.DeadLetter, next string, _ bool) any {
 			return api.DeadLetters{DeadLetters: rows, Next: next}
 		},
+	})
+}
+
+// deadExceptions lists the dead letters of a subscription.
+func (s *API) deadExceptions(c *call, name string) {
+	info, ok := s.subscriptionNamed(c, name)
+	if !ok {
+		return
+	}
+	f := hookgate.ExceptionFilter{Subscription: info.Name, State: hookgate.ExceptionDead}
+	s.exceptions(c, f, func(_ *hookgate.ExceptionFilter, name, value string) error {
+		if name == "subscription" {
+			return nil
+		}
+		if err := setDeadLetterFilter(&hookgate.DeadLetterFilter{}, name, value); err != nil {
+			return err
+		}
+		return badParameter{name, "cannot be combined with subscription"}
 	})
 }
 

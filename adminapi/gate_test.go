@@ -30,6 +30,7 @@ import (
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
 	"github.com/hookgate/hookgate/dashboard"
+	delivery "github.com/hookgate/hookgate/deliver/memory"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/attention"
@@ -130,6 +131,10 @@ type setup struct {
 	canary  *canary.Canary
 
 	attention *attention.List
+
+	subscriptions *delivery.Store // nil: there can be none
+	wake          func()
+	delivering    func() []LiveSubscription
 }
 
 // gateConfig has the settings of the server and of both handlers.
@@ -221,12 +226,17 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	live := dashboard.NewLive(dashboard.LiveConfig{Metrics: g.metrics, Guard: s.guard,
 		Release: s.release, Mode: s.mode,
 		Store: s.reader, MaxStreams: 2})
-	g.Server, g.API = s.config.open(t, s.sources, Parts{Queue: s.queue, Reader: s.reader,
+	parts := Parts{Queue: s.queue, Reader: s.reader,
 		Purger: s.purger, Settings: s.mode, Access: s.access, Verify: s.verify, Intake: s.intake,
 		Metrics: g.metrics,
 		Guard:   s.guard, Release: s.release, Canary: s.canary, Attention: s.attention,
 		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger,
-			Live: live})})
+			Live: live})}
+	if s.subscriptions != nil {
+		parts.Subscriptions, parts.Control = s.subscriptions, s.subscriptions
+		parts.Wake, parts.Delivering = s.wake, s.delivering
+	}
+	g.Server, g.API = s.config.open(t, s.sources, parts)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	g.url = "http://" + listener.Addr().String()

@@ -23,7 +23,7 @@ type redelivery struct {
 }
 
 // readRedelivery reads the body of a call that delivers events again. An error is for the caller.
-func readRedelivery(c *call, info *hookgate.SubscriptionInfo) (r redelivery, err error) {
+func readRedelivery(c *call) (r redelivery, err error) {
 	members, err := readLargeObject(c, maxIDsBody, "ids", "from", "to", "sources", "types", "key",
 		"rate", "dryRun")
 	if err != nil {
@@ -58,12 +58,6 @@ func readRedelivery(c *call, info *hookgate.SubscriptionInfo) (r redelivery, err
 	}
 	if len(ids) > 0 {
 		return r, nil
-	}
-	if len(filter.Sources) == 0 {
-		filter.Sources = info.Filter.Sources
-	}
-	if len(filter.Types) == 0 {
-		filter.Types = info.Filter.Types
 	}
 	var known bool
 	if r.from, known = parsePlaceInLog(from); !known || r.from.At == hookgate.StartNow {
@@ -140,7 +134,7 @@ func (s *API) redeliver(c *call) {
 	if !ok {
 		return
 	}
-	r, err := readRedelivery(c, &info)
+	r, err := readRedelivery(c)
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return

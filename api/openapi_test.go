@@ -27,6 +27,13 @@ var described = map[string]any{
 	"Action": api.Action{}, "Actions": api.Actions{}, "Approval": api.Approval{},
 	"Approvals": api.Approvals{}, "ApprovalRequired": api.ApprovalRequired{}, "Token": api.Token{},
 	"NewToken": api.NewToken{}, "Tokens": api.Tokens{},
+	"Subscriptions": api.Subscriptions{}, "Subscription": api.Subscription{},
+	"PausedSubscription":    api.PausedSubscription{},
+	"ForgottenSubscription": api.ForgottenSubscription{}, "Exception": api.Exception{},
+	"Exceptions": api.Exceptions{}, "ExceptionSelection": api.ExceptionSelection{},
+	"Resolved": api.Resolved{}, "Seek": api.SeekRequest{}, "Sought": api.Sought{},
+	"RedeliveryRequest": api.RedeliveryRequest{}, "Redelivery": api.Redelivery{},
+	"RedeliveryJob": api.RedeliveryJob{}, "RedeliveryJobs": api.RedeliveryJobs{},
 }
 
 // TestTypesAreAsDescribed compares the members of each type with the schema in

@@ -203,7 +203,7 @@ type RedeliveryRequest struct {
 	// event, or a time before which it was stored; empty means the cursor.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	// Sources and Types select events; empty means those of the subscription's filter.
+	// Sources and Types select events, besides the filter of the subscription.
 	Sources []string `json:"sources,omitempty"`
 	Types   []string `json:"types,omitempty"`
 	Key     string   `json:"key,omitempty"`

@@ -85,7 +85,7 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 // describedAnswers makes every call of the matrix as each kind of caller. Each call that changes
 // something also runs with valid input.
 func describedAnswers(t *testing.T, v validator.Validator) {
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=40",
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=60",
 		"HOOKGATE_APPROVALS_REQUIRED=dlq_purge",
 		"HOOKGATE_CANARY_UPSTREAM=http://127.0.0.1:1", "HOOKGATE_ADMIN_LISTEN=127.0.0.1:0",
 		"HOOKGATE_CANARY_PERCENT=100", "HOOKGATE_CANARY_PLAN=50:1h,100"}})
