@@ -73,11 +73,8 @@ func (s *Store) Seek(ctx context.Context, name string, to hookgate.Start, dryRun
 			return nil
 		}
 		for _, h := range sub.held() {
-			switch {
-			case back && h.After >= r.To, !back && h.After < r.To && !h.Excepted:
+			if back && h.After >= r.To || !back && h.After < r.To && !h.Excepted {
 				delete(sub.holds, h.OrderingKey)
-			case !back:
-				sub.holds[h.OrderingKey] = max(h.After, r.To)
 			}
 		}
 		if back {
@@ -95,14 +92,11 @@ func (s *Store) Seek(ctx context.Context, name string, to hookgate.Start, dryRun
 	return r, nil
 }
 
-// settle records that a person settled an exception, and moves the hold of its key.
+// settle records that a person settled an exception.
 func (s *Store) settle(sub *subscription, e *hookgate.Exception, o hookgate.AttemptOutcome,
 	p hookgate.Person) {
 	sub.add(hookgate.Attempt{Event: e.Event, Redelivery: e.Redelivery, Number: e.Attempts + 1,
 		Outcome: o, At: s.now(), Reason: p.Reason, By: p.By})
-	if after, held := sub.holds[e.OrderingKey]; held && unsettled(e) {
-		sub.holds[e.OrderingKey] = max(after, e.Event)
-	}
 }
 
 // Resolve implements hookgate.SubscriptionControl.
@@ -131,6 +125,10 @@ func (s *Store) Resolve(ctx context.Context, f hookgate.ExceptionFilter, a hookg
 
 func (s *Store) resolve(sub *subscription, e *hookgate.Exception, a hookgate.Resolution,
 	p hookgate.Person) {
+	after, held := sub.holds[e.OrderingKey]
+	if held && unsettled(e) && a != hookgate.ResolveRetry {
+		sub.holds[e.OrderingKey] = max(after, e.Event) // the key goes on after the event
+	}
 	switch a {
 	case hookgate.ResolveSkip:
 		s.settle(sub, e, hookgate.AttemptSkipped, p)

@@ -97,6 +97,23 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 			{"DueHolds", testDueHolds},
 			{"DueMany", testDueMany},
 			{"State", testState},
+		}, []test{
+			{"SeekBack", testSeekBack},
+			{"SeekForward", testSeekForward},
+			{"SeekAfterSeek", testSeekAfterSeek},
+			{"SeekPlaces", testSeekPlaces},
+			{"SeekAhead", testSeekAhead},
+			{"Pause", testPause},
+			{"Retry", testRetry},
+			{"Skip", testSkip},
+			{"DeadLetter", testBury},
+			{"ExceptionFilters", testExceptionFilters},
+			{"ExceptionEvents", testExceptionEvents},
+			{"ResolveFilters", testResolveFilters},
+			{"Jobs", testJobs},
+			{"JobEvents", testJobEvents},
+			{"Forget", testForget},
+			{"NoSubscription", testNobody},
 		},
 	)
 	no, yes := false, true
