@@ -70,6 +70,9 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item
 	if err == nil {
 		s.keepHead(&a.log)
 	}
+	if err != nil || a.log.events > 0 {
+		s.growth.Wake() // after an error events may be stored
+	}
 	s.note(err)
 	return a, err
 }
@@ -109,6 +112,8 @@ type application struct {
 	// The rows that the next round trip writes.
 	events, requests, letters, wholes rows
 	whole                             *hookgate.Whole // added last
+	// notify wakes other processes.
+	notify statement
 }
 
 // newApplication returns an application with a copy of the items.
@@ -117,7 +122,7 @@ func (s *Store) newApplication(b *hookgate.Batch, items []entry.Item) *applicati
 		batch: b, items: slices.Clone(items), outcome: entry.NewOutcome(b), persistedAt: time.Now(),
 		epochs: map[int]hookgate.Epoch{}, holders: map[int64]entry.Holder{}, stored: map[int64]int64{},
 		log: s.newLogPart(), first: make(map[hookgate.Identity]entry.Holder, len(items)),
-		added: map[hookgate.RequestID]int64{},
+		added: map[hookgate.RequestID]int64{}, notify: s.notify(),
 	}
 	a.clear(0, len(items))
 	return a

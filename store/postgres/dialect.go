@@ -13,6 +13,8 @@ import (
 // dialect is the SQL of PostgreSQL. Its planner has statistics, so it may use any index.
 var dialect = sqlstore.Dialect{
 	ForUpdate:     " FOR UPDATE",
+	Leases:        true,
+	Now:           "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",
 	LockApprovals: "LOCK TABLE webhook_approvals IN SHARE ROW EXCLUSIVE MODE",
 	LockJobs:      "LOCK TABLE webhook_redelivery_jobs IN SHARE ROW EXCLUSIVE MODE",
 	Owned:         "s.owner <> '' AND s.lease_until > " + databaseNow,
@@ -55,10 +57,54 @@ func (d db) Snapshot(ctx context.Context, f func(func(sqlstore.Statement) error)
 
 func (d db) Change(ctx context.Context, first []sqlstore.Statement,
 	next func() ([]sqlstore.Statement, error)) error {
-	return d.tx(ctx, allShared(first), func() ([]statement, error) {
-		rest, err := next()
+	var rest []sqlstore.Statement
+	err := d.tx(ctx, allShared(first), func() (_ []statement, err error) {
+		rest, err = next()
 		return allShared(rest), err
 	})
+	return guarded(err, first, rest)
+}
+
+func (d db) ChangeLocked(ctx context.Context, first []sqlstore.Statement,
+	next func() ([]sqlstore.Statement, error)) error {
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	err = d.locked(ctx, func(ctx context.Context, t *transaction) error {
+		lock := statement{sql: "SELECT FROM webhook_log FOR UPDATE"}
+		return t.steps(ctx, append([]statement{lock}, allShared(first)...), func() ([]statement, error) {
+			rest, err := next()
+			return allShared(rest), err
+		})
+	})
+	d.note(err)
+	return err
+}
+
+func (d db) Queries(ctx context.Context, statements ...sqlstore.Statement) error {
+	return d.read(ctx, allShared(statements)...)
+}
+
+func (d db) Save(ctx context.Context, _ int, statements []sqlstore.Statement) error {
+	err := d.tx(ctx, nil, func() ([]statement, error) { return allShared(statements), nil })
+	return guarded(err, statements)
+}
+
+// guarded returns the error of the Guard if that is why the statements failed.
+func guarded(err error, all ...[]sqlstore.Statement) error {
+	if !hasState(err, divisionByZero) {
+		return err
+	}
+	for _, statements := range all {
+		for _, s := range statements {
+			if s.Guard != nil {
+				return s.Guard
+			}
+		}
+	}
+	return err
 }
 
 func allShared(all []sqlstore.Statement) []statement {
@@ -72,6 +118,10 @@ func allShared(all []sqlstore.Statement) []statement {
 // shared converts a statement of package sqlstore.
 func shared(s sqlstore.Statement) statement {
 	own := statement{sql: numbered(s.SQL), args: make([]arg, len(s.Args))}
+	if s.Guard != nil {
+		// Without a row this divides by zero, which ends the transaction.
+		own.sql = "WITH g (value) AS (" + own.sql + ") SELECT max(value), 1 / count(*) FROM g"
+	}
 	for i, value := range s.Args {
 		switch v := value.(type) {
 		case int64:
@@ -88,6 +138,9 @@ func shared(s sqlstore.Statement) statement {
 			panic(fmt.Sprintf("no type of PostgreSQL for %T", value)) // only this program writes statements
 		}
 	}
+	if s.Rows != nil {
+		own.sql, own.args = withRows(own, s.Rows)
+	}
 	if s.Row != nil {
 		var current row // one variable for all rows saves an allocation for each
 		own.row = func(r row) error {
@@ -96,6 +149,16 @@ func shared(s sqlstore.Statement) statement {
 		}
 	}
 	return own
+}
+
+// withRows adds the table r to a statement. Its columns are arrays.
+func withRows(s statement, r *sqlstore.Rows) (sql string, args []arg) {
+	cells := newRows(len(r.Columns))
+	for i := range r.Len {
+		r.Write(i, &cells)
+	}
+	return "WITH r (" + strings.Join(r.Columns, ", ") + ") AS (SELECT * FROM " +
+		cells.unnestFrom(len(s.args)+1) + ") " + s.sql, append(s.args, cells.args()...)
 }
 
 func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }

@@ -136,5 +136,8 @@ func (a *application) inserts() (writes []statement) {
 		whole.sql += " ON CONFLICT (request_id) DO NOTHING"
 		writes = append(writes, whole)
 	}
+	if a.events.len() > 0 {
+		writes = append(writes, a.notify)
+	}
 	return writes
 }

@@ -157,14 +157,17 @@ func (r *rows) values(n int) (marks string, args []arg) {
 }
 
 // unnest returns the SQL of a table whose columns are the parameters.
-func (r *rows) unnest() string {
+func (r *rows) unnest() string { return r.unnestFrom(1) }
+
+// unnestFrom is unnest for parameters from a number on.
+func (r *rows) unnestFrom(first int) string {
 	var b bytes.Buffer
 	b.WriteString("unnest(")
 	for i := range r.columns {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "$%d", i+1)
+		fmt.Fprintf(&b, "$%d", first+i)
 	}
 	b.WriteByte(')')
 	return b.String()

@@ -121,6 +121,15 @@ type Store struct {
 	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64
 
+	// growth wakes the readers of the log. listening is the goroutine that wakes them for other
+	// processes; it runs until listenCtx ends. channel is that of the notifications; Prepare sets it.
+	growth     sqlstore.Growth
+	listenOnce sync.Once
+	listening  sync.WaitGroup
+	listenCtx  context.Context
+	listenEnd  context.CancelFunc
+	channel    string
+
 	closed atomic.Bool
 	// lastErr is the error of the last write, or nil if that succeeded.
 	lastErr atomic.Pointer[error]
@@ -171,6 +180,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 
 		statementTimeout: c.StatementTimeout,
 	}
+	s.listenCtx, s.listenEnd = context.WithCancel(context.WithoutCancel(ctx))
 	s.Tables = sqlstore.New(db{s}, dialect, c.MaxConns)
 	s.subscriptions = sqlstore.NewSubscriptions(db{s}, dialect)
 	s.setUnprepared(fmt.Errorf("store %s is not open yet", s.target))
@@ -204,6 +214,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 	if err != nil {
 		err = classifyOpenError(fmt.Errorf("open store %s: %w", s.target, err))
 	} else {
+		s.channel = channelOf(schema)
 		s.limits = readStart(schema, s.statementTimeout)
 		s.begin = transactionStart(schema, s.statementTimeout, s.statementTimeout, 0)
 		s.beginAppend = transactionStart(schema, s.statementTimeout, min(maxPause, s.statementTimeout),
@@ -290,6 +301,9 @@ func (s *Store) Subscriptions() *sqlstore.Subscriptions { return s.subscriptions
 // ErrClosed.
 func (s *Store) Close() error {
 	s.closed.Store(true)
+	s.listenOnce.Do(func() {}) // it must not start any more
+	s.listenEnd()
+	s.listening.Wait()
 	s.pool.Close()
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 // SQLSTATEs.
@@ -93,8 +94,7 @@ func (s *Store) note(err error) {
 	switch {
 	case err == nil:
 		s.lastErr.Store(nil)
-	case errors.Is(err, hookgate.ErrFenced), errors.Is(err, hookgate.ErrRejected), // these errors do not concern the store
-		errors.Is(err, context.Canceled): // the caller is gone
+	case sqlstore.IsAnswer(err), errors.Is(err, context.Canceled): // the caller is gone
 	default:
 		s.lastErr.Store(&err)
 	}
@@ -115,8 +115,11 @@ func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]sta
 
 func (t *transaction) steps(ctx context.Context, first []statement, rest ...func() ([]statement,
 	error)) error {
-	if err := t.run(ctx, first...); err != nil {
-		return err
+	// Without statements the transaction begins together with the next ones.
+	if len(first) > 0 {
+		if err := t.run(ctx, first...); err != nil {
+			return err
+		}
 	}
 	for i, next := range rest {
 		statements, err := next()

@@ -43,12 +43,14 @@ var defaultLate = lateBounds{set: 8192, slice: 1024, small: 256, most: 32768, ev
 func (s *Store) committed(fit bool) {
 	r := &s.recent
 	if !fit || !r.valid {
+		s.keyIndex.update(nil)
 		return
 	}
 	r.last, r.indexed = s.log.lastID, s.log.indexed
 	if len(r.set.events) > 0 && r.done == len(r.set.events) {
 		r.end()
 	}
+	s.keyIndex.update(r)
 	s.indexer.wakeUp(r.waiting(), int(s.log.events), s.late.set)
 }
 

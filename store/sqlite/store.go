@@ -54,8 +54,10 @@ type Store struct {
 	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64
 
-	late    lateBounds
-	indexer indexer
+	late     lateBounds
+	indexer  indexer
+	keyIndex keyIndex
+	growth   sqlstore.Growth
 
 	writer writer
 	// lastID is the last id of the log after the last commit.
@@ -175,8 +177,7 @@ func (s *Store) tx(f func() error) error {
 	switch {
 	case err == nil:
 		s.lastErr.Store(nil)
-	// these errors do not concern the store
-	case errors.Is(err, hookgate.ErrFenced) || errors.Is(err, hookgate.ErrRejected):
+	case sqlstore.IsAnswer(err):
 	default:
 		s.lastErr.Store(&err)
 	}

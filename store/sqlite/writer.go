@@ -1,12 +1,11 @@
 package sqlite
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/sqlitedb"
+	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
 const (
@@ -14,19 +13,24 @@ const (
 	// bodies, unless a single body is larger.
 	maxGroup   = 64
 	groupBytes = 16 << 20
+	// maxSaves bounds the number of saves of subscriptions in one transaction, and saveRows the rows
+	// that they write, unless a single save has more. They delay the appends in the same transaction
+	// by about two milliseconds.
+	maxSaves = 16
+	saveRows = 512
 )
 
 // writer makes calls that wait at the same time share one transaction and one fsync. The first
 // caller becomes the leader, the others are followers. The leader runs all waiting calls together
-// with its own, then passes the lead to the next waiting caller. A transaction has at most one call
-// that is not an append. So retention and administration make progress, and delay appends by only
-// one step.
+// with its own, then passes the lead to the next waiting caller. A transaction has appends, saves of
+// subscriptions, and at most one other call. So retention and administration make progress, and
+// delay appends by only one step.
 type writer struct {
 	mu sync.Mutex // guards all below
-	// led reports that there is a leader. The other callers wait in appends and rest, oldest first.
-	led     bool
-	appends []*write
-	rest    []*write
+	// led reports that there is a leader. The other callers wait in appends, saves and rest, oldest
+	// first.
+	led                  bool
+	appends, saves, rest []*write
 }
 
 // write is one call that writes.
@@ -36,6 +40,10 @@ type write struct {
 	// append reports that the call comes from Apply. bytes is the size of its bodies.
 	append bool
 	bytes  int
+	// save reports that the call saves results of a subscription. rows is about the number of rows
+	// that it writes.
+	save bool
+	rows int
 	// late reports that the call fills the late indexes.
 	late bool
 	err  error
@@ -47,9 +55,12 @@ type write struct {
 func (w *writer) join(c *write) (leads bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c.append {
+	switch {
+	case c.append:
 		w.appends = append(w.appends, c)
-	} else {
+	case c.save:
+		w.saves = append(w.saves, c)
+	default:
 		w.rest = append(w.rest, c)
 	}
 	leads, w.led = !w.led, true
@@ -61,13 +72,20 @@ func (w *writer) join(c *write) (leads bool) {
 func (w *writer) take() (group []*write) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n, bytes := 0, 0
+	n, bytes, rows := 0, 0, 0
 	for n < len(w.appends) && n < maxGroup && (n == 0 || bytes+w.appends[n].bytes <= groupBytes) {
 		bytes += w.appends[n].bytes
 		n++
 	}
 	group = append(group, w.appends[:n]...)
 	w.appends = w.appends[n:]
+	n = 0
+	for n < len(w.saves) && n < maxSaves && (n == 0 || rows+w.saves[n].rows <= saveRows) {
+		rows += w.saves[n].rows
+		n++
+	}
+	group = append(group, w.saves[:n]...)
+	w.saves = w.saves[n:]
 	if len(w.rest) > 0 {
 		group = append(group, w.rest[0])
 		w.rest = w.rest[1:]
@@ -82,10 +100,12 @@ func (w *writer) pass() {
 	switch {
 	case len(w.appends) > 0:
 		w.appends[0].turn <- true
+	case len(w.saves) > 0:
+		w.saves[0].turn <- true
 	case len(w.rest) > 0:
 		w.rest[0].turn <- true
 	default:
-		w.led, w.appends, w.rest = false, nil, nil
+		w.led, w.appends, w.saves, w.rest = false, nil, nil, nil
 	}
 }
 
@@ -145,18 +165,24 @@ func (s *Store) commit(group []*write) {
 			c.err = err
 		}
 		switch {
-		// these errors do not concern the store
-		case c.err == nil, errors.Is(c.err, hookgate.ErrFenced), errors.Is(c.err, hookgate.ErrRejected):
+		case c.err == nil, sqlstore.IsAnswer(c.err):
 		case err == nil:
 			s.lastErr.Store(&c.err)
 		}
 	}
 	if err != nil {
-		s.recent.valid = false
+		// Saves change nothing that recent depends on.
+		if !group[0].save || !group[len(group)-1].save {
+			s.recent.valid = false
+		}
+		s.growth.Wake() // events may be stored: the outcome is unknown
 		return
 	}
 	s.lastID.Store(s.log.lastID)
 	s.committed(recent)
+	if s.log.events > 0 {
+		s.growth.Wake()
+	}
 }
 
 // guarded runs one call of a group in a savepoint, so that its failure does not affect the others.
@@ -173,9 +199,10 @@ func (s *Store) guarded(c *write) error {
 		return fmt.Errorf("the transaction was rolled back: %w", c.err)
 	}
 	s.log = before
-	if c.append {
+	switch {
+	case c.append:
 		s.recent.fresh.truncate(events)
-	} else {
+	case !c.save:
 		s.recent.valid = false // the call may have begun to index
 	}
 	if err := sqlitedb.Run(s.stmts.undoCall); err != nil {

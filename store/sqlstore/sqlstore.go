@@ -8,8 +8,10 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/entry"
 )
 
@@ -24,6 +26,21 @@ type Statement struct {
 	Args []any
 	// Row is called once for each row. If it is nil, the rows are ignored.
 	Row func(Row) error
+	// Rows, if not nil, is a table named r that the statement reads. The statement must be right both
+	// for the whole table and for each of its rows in turn.
+	Rows *Rows
+	// Guard, if not nil, is the error of the transaction if the statement returns no row. Nothing has
+	// changed then. The statement returns one column, an integer, which Row receives. At most one
+	// statement of a transaction has a Guard.
+	Guard error
+}
+
+// Rows are rows for a statement.
+type Rows struct {
+	Columns []string
+	Len     int
+	// Write writes the cells of a row.
+	Write func(i int, cells entry.Cells)
 }
 
 // DB runs statements.
@@ -37,6 +54,27 @@ type DB interface {
 	// returns. If the database fails, the outcome is unknown. If next returns an error, nothing has
 	// changed.
 	Change(ctx context.Context, first []Statement, next func() ([]Statement, error)) error
+	// ChangeLocked is Change with the lock of appends: nothing is added to the log between the first
+	// statement and the end of the transaction.
+	ChangeLocked(ctx context.Context, first []Statement, next func() ([]Statement, error)) error
+	// Queries runs statements that only read, in one round trip. No statement sees an earlier state
+	// than the ones before it.
+	Queries(ctx context.Context, statements ...Statement) error
+	// Save runs statements in a durable transaction, which other calls may share. size is about the
+	// number of rows that they write. If the database fails, the outcome is unknown.
+	Save(ctx context.Context, size int, statements []Statement) error
+}
+
+// IsAnswer reports whether an error of a transaction is the answer to a call and does not mean that
+// the store has failed.
+func IsAnswer(err error) bool {
+	for _, answer := range []error{hookgate.ErrFenced, hookgate.ErrRejected, hookgate.ErrNotFound,
+		hookgate.ErrLeased, hookgate.ErrRevision, hookgate.ErrInUse} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
 }
 
 // Dialect is the SQL that differs between the databases.
@@ -46,6 +84,10 @@ type Dialect struct {
 	Unindexed string
 	// ForUpdate is appended to a SELECT that reads rows which the transaction then changes.
 	ForUpdate string
+	// Leases reports that several processes use the database.
+	Leases bool
+	// Now is the time of the database in microseconds since 1970.
+	Now string
 	// LockApprovals is a statement that makes concurrent requests for approval wait for one
 	// another. It is empty if the database has only one writer.
 	LockApprovals string

@@ -1,12 +1,382 @@
 package sqlstore
 
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
 // Subscriptions keeps subscriptions in the tables that both stores have.
 type Subscriptions struct {
 	db DB
 	Dialect
+
+	mu sync.Mutex
+	// owners has the owner of each subscription that was acquired in this process. It takes the place
+	// of leases, which a store without Dialect.Leases has not.
+	owners map[string]string
 }
+
+var _ hookgate.Subscriptions = (*Subscriptions)(nil)
 
 // NewSubscriptions returns the subscriptions of a database.
 func NewSubscriptions(db DB, d Dialect) *Subscriptions {
-	return &Subscriptions{db: db, Dialect: d}
+	return &Subscriptions{db: db, Dialect: d, owners: map[string]string{}}
 }
+
+const (
+	// named is the condition for the subscription ?1. One that was forgotten keeps its row, which
+	// names the subscription of old attempts.
+	named = "name = ?1 AND forgotten_at = 0"
+	// subscriptionID is the id of the subscription ?1.
+	subscriptionID = "(SELECT id FROM webhook_subscriptions WHERE " + named + ")"
+	// unsettled is the condition for exceptions that are waiting or parked. It can use the index by
+	// state, unlike state <> 'dead'.
+	unsettled = "state IN ('waiting', 'parked')"
+)
+
+// settles is the condition for attempts that settle an event; see AttemptOutcome.Settles.
+const settles = "outcome IN ('delivered', 'dead_lettered', 'skipped')"
+
+// stored is the part of a row of webhook_subscriptions that Define compares.
+type stored struct {
+	id                   int64
+	definition           string
+	order                hookgate.Order
+	revision             int64
+	removed              bool
+	exceptions, holds    int64
+	cursor, epoch, clock int64
+}
+
+// Define implements hookgate.Subscriptions.
+func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.SubscriptionDefinition,
+	complete bool) (revisions []int64, err error) {
+	var (
+		rows               = map[string]stored{}
+		places             = make([]int64, len(defs))
+		end, lastID, epoch int64
+		horizon, now       int64
+		refused            error
+	)
+	first := []Statement{
+		{SQL: `SELECT name, id, definition, delivery_order, revision, removed_at,
+			(SELECT count(*) FROM webhook_exceptions e WHERE e.subscription = s.id AND e.` + unsettled + `),
+			(SELECT count(*) FROM webhook_holds h WHERE h.subscription = s.id)
+			FROM webhook_subscriptions s WHERE forgotten_at = 0 ORDER BY id` + s.ForUpdate,
+			Row: func(r Row) error {
+				rows[r.Text(0)] = stored{id: r.Int(1), definition: r.Text(2), order: hookgate.Order(r.Text(3)),
+					revision: r.Int(4), removed: r.Int(5) != 0, exceptions: r.Int(6), holds: r.Int(7)}
+				return nil
+			}},
+		{SQL: "SELECT coalesce(max(id), 0), coalesce(max(epoch), 0) FROM webhook_subscriptions",
+			Row: func(r Row) error { lastID, epoch = r.Int(0), r.Int(1); return nil }},
+		{SQL: "SELECT l.last_id, r.last_event, " + s.Now + " FROM webhook_log l, webhook_removals r",
+			Row: func(r Row) error { end, horizon, now = r.Int(0), r.Int(1), r.Int(2); return nil }},
+	}
+	for i := range defs {
+		if defs[i].Start.At == hookgate.StartTime {
+			first = append(first, storedSince(defs[i].Start.Time, &places[i])...)
+		}
+	}
+	err = s.db.ChangeLocked(ctx, first, func() (changes []Statement, _ error) {
+		revisions = make([]int64, len(defs))
+		for i := range defs {
+			def := &defs[i]
+			row, found := rows[def.Name]
+			if found && row.order != def.Order && row.exceptions+row.holds > 0 {
+				refused = &hookgate.OrderError{Subscription: def.Name, Exceptions: int(row.exceptions)}
+				return nil, nil
+			}
+			changed := !found || row.definition != def.Definition
+			if changed {
+				row.revision++
+			}
+			revisions[i] = row.revision
+			if !changed && !row.removed {
+				continue
+			}
+			filter, err := json.Marshal(def.Filter)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				changes = append(changes, Statement{
+					SQL: `UPDATE webhook_subscriptions SET definition = ?2, filter = ?3, delivery_order = ?4,
+						revision = ?5, removed_at = 0 WHERE id = ?1`,
+					Args: []any{row.id, s.Clean(def.Definition), s.Clean(string(filter)), string(def.Order),
+						row.revision}})
+				continue
+			}
+			lastID++
+			cursor := placeOf(def.Start, horizon, end, places[i])
+			changes = append(changes, Statement{
+				// The epoch is above that of a forgotten subscription of the same name, whose owner may
+				// still try to save.
+				SQL: `INSERT INTO webhook_subscriptions (id, name, definition, filter, delivery_order,
+					revision, version, cursor, epoch, owner, lease_until, clock, paused_at, paused_by,
+					pause_reason, broken_since, redelivery, redeliver_until, redeliveries, created_at,
+					removed_at, delivered_at, forgotten_at)
+					VALUES (?1, ?2, ?3, ?4, ?5, 1, 1, ?6, ?7, '', 0, 0, 0, '', '', 0, 0, 0, 0, ?8, 0, 0, 0)`,
+				Args: []any{lastID, s.Clean(def.Name), s.Clean(def.Definition), s.Clean(string(filter)),
+					string(def.Order), cursor, epoch, now}})
+		}
+		if complete {
+			for name, row := range rows {
+				if !row.removed && !slices.ContainsFunc(defs,
+					func(d hookgate.SubscriptionDefinition) bool { return d.Name == name }) {
+					changes = append(changes, Statement{
+						SQL:  "UPDATE webhook_subscriptions SET removed_at = ?2 WHERE id = ?1",
+						Args: []any{row.id, now}})
+				}
+			}
+		}
+		return changes, nil
+	})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return nil, fmt.Errorf("define subscriptions: %w", err)
+	}
+	return revisions, nil
+}
+
+// storedSince returns the statements that set place to the id before the first event that was stored
+// at or after a time, or to -1 if there is no such event. Ids of the log are microseconds since 1970
+// or greater, so an event with a lower id was stored before. Rows of earlier releases have small
+// ids; they are read only if one of them can be meant.
+func storedSince(t time.Time, place *int64) []Statement {
+	const before = "SELECT coalesce((SELECT max(p.id) FROM webhook_events p WHERE p.id < e.id), 0)"
+	*place = -1
+	set := func(r Row) error { *place = r.Int(0); return nil }
+	return []Statement{
+		{SQL: before + ` FROM webhook_events e WHERE e.id >= ?1 AND e.persisted_at >= ?1
+			AND e.id > (SELECT begins_after FROM webhook_log) ORDER BY e.id LIMIT 1`,
+			Args: []any{hookgate.Micros(t)}, Row: set},
+		{SQL: before + ` FROM webhook_events e
+			WHERE e.id <= (SELECT begins_after FROM webhook_log) AND e.persisted_at >= ?1
+				AND ?1 <= (SELECT persisted_at FROM webhook_events
+					WHERE id <= (SELECT begins_after FROM webhook_log) ORDER BY id DESC LIMIT 1)
+			ORDER BY e.id LIMIT 1`,
+			Args: []any{hookgate.Micros(t)}, Row: set},
+	}
+}
+
+// placeOf returns the cursor for a start. since is what storedSince found.
+func placeOf(start hookgate.Start, horizon, end, since int64) int64 {
+	switch start.At {
+	case hookgate.StartBeginning:
+		return horizon
+	case hookgate.StartAfter:
+		return start.After
+	case hookgate.StartTime:
+		if since >= 0 {
+			return max(horizon, since)
+		}
+	}
+	return end
+}
+
+// Renew implements hookgate.Subscriptions.
+func (s *Subscriptions) Renew(ctx context.Context, owner string, ttl time.Duration) (
+	r hookgate.Roster, err error) {
+	r.Processes = 1
+	read := Statement{
+		SQL: `SELECT name, owner, epoch, revision, version, lease_until > ` + s.Now + `
+			FROM webhook_subscriptions WHERE forgotten_at = 0 ORDER BY name`,
+		Row: func(row Row) error {
+			r.Subscriptions = append(r.Subscriptions, hookgate.RosterEntry{Name: row.Text(0),
+				Owner: s.runningOwner(row.Text(0), row.Text(1), row.Bool(5)),
+				Epoch: hookgate.Epoch(row.Int(2)), Revision: row.Int(3), Version: row.Int(4)})
+			return nil
+		},
+	}
+	if s.Leases {
+		owner, until := s.Clean(owner), s.Now+" + ?2"
+		err = s.db.Save(ctx, 1, []Statement{
+			{SQL: "DELETE FROM webhook_dispatchers WHERE seen_until <= " + s.Now},
+			{SQL: `INSERT INTO webhook_dispatchers (owner, seen_until) VALUES (?1, ` + until + `)
+				ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until`,
+				Args: []any{owner, ttl.Microseconds()}},
+			{SQL: `UPDATE webhook_subscriptions SET lease_until = ` + until + ` WHERE id IN (
+				SELECT id FROM webhook_subscriptions WHERE owner = ?1 AND forgotten_at = 0
+				ORDER BY id FOR UPDATE)`,
+				Args: []any{owner, ttl.Microseconds()}},
+			{SQL: "SELECT count(*) FROM webhook_dispatchers",
+				Row: func(row Row) error { r.Processes = int(row.Int(0)); return nil }},
+			read,
+		})
+	} else {
+		err = s.db.Queries(ctx, read)
+	}
+	if err != nil {
+		return hookgate.Roster{}, fmt.Errorf("renew leases: %w", err)
+	}
+	return r, nil
+}
+
+// runningOwner returns the owner of a subscription, or "" if its lease has run out. stored is the
+// owner in its row, and running reports that its lease is running there.
+func (s *Subscriptions) runningOwner(name, stored string, running bool) string {
+	if s.Leases {
+		if running {
+			return stored
+		}
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owners[name]
+}
+
+// setOwner records the owner of a subscription in a store without leases.
+func (s *Subscriptions) setOwner(name, owner string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if owner == "" {
+		delete(s.owners, name)
+	} else if !s.Leases {
+		s.owners[name] = owner
+	}
+}
+
+// Acquire implements hookgate.Subscriptions.
+func (s *Subscriptions) Acquire(ctx context.Context, name, owner string, ttl time.Duration,
+	revision int64) (*hookgate.SubscriptionState, error) {
+	owner = s.Clean(owner)
+	var (
+		id     int64
+		state  *hookgate.SubscriptionState
+		answer = hookgate.ErrNotFound
+	)
+	find := Statement{
+		SQL: `SELECT id, revision, owner, lease_until > ` + s.Now + `, epoch FROM webhook_subscriptions
+			WHERE ` + named + s.ForUpdate,
+		Args: []any{name},
+		Row: func(r Row) error {
+			id, state = r.Int(0), &hookgate.SubscriptionState{Epoch: hookgate.Epoch(r.Int(4) + 1)}
+			switch other := r.Text(2); {
+			case revision < r.Int(1):
+				answer = hookgate.ErrRevision
+			case s.Leases && r.Bool(3) && other != "" && other != owner:
+				answer = hookgate.ErrLeased
+			default:
+				answer = nil
+			}
+			return nil
+		},
+	}
+	err := s.db.Change(ctx, []Statement{find}, func() ([]Statement, error) {
+		if answer != nil {
+			return nil, nil
+		}
+		return append([]Statement{{
+			SQL: `UPDATE webhook_subscriptions SET epoch = ?2, owner = ?3, lease_until = ` + s.Now +
+				` + ?4 WHERE id = ?1`,
+			Args: []any{id, int64(state.Epoch), owner, ttl.Microseconds()},
+		}}, s.stateOf(id, state)...), nil
+	})
+	if err == nil {
+		err = answer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("acquire subscription %s: %w", name, err)
+	}
+	s.setOwner(name, owner)
+	return state, nil
+}
+
+// stateOf returns the statements that read the state of a subscription for a new owner.
+func (s *Subscriptions) stateOf(id int64, state *hookgate.SubscriptionState) []Statement {
+	// The events above the cursor whose deliveries have the number of the normal course.
+	const above = ` JOIN webhook_subscriptions s ON s.id = a.subscription WHERE a.subscription = ?1
+		AND a.event > s.cursor
+		AND a.redelivery = CASE WHEN a.event <= s.redeliver_until THEN s.redelivery ELSE 0 END AND a.`
+	add := func(to *[]int64) func(Row) error {
+		return func(r Row) error { *to = append(*to, r.Int(0)); return nil }
+	}
+	return []Statement{
+		{SQL: `SELECT version, cursor, clock, paused_at, redelivery, redeliver_until,
+			(SELECT count(*) FROM webhook_exceptions e WHERE e.subscription = s.id AND e.` + unsettled + `)
+			FROM webhook_subscriptions s WHERE id = ?1`,
+			Args: []any{id}, Row: func(r Row) error {
+				state.Version, state.Cursor, state.Clock = r.Int(0), r.Int(1), duration(r.Int(2))
+				state.Paused, state.Redelivery, state.RedeliverUntil = r.Int(3) != 0, r.Int(4), r.Int(5)
+				state.Exceptions = int(r.Int(6))
+				return nil
+			}},
+		{SQL: "SELECT DISTINCT a.event FROM webhook_deliveries a" + above + settles + " ORDER BY a.event",
+			Args: []any{id}, Row: add(&state.Settled)},
+		{SQL: "SELECT a.event FROM webhook_exceptions a" + above + unsettled + " ORDER BY a.event",
+			Args: []any{id}, Row: add(&state.Excepted)},
+		{SQL: `SELECT ordering_key, after_id, excepted FROM webhook_holds WHERE subscription = ?1
+			ORDER BY ordering_key`,
+			Args: []any{id}, Row: func(r Row) error {
+				state.Holds = append(state.Holds, hookgate.Hold{OrderingKey: r.Text(0), After: r.Int(1),
+					Excepted: r.Bool(2)})
+				return nil
+			}},
+		runningJobs("?1", id, &state.Jobs),
+	}
+}
+
+// runningJobs returns the statement that reads the jobs of a subscription that have not ended. id is
+// the SQL of its id, with the parameter arg.
+func runningJobs(id string, arg any, to *[]hookgate.RedeliveryJob) Statement {
+	return Statement{
+		SQL: "SELECT " + jobColumns + " FROM webhook_redelivery_jobs WHERE subscription = " + id +
+			" AND ended_at = 0 ORDER BY id",
+		Args: []any{arg},
+		Row: func(r Row) error {
+			job, err := scanJob(r)
+			*to = append(*to, job)
+			return err
+		},
+	}
+}
+
+// jobColumns are the columns of webhook_redelivery_jobs in the order in which scanJob reads them.
+const jobColumns = `id, redelivery, events, after_id, until_id, filter, ordering_key, rate, position,
+	delivered, failed`
+
+func scanJob(r Row) (job hookgate.RedeliveryJob, err error) {
+	job = hookgate.RedeliveryJob{ID: r.Int(0), Redelivery: r.Int(1), After: r.Int(3), Until: r.Int(4),
+		OrderingKey: r.Text(6), Rate: int(r.Int(7)), Position: r.Int(8), Delivered: r.Int(9),
+		Failed: r.Int(10)}
+	if text := r.Text(2); text != "" {
+		err = json.Unmarshal([]byte(text), &job.Events)
+	}
+	if text := r.Text(5); text != "" {
+		err = errors.Join(err, json.Unmarshal([]byte(text), &job.Filter))
+	}
+	return job, err
+}
+
+// Release implements hookgate.Subscriptions.
+func (s *Subscriptions) Release(ctx context.Context, name string, epoch hookgate.Epoch) error {
+	released := false
+	err := s.db.Change(ctx, nil, func() ([]Statement, error) {
+		return []Statement{{
+			SQL: "UPDATE webhook_subscriptions SET owner = '', lease_until = 0 WHERE " + named +
+				" AND epoch = ?2 RETURNING id",
+			Args: []any{name, int64(epoch)},
+			Row:  func(Row) error { released = true; return nil },
+		}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("release subscription %s: %w", name, err)
+	}
+	if released {
+		s.setOwner(name, "")
+	}
+	return nil
+}
+
+func duration(micros int64) time.Duration { return time.Duration(micros) * time.Microsecond }

@@ -66,7 +66,7 @@ CREATE TABLE webhook_exceptions (
     changed      bigint  NOT NULL, -- when it got its state
     PRIMARY KEY (subscription, event, redelivery)
 );
-CREATE INDEX webhook_exceptions_due ON webhook_exceptions (subscription, state, due);
+CREATE INDEX webhook_exceptions_due ON webhook_exceptions (subscription, state, due, event, redelivery);
 CREATE INDEX webhook_exceptions_key ON webhook_exceptions (subscription, ordering_key)
     WHERE ordering_key <> '' AND state <> 'dead';
 
@@ -141,6 +141,16 @@ CREATE TRIGGER webhook_exceptions_update AFTER UPDATE OF state ON webhook_except
     EXECUTE FUNCTION webhook_hold_excepted();
 CREATE TRIGGER webhook_exceptions_delete AFTER DELETE ON webhook_exceptions
     FOR EACH ROW WHEN (OLD.ordering_key <> '' AND OLD.state <> 'dead') EXECUTE FUNCTION webhook_hold_excepted();
+
+-- Wakes the processes that deliver after a change by a person. The name of the channel is that of
+-- store/postgres, grown.go.
+CREATE FUNCTION webhook_subscription_changed() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM pg_notify('hookgate_' || left(md5(TG_TABLE_SCHEMA), 16), '');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER webhook_subscriptions_changed AFTER UPDATE ON webhook_subscriptions
+    FOR EACH ROW WHEN (NEW.version <> OLD.version) EXECUTE FUNCTION webhook_subscription_changed();
 
 CREATE TRIGGER webhook_deliveries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhook_deliveries
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_append_only();

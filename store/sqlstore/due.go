@@ -1,0 +1,79 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/hookgate/hookgate"
+)
+
+// exceptionColumns are the columns of webhook_exceptions in the order in which scanException reads
+// them and writeException writes them.
+const exceptionColumns = `event, redelivery, ordering_key, state, attempts, due, since, wait, reason,
+	status, changed`
+
+func scanException(r Row) hookgate.Exception {
+	return hookgate.Exception{Event: r.Int(0), Redelivery: r.Int(1), OrderingKey: r.Text(2),
+		State: hookgate.ExceptionState(r.Text(3)), Attempts: int(r.Int(4)),
+		Due: hookgate.FromMicros(r.Int(5)), Since: duration(r.Int(6)), Wait: duration(r.Int(7)),
+		Reason: r.Text(8), Status: int(r.Int(9)), Changed: hookgate.FromMicros(r.Int(10))}
+}
+
+// Due implements hookgate.Subscriptions. It reads the version first: a change that it misses raises
+// the version above that.
+func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuery) (
+	due hookgate.Due, err error) {
+	found := false
+	// The queries also return those to leave out, which are few.
+	err = s.db.Queries(ctx,
+		Statement{SQL: "SELECT version, paused_at FROM webhook_subscriptions WHERE " + named,
+			Args: []any{name}, Row: func(r Row) error {
+				found, due.Version, due.Paused = true, r.Int(0), r.Int(1) != 0
+				return nil
+			}},
+		Statement{SQL: "SELECT " + exceptionColumns + " FROM webhook_exceptions WHERE subscription = " +
+			subscriptionID + " AND state = 'waiting' ORDER BY due, event, redelivery LIMIT ?2",
+			Args: []any{name, q.Max + len(q.NotEvents) + 1}, Row: func(r Row) error {
+				e := scanException(r)
+				switch {
+				case !due.Next.IsZero(), slices.Contains(q.NotEvents,
+					hookgate.EventRedelivery{Event: e.Event, Redelivery: e.Redelivery}):
+				case e.Due.After(q.Now), len(due.Exceptions) == q.Max:
+					due.Next = e.Due
+				default:
+					due.Exceptions = append(due.Exceptions, e)
+				}
+				return nil
+			}},
+		Statement{SQL: `SELECT ordering_key, after_id FROM webhook_holds WHERE subscription = ` +
+			subscriptionID + ` AND NOT excepted ORDER BY ordering_key LIMIT ?2`,
+			Args: []any{name, q.Max + len(q.NotKeys)}, Row: func(r Row) error {
+				h := hookgate.Hold{OrderingKey: r.Text(0), After: r.Int(1)}
+				if len(due.Holds) < q.Max && !slices.Contains(q.NotKeys, h.OrderingKey) {
+					due.Holds = append(due.Holds, h)
+				}
+				return nil
+			}},
+		countUpTo("webhook_exceptions", " AND "+unsettled, name, &due.Count),
+		countUpTo("webhook_holds", "", name, &due.Held),
+		runningJobs(subscriptionID, name, &due.Jobs),
+	)
+	if err == nil && !found {
+		err = hookgate.ErrNotFound
+	}
+	if err != nil {
+		return hookgate.Due{}, fmt.Errorf("read what is due of subscription %s: %w", name, err)
+	}
+	return due, nil
+}
+
+// countUpTo returns the statement that counts the rows of a subscription, up to MaxBacklog.
+func countUpTo(table, condition, name string, to *int) Statement {
+	return Statement{
+		SQL: "SELECT count(*) FROM (SELECT 1 FROM " + table + " WHERE subscription = " + subscriptionID +
+			condition + " LIMIT ?2) counted",
+		Args: []any{name, hookgate.MaxBacklog},
+		Row:  func(r Row) error { *to = int(r.Int(0)); return nil },
+	}
+}

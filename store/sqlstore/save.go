@@ -1,0 +1,235 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/entry"
+)
+
+// Save implements hookgate.Subscriptions. It is one transaction, in PostgreSQL in one round trip:
+//
+//	webhook_subscriptions   checks the epoch and locks the row until the commit; moves the cursor
+//	webhook_exceptions      new and updated ones; before the attempts, see below
+//	webhook_deliveries      the attempts
+//	webhook_exceptions      those of the settled events go
+//	webhook_holds           new ones, and those whose keys are free go
+//	webhook_redelivery_jobs progress
+//
+// It neither reads nor changes the log. The attempts also recognise results that are saved again:
+// an exception does not change if the history already has its attempt.
+func (s *Subscriptions) Save(ctx context.Context, name string, epoch hookgate.Epoch,
+	r *hookgate.Results) (version int64, err error) {
+	statements := []Statement{s.saveRow(name, epoch, r, &version)}
+	if len(r.Created) > 0 {
+		statements = append(statements, s.create(name, r))
+	}
+	if len(r.Updated) > 0 {
+		statements = append(statements, s.update(name, r))
+	}
+	if len(r.Attempts) > 0 {
+		statements = append(statements, s.addAttempts(name, r))
+		if gone := settledEvents(r); len(gone) > 0 {
+			statements = append(statements, s.removeExceptions(name, gone))
+		}
+	}
+	if len(r.Holds) > 0 {
+		statements = append(statements, s.hold(name, r))
+	}
+	if len(r.Freed) > 0 {
+		statements = append(statements, s.free(name, r))
+	}
+	if len(r.Jobs) > 0 {
+		statements = append(statements, s.progress(name, r))
+	}
+	size := 1 + len(r.Attempts) + len(r.Created) + len(r.Updated) + len(r.Holds) + len(r.Freed)
+	if err := s.db.Save(ctx, size, statements); err != nil {
+		return 0, fmt.Errorf("save results of subscription %s: %w", name, err)
+	}
+	return version, nil
+}
+
+// saveRow returns the statement that changes the subscription's row, if the epoch is right. Its
+// numbers only grow, so it may run again.
+func (s *Subscriptions) saveRow(name string, epoch hookgate.Epoch, r *hookgate.Results,
+	version *int64) Statement {
+	delivered := int64(0)
+	for i := range r.Attempts {
+		if a := &r.Attempts[i]; a.Outcome == hookgate.AttemptDelivered {
+			delivered = max(delivered, hookgate.Micros(a.At))
+		}
+	}
+	sql := `UPDATE webhook_subscriptions SET cursor = CASE WHEN cursor < ?3 THEN ?3 ELSE cursor END,
+		clock = CASE WHEN clock < ?4 THEN ?4 ELSE clock END,
+		delivered_at = CASE WHEN delivered_at < ?5 THEN ?5 ELSE delivered_at END`
+	args := []any{name, int64(epoch), r.Cursor, r.Clock.Microseconds(), delivered}
+	if r.BrokenSince != nil {
+		args = append(args, hookgate.Micros(*r.BrokenSince))
+		sql += fmt.Sprintf(", broken_since = ?%d", len(args))
+	}
+	if r.Pause != "" {
+		args = append(args, s.Clean(r.Pause))
+		sql += fmt.Sprintf(`, paused_by = CASE WHEN paused_at = 0 THEN '' ELSE paused_by END,
+			pause_reason = CASE WHEN paused_at = 0 THEN ?%d ELSE pause_reason END,
+			paused_at = CASE WHEN paused_at = 0 THEN `+s.Now+` ELSE paused_at END`, len(args))
+	}
+	return Statement{SQL: sql + " WHERE " + named + " AND epoch = ?2 RETURNING version", Args: args,
+		Guard: hookgate.ErrFenced, Row: func(r Row) error { *version = r.Int(0); return nil }}
+}
+
+// writeException writes the cells of exceptionColumns.
+func (s *Subscriptions) writeException(e *hookgate.Exception, c entry.Cells) {
+	c.Int(e.Event)
+	c.Int(e.Redelivery)
+	c.Text(s.Clean(e.OrderingKey))
+	c.Text(string(e.State))
+	c.Int(int64(e.Attempts))
+	c.Int(hookgate.Micros(e.Due))
+	c.Int(e.Since.Microseconds())
+	c.Int(e.Wait.Microseconds())
+	c.Text(s.Clean(e.Reason))
+	c.Int(int64(e.Status))
+	c.Int(hookgate.Micros(e.Changed))
+}
+
+var exceptionNames = []string{"event", "redelivery", "ordering_key", "state", "attempts", "due",
+	"since", "wait", "reason", "status", "changed"}
+
+// create returns the statement that adds exceptions. If a person has settled the event meanwhile,
+// its exception does not come back.
+func (s *Subscriptions) create(name string, r *hookgate.Results) Statement {
+	return Statement{
+		SQL: `INSERT INTO webhook_exceptions (subscription, ` + exceptionColumns + `)
+			SELECT ` + subscriptionID + `, ` + exceptionColumns + ` FROM r
+			WHERE NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.subscription = ` +
+			subscriptionID + ` AND d.event = r.event AND d.redelivery = r.redelivery AND d.` + settles + `)
+			ON CONFLICT DO NOTHING`,
+		Args: []any{name},
+		Rows: &Rows{Columns: exceptionNames, Len: len(r.Created), Write: func(i int, c entry.Cells) {
+			s.writeException(&r.Created[i], c)
+		}},
+	}
+}
+
+// update returns the statement that changes exceptions that a person has not settled.
+func (s *Subscriptions) update(name string, r *hookgate.Results) Statement {
+	tried := make(map[hookgate.EventRedelivery]int, len(r.Attempts))
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
+		tried[hookgate.EventRedelivery{Event: a.Event, Redelivery: a.Redelivery}] = a.Number
+	}
+	return Statement{
+		SQL: `UPDATE webhook_exceptions AS e SET ordering_key = r.ordering_key, state = r.state,
+			attempts = r.attempts, due = r.due, since = r.since, wait = r.wait, reason = r.reason,
+			status = r.status, changed = r.changed FROM r WHERE e.subscription = ` + subscriptionID + `
+			AND e.event = r.event AND e.redelivery = r.redelivery AND e.` + unsettled + `
+			AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.subscription = e.subscription
+				AND d.event = r.event AND d.redelivery = r.redelivery AND d.number = r.number)`,
+		Args: []any{name},
+		Rows: &Rows{Columns: append(exceptionNames[:len(exceptionNames):len(exceptionNames)], "number"),
+			Len: len(r.Updated), Write: func(i int, c entry.Cells) {
+				e := &r.Updated[i]
+				s.writeException(e, c)
+				// 0 if these results have no attempt of the event: no attempt has this number.
+				c.Int(int64(tried[hookgate.EventRedelivery{Event: e.Event, Redelivery: e.Redelivery}]))
+			}},
+	}
+}
+
+var attemptNames = []string{"event", "redelivery", "number", "outcome", "status", "at", "took",
+	"reason", "by_whom"}
+
+// attemptColumns are the columns of webhook_deliveries in the order of attemptNames.
+const attemptColumns = "event, redelivery, number, outcome, status, at, took, reason, by_whom"
+
+func (s *Subscriptions) addAttempts(name string, r *hookgate.Results) Statement {
+	return Statement{
+		SQL: `INSERT INTO webhook_deliveries (subscription, ` + attemptColumns + `)
+			SELECT ` + subscriptionID + `, ` + attemptColumns + ` FROM r WHERE true
+			ON CONFLICT DO NOTHING`,
+		Args: []any{name},
+		Rows: &Rows{Columns: attemptNames, Len: len(r.Attempts), Write: func(i int, c entry.Cells) {
+			a := &r.Attempts[i]
+			c.Int(a.Event)
+			c.Int(a.Redelivery)
+			c.Int(int64(a.Number))
+			c.Text(string(a.Outcome))
+			c.Int(int64(a.Status))
+			c.Int(hookgate.Micros(a.At))
+			c.Int(a.Took.Microseconds())
+			c.Text(s.Clean(a.Reason))
+			c.Text(s.Clean(a.By))
+		}},
+	}
+}
+
+// settledEvents returns the deliveries whose exceptions go.
+func settledEvents(r *hookgate.Results) (gone []hookgate.EventRedelivery) {
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
+		if a.Outcome.Settles() && a.Outcome != hookgate.AttemptDeadLettered {
+			gone = append(gone, hookgate.EventRedelivery{Event: a.Event, Redelivery: a.Redelivery})
+		}
+	}
+	return gone
+}
+
+func (s *Subscriptions) removeExceptions(name string, gone []hookgate.EventRedelivery) Statement {
+	return Statement{
+		SQL: `DELETE FROM webhook_exceptions WHERE subscription = ` + subscriptionID + `
+			AND (event, redelivery) IN (SELECT event, redelivery FROM r)`,
+		Args: []any{name},
+		Rows: &Rows{Columns: []string{"event", "redelivery"}, Len: len(gone),
+			Write: func(i int, c entry.Cells) { c.Int(gone[i].Event); c.Int(gone[i].Redelivery) }},
+	}
+}
+
+func (s *Subscriptions) hold(name string, r *hookgate.Results) Statement {
+	after := make(map[string]int64, len(r.Holds)) // one row cannot change twice in one statement
+	var keys []string
+	for _, h := range r.Holds {
+		key := s.Clean(h.OrderingKey)
+		if _, again := after[key]; !again {
+			keys = append(keys, key)
+		}
+		after[key] = max(after[key], h.After)
+	}
+	return Statement{
+		SQL: `INSERT INTO webhook_holds AS h (subscription, ordering_key, after_id)
+			SELECT ` + subscriptionID + `, ordering_key, after_id FROM r WHERE true
+			ON CONFLICT (subscription, ordering_key) DO UPDATE SET after_id = excluded.after_id
+				WHERE h.after_id < excluded.after_id`,
+		Args: []any{name},
+		Rows: &Rows{Columns: []string{"ordering_key", "after_id"}, Len: len(keys),
+			Write: func(i int, c entry.Cells) { c.Text(keys[i]); c.Int(after[keys[i]]) }},
+	}
+}
+
+func (s *Subscriptions) free(name string, r *hookgate.Results) Statement {
+	return Statement{
+		SQL: "DELETE FROM webhook_holds WHERE subscription = " + subscriptionID +
+			" AND ordering_key IN (SELECT ordering_key FROM r)",
+		Args: []any{name},
+		Rows: &Rows{Columns: []string{"ordering_key"}, Len: len(r.Freed),
+			Write: func(i int, c entry.Cells) { c.Text(s.Clean(r.Freed[i])) }},
+	}
+}
+
+func (s *Subscriptions) progress(name string, r *hookgate.Results) Statement {
+	return Statement{
+		SQL: `UPDATE webhook_redelivery_jobs AS j SET position = r.position, delivered = r.delivered,
+			failed = r.failed, ended_at = CASE WHEN r.done THEN ` + s.Now + ` ELSE 0 END FROM r
+			WHERE j.id = r.id AND j.subscription = ` + subscriptionID + ` AND j.ended_at = 0`,
+		Args: []any{name},
+		Rows: &Rows{Columns: []string{"id", "position", "delivered", "failed", "done"}, Len: len(r.Jobs),
+			Write: func(i int, c entry.Cells) {
+				p := &r.Jobs[i]
+				c.Int(p.ID)
+				c.Int(p.Position)
+				c.Int(p.Delivered)
+				c.Int(p.Failed)
+				c.Bool(p.Done)
+			}},
+	}
+}
