@@ -14,7 +14,7 @@ import (
 var dialect = sqlstore.Dialect{
 	ForUpdate:     " FOR UPDATE",
 	Leases:        true,
-	Now:           "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",
+	Now:           databaseNow,
 	LockApprovals: "LOCK TABLE webhook_approvals IN SHARE ROW EXCLUSIVE MODE",
 	LockJobs:      "LOCK TABLE webhook_redelivery_jobs IN SHARE ROW EXCLUSIVE MODE",
 	Owned:         "s.owner <> '' AND s.lease_until > " + databaseNow,

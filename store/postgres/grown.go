@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// While the listener is connected it looks at the log this often, in case the connection has died
+	// While the listener is connected it checks the log this often, in case the connection has died
 	// without a sign.
 	listenCheck = 10 * time.Second
 	// listenProof bounds the wait for the notification that proves that LISTEN works.
@@ -21,7 +21,7 @@ const (
 	// The pause before the next attempt to listen doubles from one bound to the other. After an
 	// attempt that showed that LISTEN does not work here it is the upper bound.
 	minListenPause, maxListenPause = time.Second, 5 * time.Minute
-	// Without a listener the pause between two looks at the log doubles while nothing changes.
+	// Without a listener the pause between two checks of the log doubles while nothing changes.
 	minPoll, maxPoll = 50 * time.Millisecond, time.Second
 )
 
@@ -48,6 +48,9 @@ func channelOf(schema string) string {
 // notify returns the statement that wakes other processes when the transaction commits. Their
 // notifications carry a name, so that no process wakes for its own.
 func (s *Store) notify() statement {
+	if s.quiet {
+		return statement{}
+	}
 	return statement{sql: "SELECT pg_notify($1, $2)", args: []arg{argText(s.channel), argText(s.name)}}
 }
 
@@ -110,7 +113,7 @@ func (s *Store) listen(ctx context.Context) (proven bool, err error) {
 		case n == nil && !proven:
 			return false, errNoNotification
 		case n == nil:
-			if err := s.look(ctx, &seen); err != nil {
+			if err := s.check(ctx, &seen); err != nil {
 				return true, err
 			}
 		case n.Payload == s.name+" listens":
@@ -138,8 +141,8 @@ func waitNotification(ctx context.Context, conn *pgx.Conn, limit time.Duration) 
 // mark is the end of the log and the sum of the versions of all subscriptions.
 type mark struct{ last, versions int64 }
 
-// look wakes readers if the log or a subscription has changed.
-func (s *Store) look(ctx context.Context, seen *mark) error {
+// check wakes readers if the log or a subscription has changed.
+func (s *Store) check(ctx context.Context, seen *mark) error {
 	var now mark
 	err := s.read(ctx, statement{
 		sql: `SELECT last_id, (SELECT coalesce(sum(version), 0)::bigint FROM webhook_subscriptions)
@@ -147,7 +150,7 @@ func (s *Store) look(ctx context.Context, seen *mark) error {
 		row: func(r row) error { now = mark{r.Int(0), r.Int(1)}; return nil },
 	})
 	if err != nil {
-		return fmt.Errorf("look at the log: %w", err)
+		return fmt.Errorf("check the log: %w", err)
 	}
 	if now != *seen {
 		*seen = now
@@ -156,7 +159,7 @@ func (s *Store) look(ctx context.Context, seen *mark) error {
 	return nil
 }
 
-// poll looks at the log again and again for a time.
+// poll checks the log again and again for a time.
 func (s *Store) poll(ctx context.Context, length time.Duration) {
 	end := time.Now().Add(length)
 	pause := minPoll
@@ -168,7 +171,7 @@ func (s *Store) poll(ctx context.Context, length time.Duration) {
 		case <-time.After(pause):
 		}
 		before := seen
-		if err := s.look(ctx, &seen); err != nil || seen == before {
+		if err := s.check(ctx, &seen); err != nil || seen == before {
 			pause = min(2*pause, maxPoll)
 		} else {
 			pause = minPoll

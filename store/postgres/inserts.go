@@ -136,7 +136,7 @@ func (a *application) inserts() (writes []statement) {
 		whole.sql += " ON CONFLICT (request_id) DO NOTHING"
 		writes = append(writes, whole)
 	}
-	if a.events.len() > 0 {
+	if a.events.len() > 0 && a.notify.sql != "" {
 		writes = append(writes, a.notify)
 	}
 	return writes

@@ -136,6 +136,8 @@ type Store struct {
 	// Tests set failCommit. The store calls it before each commit (done false) and after it (done
 	// true); an error replaces the result of the commit.
 	failCommit func(done bool) error
+	// quiet keeps appends from notifying other processes. A benchmark sets it.
+	quiet bool
 }
 
 var (

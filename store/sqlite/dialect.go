@@ -86,9 +86,9 @@ func (d db) Change(_ context.Context, first []sqlstore.Statement,
 	})
 }
 
-// ChangeLocked implements sqlstore.DB. There is one writer, so each transaction has the lock. It can
-// follow appends of the same transaction, which the row of webhook_log does not show yet: the log
-// then seems to end before them.
+// ChangeLocked implements sqlstore.DB. There is one writer, so each transaction has the lock. Appends
+// of the same transaction can come before it. The row of webhook_log does not show these yet, so the
+// log seems to end before them.
 func (d db) ChangeLocked(ctx context.Context, first []sqlstore.Statement,
 	next func() ([]sqlstore.Statement, error)) error {
 	return d.Change(ctx, first, next)

@@ -18,8 +18,8 @@ type keyIndex struct {
 }
 
 // lateKeys is what the index has of one key. A reader gets it before its transaction begins. Then
-// its transaction sees all these events, and webhook_keys has all events up to from. Events above to
-// can be missing: the writer may have committed them since.
+// its transaction sees all these events, and webhook_keys has all events up to from. Events above
+// to can be missing: the writer may have committed them since.
 type lateKeys struct {
 	known    bool
 	from, to int64
@@ -70,8 +70,8 @@ func (x *keyIndex) add(events []recentEvent) {
 	}
 }
 
-// update brings the index up to date after a commit. The caller holds the writer's lock. r is nil if
-// the writer does not know which events are above webhook_log.indexed.
+// update brings the index up to date after a commit. The caller holds the writer's lock. r is nil
+// if the writer does not know which events are above webhook_log.indexed.
 func (x *keyIndex) update(r *recent) {
 	x.mu.Lock()
 	on, from, to := x.on, x.from, x.to
@@ -86,8 +86,7 @@ func (x *keyIndex) update(r *recent) {
 		x.fill(r)
 		return
 	}
-	// The new events are at the end. fresh begins anew when it becomes the set, so all new ones are
-	// there unless it just did.
+	// The new events are the last ones of fresh, unless fresh has just become the set.
 	fresh := r.fresh.events
 	n := len(fresh)
 	for n > 0 && fresh[n-1].id > to {

@@ -8,18 +8,6 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// exceptionColumns are the columns of webhook_exceptions in the order in which scanException reads
-// them and writeException writes them.
-const exceptionColumns = `event, redelivery, ordering_key, state, attempts, due, since, wait, reason,
-	status, changed`
-
-func scanException(r Row) hookgate.Exception {
-	return hookgate.Exception{Event: r.Int(0), Redelivery: r.Int(1), OrderingKey: r.Text(2),
-		State: hookgate.ExceptionState(r.Text(3)), Attempts: int(r.Int(4)),
-		Due: hookgate.FromMicros(r.Int(5)), Since: duration(r.Int(6)), Wait: duration(r.Int(7)),
-		Reason: r.Text(8), Status: int(r.Int(9)), Changed: hookgate.FromMicros(r.Int(10))}
-}
-
 // Due implements hookgate.Subscriptions. It reads the version first: a change that it misses raises
 // the version above that.
 func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuery) (
@@ -32,7 +20,7 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 				found, due.Version, due.Paused = true, r.Int(0), r.Int(1) != 0
 				return nil
 			}},
-		Statement{SQL: "SELECT " + exceptionColumns + " FROM webhook_exceptions WHERE subscription = " +
+		Statement{SQL: "SELECT " + exceptionColumns + " FROM webhook_exceptions x WHERE subscription = " +
 			subscriptionID + " AND state = 'waiting' ORDER BY due, event, redelivery LIMIT ?2",
 			Args: []any{name, q.Max + len(q.NotEvents) + 1}, Row: func(r Row) error {
 				e := scanException(r)

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/entry"
@@ -21,6 +22,7 @@ import (
 // an exception does not change if the history already has its attempt.
 func (s *Subscriptions) Save(ctx context.Context, name string, epoch hookgate.Epoch,
 	r *hookgate.Results) (version int64, err error) {
+	name = s.Clean(name)
 	statements := []Statement{s.saveRow(name, epoch, r, &version)}
 	if len(r.Created) > 0 {
 		statements = append(statements, s.create(name, r))
@@ -78,7 +80,7 @@ func (s *Subscriptions) saveRow(name string, epoch hookgate.Epoch, r *hookgate.R
 		Guard: hookgate.ErrFenced, Row: func(r Row) error { *version = r.Int(0); return nil }}
 }
 
-// writeException writes the cells of exceptionColumns.
+// writeException writes the cells of exceptionNames.
 func (s *Subscriptions) writeException(e *hookgate.Exception, c entry.Cells) {
 	c.Int(e.Event)
 	c.Int(e.Redelivery)
@@ -99,9 +101,10 @@ var exceptionNames = []string{"event", "redelivery", "ordering_key", "state", "a
 // create returns the statement that adds exceptions. If a person has settled the event meanwhile,
 // its exception does not come back.
 func (s *Subscriptions) create(name string, r *hookgate.Results) Statement {
+	columns := strings.Join(exceptionNames, ", ")
 	return Statement{
-		SQL: `INSERT INTO webhook_exceptions (subscription, ` + exceptionColumns + `)
-			SELECT ` + subscriptionID + `, ` + exceptionColumns + ` FROM r
+		SQL: `INSERT INTO webhook_exceptions (subscription, ` + columns + `)
+			SELECT ` + subscriptionID + `, ` + columns + ` FROM r
 			WHERE NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.subscription = ` +
 			subscriptionID + ` AND d.event = r.event AND d.redelivery = r.redelivery AND d.` + settles + `)
 			ON CONFLICT DO NOTHING`,
@@ -140,13 +143,11 @@ func (s *Subscriptions) update(name string, r *hookgate.Results) Statement {
 var attemptNames = []string{"event", "redelivery", "number", "outcome", "status", "at", "took",
 	"reason", "by_whom"}
 
-// attemptColumns are the columns of webhook_deliveries in the order of attemptNames.
-const attemptColumns = "event, redelivery, number, outcome, status, at, took, reason, by_whom"
-
 func (s *Subscriptions) addAttempts(name string, r *hookgate.Results) Statement {
+	columns := strings.Join(attemptNames, ", ")
 	return Statement{
-		SQL: `INSERT INTO webhook_deliveries (subscription, ` + attemptColumns + `)
-			SELECT ` + subscriptionID + `, ` + attemptColumns + ` FROM r WHERE true
+		SQL: `INSERT INTO webhook_deliveries (subscription, ` + columns + `)
+			SELECT ` + subscriptionID + `, ` + columns + ` FROM r WHERE true
 			ON CONFLICT DO NOTHING`,
 		Args: []any{name},
 		Rows: &Rows{Columns: attemptNames, Len: len(r.Attempts), Write: func(i int, c entry.Cells) {

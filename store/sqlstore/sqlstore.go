@@ -96,9 +96,6 @@ type Dialect struct {
 	LockJobs string
 	// Owned is the condition that the owner's lease of row s of webhook_subscriptions is running.
 	Owned string
-	// Notify is a statement that tells all processes of a change by a person. It is empty if there is
-	// only one process.
-	Notify string
 	// Contains returns the condition that a column contains the parameter ?. Both are text, or both
 	// are bytes.
 	Contains func(column string) string

@@ -31,7 +31,7 @@ type controlled struct {
 
 // control changes a subscription in one durable transaction. It locks the row, runs the statements
 // of reads, and then those that next returns. If next returns statements, the version of the row
-// grows and all processes are notified. If it returns an error, nothing has changed.
+// grows, which notifies all processes. If it returns an error, nothing has changed.
 //
 // Save locks the row too, so results and changes by people take effect one after the other.
 func (s *Subscriptions) control(ctx context.Context, name string, reads []Statement,
@@ -64,9 +64,6 @@ func (s *Subscriptions) control(ctx context.Context, name string, reads []Statem
 		changes = append(changes, Statement{
 			SQL: "UPDATE webhook_subscriptions SET version = version + 1 WHERE id = ?", Args: []any{c.id},
 		})
-		if s.Notify != "" {
-			changes = append(changes, Statement{SQL: s.Notify})
-		}
 		return changes, nil
 	})
 }

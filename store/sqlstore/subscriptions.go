@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -148,10 +147,10 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 	return revisions, nil
 }
 
-// storedSince returns the statements that set place to the id before the first event that was stored
-// at or after a time, or to -1 if there is no such event. Ids of the log are microseconds since 1970
-// or greater, so an event with a lower id was stored before. Rows of earlier releases have small
-// ids; they are read only if one of them can be meant.
+// storedSince returns the statements that set place to the id before the first event that was
+// stored at or after a time, or to -1 if there is no such event. Ids of the log are microseconds
+// since 1970 or greater, so an event with a lower id was stored before. Rows of earlier releases
+// have small ids; they are read only if one of them can be meant.
 func storedSince(t time.Time, place *int64) []Statement {
 	const before = "SELECT coalesce((SELECT max(p.id) FROM webhook_events p WHERE p.id < e.id), 0)"
 	*place = -1
@@ -327,36 +326,19 @@ func (s *Subscriptions) stateOf(id int64, state *hookgate.SubscriptionState) []S
 	}
 }
 
-// runningJobs returns the statement that reads the jobs of a subscription that have not ended. id is
-// the SQL of its id, with the parameter arg.
+// runningJobs returns the statement that reads the jobs of a subscription that have not ended. id
+// is the SQL of its id, with the parameter arg.
 func runningJobs(id string, arg any, to *[]hookgate.RedeliveryJob) Statement {
 	return Statement{
-		SQL: "SELECT " + jobColumns + " FROM webhook_redelivery_jobs WHERE subscription = " + id +
+		SQL: "SELECT " + jobColumns + " FROM webhook_redelivery_jobs j WHERE subscription = " + id +
 			" AND ended_at = 0 ORDER BY id",
 		Args: []any{arg},
 		Row: func(r Row) error {
 			job, err := scanJob(r)
-			*to = append(*to, job)
+			*to = append(*to, job.RedeliveryJob)
 			return err
 		},
 	}
-}
-
-// jobColumns are the columns of webhook_redelivery_jobs in the order in which scanJob reads them.
-const jobColumns = `id, redelivery, events, after_id, until_id, filter, ordering_key, rate, position,
-	delivered, failed`
-
-func scanJob(r Row) (job hookgate.RedeliveryJob, err error) {
-	job = hookgate.RedeliveryJob{ID: r.Int(0), Redelivery: r.Int(1), After: r.Int(3), Until: r.Int(4),
-		OrderingKey: r.Text(6), Rate: int(r.Int(7)), Position: r.Int(8), Delivered: r.Int(9),
-		Failed: r.Int(10)}
-	if text := r.Text(2); text != "" {
-		err = json.Unmarshal([]byte(text), &job.Events)
-	}
-	if text := r.Text(5); text != "" {
-		err = errors.Join(err, json.Unmarshal([]byte(text), &job.Filter))
-	}
-	return job, err
 }
 
 // Release implements hookgate.Subscriptions.
@@ -378,5 +360,3 @@ func (s *Subscriptions) Release(ctx context.Context, name string, epoch hookgate
 	}
 	return nil
 }
-
-func duration(micros int64) time.Duration { return time.Duration(micros) * time.Microsecond }
