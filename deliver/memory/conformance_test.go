@@ -40,13 +40,19 @@ func instance(s *memory.Store) storetest.DeliveryStore {
 		Append: func(_ storetest.TB, events ...hookgate.LogEvent) []int64 {
 			return s.Append(events...)
 		},
+		Other:  func(storetest.TB) { s.Skip() },
 		Remove: func(_ storetest.TB, until int64) { s.Remove(until) },
 		FailWrites: func(done *bool) {
 			if done == nil {
 				s.SetFail(nil)
 				return
 			}
-			s.SetFail(func(context.Context, string, string) (bool, error) {
+			s.SetFail(func(_ context.Context, op, _ string) (bool, error) {
+				switch op {
+				case "ReadLog", "ReadEvents", "Due", "Subscriptions", "Exceptions", "Attempts",
+					"RedeliveryJobs":
+					return false, nil
+				}
 				return *done, errors.New("injected write error")
 			})
 		},

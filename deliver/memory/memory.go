@@ -31,7 +31,7 @@ type Store struct {
 	now     func() time.Time
 	fail    FailFunc
 	events  []storedEvent // in the order of ids
-	last    int64         // id of the last event
+	last    int64         // the last id that was given out
 	horizon int64         // highest id that retention has removed
 	grown   chan struct{} // closed and replaced by Append
 
@@ -124,6 +124,13 @@ func (s *Store) Append(events ...hookgate.LogEvent) (ids []int64) {
 	return ids
 }
 
+// Skip gives out the next id without an event, as a store does for a duplicate. Nobody is woken.
+func (s *Store) Skip() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = max(s.last+1, s.now().UnixMicro())
+}
+
 // Remove removes the events up to id, as retention does: it stops at the lowest cursor of the
 // subscriptions that are configured, and keeps the events that a subscription needs. It returns the
 // horizon, which is the highest id that was removed.
@@ -135,8 +142,14 @@ func (s *Store) Remove(id int64) (horizon int64) {
 			id = min(id, sub.cursor)
 		}
 	}
+	excepted := map[int64]bool{}
+	for _, sub := range s.subscriptions {
+		for id := range sub.exceptions {
+			excepted[id.Event] = true
+		}
+	}
 	s.events = slices.DeleteFunc(s.events, func(e storedEvent) bool {
-		return e.ID <= id && !s.needed(&e.LogEvent)
+		return e.ID <= id && !excepted[e.ID] && !s.behindHold(&e.LogEvent)
 	})
 	for i := range s.events {
 		if e := &s.events[i]; e.ID <= id {
@@ -147,14 +160,9 @@ func (s *Store) Remove(id int64) (horizon int64) {
 	return s.horizon
 }
 
-// needed reports whether a subscription needs an event that retention removes.
-func (s *Store) needed(e *hookgate.LogEvent) bool {
+// behindHold reports whether an event waits behind the hold of its key.
+func (s *Store) behindHold(e *hookgate.LogEvent) bool {
 	for _, sub := range s.subscriptions {
-		for id := range sub.exceptions {
-			if id.Event == e.ID {
-				return true
-			}
-		}
 		if after, held := sub.holds[e.OrderingKey]; held && e.Keyed && e.ID > after &&
 			e.ID <= sub.cursor {
 			return true

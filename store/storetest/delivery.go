@@ -32,6 +32,9 @@ type DeliveryStore struct {
 	Control hookgate.SubscriptionControl
 	// Append stores events in one commit and returns their ids. AppendTo makes one of a store.
 	Append func(t TB, events ...hookgate.LogEvent) []int64
+	// Other stores an entry of the log that is no event. OtherIn makes one of a store. It is nil if
+	// the log has nothing but events.
+	Other func(t TB)
 	// Remove removes the events up to an id in the way retention does. It is nil if the suite shall
 	// not test retention.
 	Remove func(t TB, until int64)
@@ -56,6 +59,17 @@ func AppendTo(s hookgate.Store) func(TB, ...hookgate.LogEvent) []int64 {
 			ids = append(ids, r.ID)
 		}
 		return ids
+	}
+}
+
+// OtherIn returns a DeliveryStore.Other that stores a dead letter.
+func OtherIn(s hookgate.Store) func(TB) {
+	return func(t TB) {
+		t.Helper()
+		r := record("other", 1)
+		r.RequestID = hookgate.NewRequestID(start)
+		mustApply(t, s, &hookgate.Batch{Worker: "gate/1", ProcessedAt: start, Attempts: 1,
+			Dead: []hookgate.DeadLetter{{Record: r, Reason: "at fault"}}})
 	}
 }
 
@@ -114,6 +128,15 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 			{"JobEvents", testJobEvents},
 			{"Forget", testForget},
 			{"NoSubscription", testNobody},
+		}, []test{
+			{"ReadLog", testReadLog},
+			{"ReadLogPages", testReadLogPages},
+			{"ReadLogKey", testReadLogKey},
+			{"ReadLogGaps", testReadLogGaps},
+			{"ReadEvents", testReadEvents},
+			{"Grown", testGrown},
+			{"ReadLogWhileWriting", testReadLogWhileWriting},
+			{"Removed", testRemoved}, // the last one, because it removes what others stored
 		},
 	)
 	no, yes := false, true
@@ -135,6 +158,10 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 			}
 		})
 	}
+	for name, done := range map[string]bool{"NotDone": false, "Done": true} {
+		t.Run("ControlFails"+name, func(t *testing.T) { testControlFails(t, b, done) })
+	}
+	t.Run("Reopen", func(t *testing.T) { testDeliveryReopen(t, b) })
 }
 
 // deliveryTest is a test of the suite. Its subscriptions have names of its own.
