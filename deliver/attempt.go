@@ -239,11 +239,14 @@ func (r *runner) expireSuspects(now time.Time) {
 // requeue makes an item ready again whose attempt does not count. It keeps the slot of its key. Items
 // of other keys come first, so that probes rotate over keys.
 func (r *runner) requeue(it *item) {
-	if it.path && !it.excepted || it.key != nil {
+	switch {
+	case !(it.path && !it.excepted || it.key != nil):
+		r.extra = append(r.extra, it)
+	case r.order == hookgate.OrderAll:
+		r.ready = append([]*item{it}, r.ready...)
+	default:
 		r.ready = append(r.ready, it)
-		return
 	}
-	r.extra = append(r.extra, it)
 }
 
 // fail takes a failed attempt.

@@ -201,6 +201,43 @@ func TestHangs(t *testing.T) {
 	}
 }
 
+// TestRedelivers: a redelivery job delivers events again with a number of their own, at its rate, and
+// goes on after a kill.
+func TestRedelivers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deliver.Subscription{})
+		w.append(some(rand.New(rand.NewPCG(1, 2)), 300, 20)...)
+		p := w.start("a", 0)
+		time.Sleep(time.Minute)
+		job, n, err := w.store.Redeliver(t.Context(), "billing", hookgate.RedeliveryJob{Until: w.info().End,
+			Rate: 10}, false, by)
+		if n != 300 || err != nil {
+			t.Fatal(n, err)
+		}
+		p.d.Wake()
+		time.Sleep(10 * time.Second)
+		p.kill()
+		p = w.start("a", 0)
+		time.Sleep(time.Minute)
+		p.end()
+		w.mustSettle()
+		again, twice := 0, 0
+		for id, n := range w.delivered {
+			if id.Redelivery == job.Redelivery {
+				again++
+				twice += n - 1
+			}
+		}
+		if again != 300 || twice > 16 {
+			t.Errorf("%d events were delivered again, %d of them twice", again, twice)
+		}
+		jobs, err := w.store.RedeliveryJobs(t.Context(), "billing", 10)
+		if err != nil || len(jobs) != 1 || jobs[0].EndedAt.IsZero() || jobs[0].Delivered < 300 {
+			t.Errorf("%+v (error %v)", jobs, err)
+		}
+	})
+}
+
 // TestRandom drives a subscription through random failures of consumer and store, kills, stops, pauses,
 // seeks and changes by people, with one or two processes. In the end every event is settled, and the
 // order held throughout. It is repeated for many seeds; one that fails is named.

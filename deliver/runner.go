@@ -351,7 +351,8 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 	if r.closing {
 		earliest(r.stopBy)
 	} else {
-		if !r.laneBusy && len(r.extra) == 0 && r.fetching == 0 && !r.idle() {
+		free := !r.laneBusy && r.again == nil
+		if free && len(r.extra) == 0 && r.fetching == 0 && !r.idle() {
 			earliest(r.nextDue)
 		}
 		if len(r.suspects) > 0 {
@@ -360,10 +361,12 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 		if r.slow.on {
 			earliest(r.slow.stepped.Add(slowStep))
 		}
-		if !r.laneBusy && r.pending.empty() && r.cursor() > r.saved {
+		if free && r.pending.empty() && r.cursor() > r.saved {
 			earliest(r.savedAt.Add(passEvery))
 		}
-		earliest(r.readAgain)
+		if now.Before(r.readAgain) {
+			earliest(r.readAgain)
+		}
 		if r.breaker.open && !r.reach.busy {
 			earliest(r.reach.at)
 		}

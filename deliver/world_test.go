@@ -28,6 +28,7 @@ type world struct {
 	behave func(d *hookgate.Delivery) (hookgate.Answer, time.Duration)
 	// events are all matching events, in order.
 	events    []hookgate.LogEvent
+	ofKey     map[string][]int64 // those of each key that are not known to be settled
 	delivered map[hookgate.EventRedelivery]int
 	settled   map[int64]bool // delivered with redelivery 0, or settled by a person or as a dead letter
 	// flying are the attempts of each key that a process waits for.
@@ -46,7 +47,7 @@ type start struct {
 
 func newWorld(t *testing.T, sub deliver.Subscription) *world {
 	w := &world{t: t, store: memory.New(), sub: sub,
-		delivered: map[hookgate.EventRedelivery]int{}, settled: map[int64]bool{},
+		ofKey: map[string][]int64{}, delivered: map[hookgate.EventRedelivery]int{}, settled: map[int64]bool{},
 		flying: map[string]int{}}
 	w.sub.Definition.Name = "billing"
 	if w.sub.Definition.Order == "" {
@@ -189,6 +190,11 @@ func (w *world) append(keys ...string) (ids []int64) {
 		w.mu.Lock()
 		e.ID = w.store.Append(e)[0]
 		w.events = append(w.events, e)
+		name := e.Key()
+		if w.sub.Definition.Order == hookgate.OrderAll {
+			name = ""
+		}
+		w.ofKey[name] = append(w.ofKey[name], e.ID)
 		w.mu.Unlock()
 		ids = append(ids, e.ID)
 	}
@@ -211,15 +217,14 @@ func (w *world) begin(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
 		if w.flying[key] > 1 {
 			w.bad = append(w.bad, fmt.Sprintf("two attempts of key %q at a time", key))
 		}
-		for i := range w.events {
-			e := &w.events[i]
-			if e.ID >= d.Event.ID || d.Redelivery > 0 {
-				break
-			}
-			if (e.Key() == key || key == "") && !w.settled[e.ID] {
-				w.bad = append(w.bad, fmt.Sprintf("event %d of key %q is attempted before event %d is"+
-					" settled", d.Event.ID, key, e.ID))
-			}
+		ids := w.ofKey[key]
+		for len(ids) > 0 && w.settled[ids[0]] {
+			ids = ids[1:]
+		}
+		w.ofKey[key] = ids
+		if d.Redelivery == 0 && len(ids) > 0 && ids[0] < d.Event.ID {
+			w.bad = append(w.bad, fmt.Sprintf("event %d of key %q is attempted before event %d is settled",
+				d.Event.ID, key, ids[0]))
 		}
 	}
 	return w.behave(d)
