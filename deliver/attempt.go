@@ -38,7 +38,10 @@ func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 			return r.breaker.nextProbe.Sub(now)
 		}
 		extra := r.takeable(limit, now)
-		if extra < 0 && len(r.ready) == 0 {
+		for n := len(r.ready); n > 0 && r.inAir(r.ready[0]); n-- { // a redelivery of the event is in flight
+			r.ready = append(r.ready[1:], r.ready[0])
+		}
+		if extra < 0 && (len(r.ready) == 0 || r.inAir(r.ready[0])) {
 			return r.jobWait(now)
 		}
 		if wait := r.pace.take(r.slow.rate(r.sub.Rate), now); wait > 0 {
@@ -70,6 +73,9 @@ func (r *runner) takeable(limit int, now time.Time) int {
 			continue
 		}
 		if r.order != hookgate.OrderKey || !it.event.Keyed {
+			if r.inAir(it) {
+				continue
+			}
 			return i
 		}
 		if k := r.keys[it.event.OrderingKey]; k == nil || k.current == nil {
@@ -78,6 +84,10 @@ func (r *runner) takeable(limit int, now time.Time) int {
 	}
 	return -1
 }
+
+// inAir reports whether an item without a key must wait, because an attempt of the same event is in
+// flight: another redelivery of it.
+func (r *runner) inAir(it *item) bool { return it.key == nil && r.air[it.event.ID] }
 
 // giveSlot gives an item of extra the slot of its key.
 func (r *runner) giveSlot(it *item) {
@@ -98,6 +108,9 @@ func (r *runner) begin(it *item, extra bool) {
 	r.slow.begun++
 	if it.job != nil {
 		it.job.begun(time.Now())
+	}
+	if it.key == nil {
+		r.air[it.event.ID] = true
 	}
 	r.breaker.attempted(r.keyOf(it), time.Now())
 	d := &hookgate.Delivery{Subscription: r.name, Event: it.event, Attempt: it.exception.Attempts + 1,
@@ -138,6 +151,9 @@ func (r *runner) answered(a answered) {
 		a.extra = false
 	}
 	it := a.it
+	if it.key == nil {
+		delete(r.air, it.event.ID)
+	}
 	if len(a.answer.Reason) > maxReason {
 		a.answer.Reason = strings.ToValidUTF8(a.answer.Reason[:maxReason], "")
 	}

@@ -205,6 +205,39 @@ func (d *Dispatcher) Run(ctx context.Context) {
 		r.stop()
 	}
 	d.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		runners.Wait()
+		close(ended)
+	}()
+	d.renewUntil(ended)
+}
+
+// renewUntil keeps the leases of the runners that wait for their last attempts.
+func (d *Dispatcher) renewUntil(ended <-chan struct{}) {
+	if d.config.Lease <= 0 {
+		return
+	}
+	ticks := time.NewTicker(d.config.Lease / 3)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-ticks.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), d.config.Lease)
+		from := time.Now()
+		roster, err := d.store.Renew(ctx, d.config.Owner, d.config.Lease)
+		cancel()
+		if err == nil {
+			entries := map[string]hookgate.RosterEntry{}
+			for _, e := range roster.Subscriptions {
+				entries[e.Name] = e
+			}
+			d.renewed(entries, from, len(entries))
+		}
+	}
 }
 
 // sleep waits until the leases must be renewed or something has changed. It returns false if ctx has
@@ -284,11 +317,10 @@ func (d *Dispatcher) renewed(entries map[string]hookgate.RosterEntry, from time.
 			r.lose()
 			owned++ // its attempts still run
 		default:
+			r.renew(d.leaseEnd(from))
 			if owned++; owned > share {
 				r.stop()
-				continue
 			}
-			r.renew(d.leaseEnd(from))
 			r.noticeVersion(e.Version)
 		}
 	}

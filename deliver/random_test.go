@@ -13,7 +13,7 @@ import (
 	"github.com/hookgate/hookgate/deliver"
 )
 
-var seeds = flag.Int("seeds", 40, "number of random schedules")
+var seeds = flag.Int("seeds", 25, "number of random schedules")
 
 // random runs one random schedule.
 func random(t *testing.T, seed uint64) {

@@ -122,8 +122,9 @@ type runner struct {
 	fetching  int     // due exceptions whose events are being read
 	blocked   bool    // OrderAll: an event is waiting or parked
 
-	flying   int // attempts in flight
-	extras   int // of those from extra
+	flying   int            // attempts in flight
+	extras   int            // of those from extra
+	air      map[int64]bool // the events without a key that are in flight
 	suspects []answered
 	breaker  breaker
 	reach    reach
@@ -163,7 +164,7 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 		redeliverUntil: state.RedeliverUntil, inbox: make(chan func(), 16),
 		stopping: make(chan struct{}), lost: make(chan struct{}), ended: make(chan struct{}),
 		version: state.Version, position: state.Cursor, saved: state.Cursor,
-		settled: map[int64]bool{}, excepted: map[int64]bool{}, keys: map[string]*key{},
+		settled: map[int64]bool{}, excepted: map[int64]bool{}, keys: map[string]*key{}, air: map[int64]bool{},
 		paused: state.Paused, clock: state.Clock, jobs: state.Jobs, count: state.Exceptions,
 		reload: true, active: map[hookgate.EventRedelivery]uint64{}, pending: newPending(1),
 		savedAt: time.Now(),
@@ -370,9 +371,9 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 		if r.breaker.open && !r.reach.busy {
 			earliest(r.reach.at)
 		}
-		if end := r.lease.Load(); end != 0 && r.flying > 0 {
-			earliest(time.Unix(0, end))
-		}
+	}
+	if end := r.lease.Load(); end > now.UnixNano() && r.flying > 0 {
+		earliest(time.Unix(0, end))
 	}
 	if r.again != nil && !r.laneBusy {
 		earliest(r.againAt)

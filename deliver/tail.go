@@ -32,7 +32,8 @@ type tail struct {
 	want   chan struct{} // has room for one: a reader waits
 
 	mu sync.Mutex // guards all below
-	// events are the events with ids in (low, high].
+	// begun reports that there is a window. events are the events with ids in (low, high].
+	begun     bool
 	events    []hookgate.LogEvent
 	low, high int64
 	bytes     int
@@ -69,7 +70,7 @@ func (r *reader) next(max int) (events []hookgate.LogEvent, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.leave()
-	if t.high == 0 || r.position < t.low || r.position > t.high {
+	if !t.begun || r.position < t.low || r.position > t.high {
 		return nil, false
 	}
 	if r.position == t.high {
@@ -124,14 +125,14 @@ func (r *reader) took(page *hookgate.LogPage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.position = page.Next
-	if !page.More && page.Next > t.high {
+	if !page.More && (!t.begun || page.Next > t.high) {
 		t.restart(page.Next)
 	}
 }
 
 // restart empties the window and makes it begin after an id. Waiting readers read the gap themselves.
 func (t *tail) restart(at int64) {
-	t.events, t.bytes, t.low, t.high = nil, 0, at, at
+	t.events, t.bytes, t.low, t.high, t.begun = nil, 0, at, at, true
 	for _, r := range t.waiting {
 		r.waits = false
 		r.signal()

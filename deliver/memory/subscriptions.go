@@ -245,12 +245,18 @@ func (sub *subscription) state() *hookgate.SubscriptionState {
 	}
 	slices.Sort(state.Settled)
 	slices.Sort(state.Excepted)
+	state.Jobs = sub.running()
+	return state
+}
+
+// running returns the redelivery jobs that have not ended.
+func (sub *subscription) running() (jobs []hookgate.RedeliveryJob) {
 	for _, job := range sub.jobs {
 		if job.EndedAt.IsZero() {
-			state.Jobs = append(state.Jobs, cloneJob(job.RedeliveryJob))
+			jobs = append(jobs, cloneJob(job.RedeliveryJob))
 		}
 	}
-	return state
+	return jobs
 }
 
 // Release implements hookgate.Subscriptions.
@@ -272,6 +278,7 @@ func (s *Store) Due(ctx context.Context, name string, q hookgate.DueQuery) (due 
 			return hookgate.ErrNotFound
 		}
 		due.Count, due.Held = sub.count(), len(sub.holds)
+		due.Version, due.Paused, due.Jobs = sub.version, !sub.pausedAt.IsZero(), sub.running()
 		var waiting []hookgate.Exception
 		for id, e := range sub.exceptions {
 			if e.State == hookgate.ExceptionWaiting && !slices.Contains(q.NotEvents, id) {
