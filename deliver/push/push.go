@@ -71,6 +71,8 @@ type Config struct {
 	Concurrency int
 	// Now returns the time for signatures; nil means time.Now.
 	Now func() time.Time
+
+	resolver *net.Resolver // nil: that of the system
 }
 
 // Consumer delivers events to a URL. It implements hookgate.Consumer.
@@ -152,7 +154,8 @@ func New(c Config) (*Consumer, error) {
 		bare.User = nil
 		consumer.url = &bare
 	}
-	dialer := &net.Dialer{Timeout: min(connectTimeout, consumer.timeout/2), Control: c.Egress.Control}
+	dialer := &net.Dialer{Timeout: min(connectTimeout, consumer.timeout/2),
+		Control: c.Egress.Control, Resolver: c.resolver}
 	consumer.transport = &http.Transport{
 		Proxy:       nil, // a proxy from the environment would connect in our place, to any address
 		DialContext: dialer.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: true,
