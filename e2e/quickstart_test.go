@@ -34,7 +34,8 @@ func TestQuickstart(t *testing.T) {
 	for _, m := range block.FindAllStringSubmatch(steps, -1) {
 		script.WriteString(m[1])
 	}
-	const until = "until [ \"$(grep -c '^[a-z]* test test-' consumer.log)\" = %d ]; do sleep 0.1; done\n"
+	const until = "until [ \"$(grep -c '^[a-z]* test test-' consumer.log)\" = %d ];" +
+		" do sleep 0.1; done\n"
 	fmt.Fprintf(&script, until, 3)
 	for _, m := range block.FindAllStringSubmatch(stop, -1) {
 		script.WriteString(m[1])
