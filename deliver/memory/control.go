@@ -64,7 +64,7 @@ func (s *Store) Seek(ctx context.Context, name string, to hookgate.Start, dryRun
 			case !back && id.Event <= r.To && unsettled(e):
 				r.Skipped++
 				if !dryRun {
-					s.settle(sub, e, hookgate.AttemptSkipped, p)
+					settle(sub, e, hookgate.AttemptSkipped, s.now(), p)
 					delete(sub.exceptions, id)
 				}
 			}
@@ -93,23 +93,24 @@ func (s *Store) Seek(ctx context.Context, name string, to hookgate.Start, dryRun
 }
 
 // settle records that a person settled an exception.
-func (s *Store) settle(sub *subscription, e *hookgate.Exception, o hookgate.AttemptOutcome,
+func settle(sub *subscription, e *hookgate.Exception, o hookgate.AttemptOutcome, now time.Time,
 	p hookgate.Person) {
 	sub.add(hookgate.Attempt{Event: e.Event, Redelivery: e.Redelivery, Number: e.Attempts + 1,
-		Outcome: o, At: s.now(), Reason: p.Reason, By: p.By})
+		Outcome: o, At: now, Reason: p.Reason, By: p.By})
 }
 
 // Resolve implements hookgate.SubscriptionControl.
 func (s *Store) Resolve(ctx context.Context, f hookgate.ExceptionFilter, a hookgate.Resolution,
 	dryRun bool, p hookgate.Person) (changed int, err error) {
 	err = s.control(ctx, "Resolve", f.Subscription, func(sub *subscription) error {
+		now := s.now()
 		for _, e := range sub.matching(f) {
 			if a == hookgate.ResolveDeadLetter && !unsettled(e) {
 				continue
 			}
 			changed++
 			if !dryRun {
-				s.resolve(sub, e, a, p)
+				resolve(sub, e, a, now, p)
 			}
 		}
 		if changed > 0 && !dryRun {
@@ -123,7 +124,7 @@ func (s *Store) Resolve(ctx context.Context, f hookgate.ExceptionFilter, a hookg
 	return changed, nil
 }
 
-func (s *Store) resolve(sub *subscription, e *hookgate.Exception, a hookgate.Resolution,
+func resolve(sub *subscription, e *hookgate.Exception, a hookgate.Resolution, now time.Time,
 	p hookgate.Person) {
 	after, held := sub.holds[e.OrderingKey]
 	if held && unsettled(e) && a != hookgate.ResolveRetry {
@@ -131,17 +132,17 @@ func (s *Store) resolve(sub *subscription, e *hookgate.Exception, a hookgate.Res
 	}
 	switch a {
 	case hookgate.ResolveSkip:
-		s.settle(sub, e, hookgate.AttemptSkipped, p)
+		settle(sub, e, hookgate.AttemptSkipped, now, p)
 		delete(sub.exceptions, hookgate.EventRedelivery{Event: e.Event, Redelivery: e.Redelivery})
 	case hookgate.ResolveDeadLetter:
-		s.settle(sub, e, hookgate.AttemptDeadLettered, p)
-		e.State, e.Due, e.Wait, e.Changed = hookgate.ExceptionDead, time.Time{}, 0, s.now()
+		settle(sub, e, hookgate.AttemptDeadLettered, now, p)
+		e.State, e.Due, e.Wait, e.Changed = hookgate.ExceptionDead, time.Time{}, 0, now
 		e.Attempts++
 	case hookgate.ResolveRetry:
 		if !unsettled(e) {
 			e.OrderingKey = "" // later events of its key have passed it
 		}
-		e.State, e.Due, e.Wait, e.Changed = hookgate.ExceptionWaiting, s.now(), 0, s.now()
+		e.State, e.Due, e.Wait, e.Changed = hookgate.ExceptionWaiting, now, 0, now
 		e.Since = sub.clock
 	}
 }

@@ -45,8 +45,8 @@ func testJobs(d *deliveryTest) {
 	second := s.redeliver(hookgate.RedeliveryJob{After: ids[0], Filter: hookgate.Filter{
 		Sources: []string{"default"}, Types: []string{"order.*"}}, OrderingKey: "k"})
 	end := s.info().End
-	want.RedeliveryJob = hookgate.RedeliveryJob{ID: second.ID, Redelivery: 2, After: ids[0], Until: end,
-		Position: ids[0], OrderingKey: "k",
+	want.RedeliveryJob = hookgate.RedeliveryJob{ID: second.ID, Redelivery: 2, After: ids[0],
+		Until: end, Position: ids[0], OrderingKey: "k",
 		Filter: hookgate.Filter{Sources: []string{"default"}, Types: []string{"order.*"}}}
 	want.CreatedAt = second.CreatedAt
 	same(d, "by range", second, want)
@@ -54,8 +54,8 @@ func testJobs(d *deliveryTest) {
 	same(d, "jobs of the next owner", state.Jobs, []hookgate.RedeliveryJob{first.RedeliveryJob,
 		second.RedeliveryJob})
 
-	s.save(&hookgate.Results{Jobs: []hookgate.JobProgress{{ID: first.ID, Position: ids[0], Delivered: 1},
-		{ID: second.ID, Position: ids[2], Failed: 1, Done: true}, {ID: second.ID + 100, Done: true}}})
+	s.save(&hookgate.Results{Jobs: []hookgate.JobProgress{{ID: first.ID, Position: ids[0],
+		Delivered: 1}, {ID: second.ID, Position: ids[2], Failed: 1, Done: true}, {ID: second.ID + 100, Done: true}}})
 	first.Position, first.Delivered = ids[0], 1
 	second.Position, second.Failed = ids[2], 1
 	list := s.jobs(10)
@@ -105,6 +105,7 @@ func testJobEvents(d *deliveryTest) {
 	events[4].Source = "shop"
 	ids := d.Append(d, events...)
 	base := ids[0] - 1
+	paid, shop := hookgate.Filter{Types: []string{"*.paid"}}, hookgate.Filter{Sources: []string{"shop"}}
 	for name, test := range map[string]struct {
 		hookgate.RedeliveryJob
 		want int
@@ -113,8 +114,8 @@ func testJobEvents(d *deliveryTest) {
 		"range":        {hookgate.RedeliveryJob{After: ids[0], Until: ids[3]}, 2},
 		"until ahead":  {hookgate.RedeliveryJob{After: ids[3], Until: ids[4] + 1000}, 1},
 		"key":          {hookgate.RedeliveryJob{After: base, OrderingKey: "k"}, 2},
-		"types":        {hookgate.RedeliveryJob{After: base, Filter: hookgate.Filter{Types: []string{"*.paid"}}}, 3},
-		"sources":      {hookgate.RedeliveryJob{After: base, Filter: hookgate.Filter{Sources: []string{"shop"}}}, 1},
+		"types":        {hookgate.RedeliveryJob{After: base, Filter: paid}, 3},
+		"sources":      {hookgate.RedeliveryJob{After: base, Filter: shop}, 1},
 		"events":       {hookgate.RedeliveryJob{Events: []int64{ids[0], ids[3], ids[4] + 1000}}, 2},
 		"empty range":  {hookgate.RedeliveryJob{After: ids[4]}, 0},
 		"nothing here": {hookgate.RedeliveryJob{After: base, OrderingKey: "nobody"}, 0},

@@ -151,11 +151,12 @@ func filters(name string, all []hookgate.Exception) map[string]struct {
 		hookgate.ExceptionFilter
 		want []int
 	}{
-		"all":     {hookgate.ExceptionFilter{}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}},
-		"waiting": {hookgate.ExceptionFilter{State: hookgate.ExceptionWaiting}, []int{0, 1, 2, 3, 5, 7, 9, 11}},
-		"parked":  {hookgate.ExceptionFilter{State: hookgate.ExceptionParked}, []int{4, 6}},
-		"dead":    {hookgate.ExceptionFilter{State: hookgate.ExceptionDead}, []int{8, 10}},
-		"key":     {hookgate.ExceptionFilter{OrderingKey: "k"}, []int{0, 1, 6, 7}},
+		"all": {hookgate.ExceptionFilter{}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}},
+		"waiting": {hookgate.ExceptionFilter{State: hookgate.ExceptionWaiting},
+			[]int{0, 1, 2, 3, 5, 7, 9, 11}},
+		"parked": {hookgate.ExceptionFilter{State: hookgate.ExceptionParked}, []int{4, 6}},
+		"dead":   {hookgate.ExceptionFilter{State: hookgate.ExceptionDead}, []int{8, 10}},
+		"key":    {hookgate.ExceptionFilter{OrderingKey: "k"}, []int{0, 1, 6, 7}},
 		"key and state": {hookgate.ExceptionFilter{OrderingKey: "k", State: hookgate.ExceptionParked},
 			[]int{6}},
 		"events": {hookgate.ExceptionFilter{Events: []int64{all[4].Event, all[8].Event, 3}},
