@@ -43,7 +43,7 @@ func testDefine(d *deliveryTest) {
 
 // testDefineStarts creates subscriptions with each kind of start.
 func testDefineStarts(d *deliveryTest) {
-	ids := d.append("a", "b", "c", "d")
+	ids := d.appendEach("a", "b", "c", "d")
 	events, err := d.Events.ReadEvents(d.Context(), ids)
 	if err != nil || len(events) != 4 {
 		d.Fatalf("read %d events, error %v", len(events), err)

@@ -18,7 +18,10 @@ func (s *subject) due(q hookgate.DueQuery) hookgate.Due {
 	for i := range due.Exceptions {
 		due.Exceptions[i] = inUTC(due.Exceptions[i])
 	}
-	due.Next = due.Next.UTC()
+	if entry := s.entry(); due.Version != entry.Version {
+		s.Errorf("Due returned version %d, and Renew %d", due.Version, entry.Version)
+	}
+	due.Next, due.Version = due.Next.UTC(), 0
 	due.Holds = byKey(due.Holds)
 	return due
 }
@@ -90,6 +93,13 @@ func testDueHolds(d *deliveryTest) {
 	same(d, "after a person settled two", s.due(hookgate.DueQuery{Now: day, Max: 10,
 		NotKeys: []string{"c", "d", "e"}}), hookgate.Due{Held: 5, Holds: []hookgate.Hold{
 		{OrderingKey: "a", After: ids[0]}, {OrderingKey: "b", After: ids[1]}}})
+	s.pause(true)
+	job := s.redeliver(hookgate.RedeliveryJob{Events: ids[:1]})
+	due := s.due(hookgate.DueQuery{Now: day, Max: 10})
+	if !due.Paused || len(due.Jobs) != 1 {
+		d.Fatalf("of a paused subscription with a job came %+v", due)
+	}
+	same(d, "job", due.Jobs[0], job.RedeliveryJob)
 }
 
 // testDueMany asks page by page for many exceptions that are due, leaving out those seen before.

@@ -331,7 +331,7 @@ func testSaveVersion(d *deliveryTest) {
 
 // testSaveMany saves more of everything in one call than one statement may take.
 func testSaveMany(d *deliveryTest) {
-	const many = 3000
+	const many = 2000
 	s := d.subscribe("a")
 	var events []hookgate.LogEvent
 	for n := range many {

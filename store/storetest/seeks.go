@@ -168,7 +168,7 @@ func testSeekAfterSeek(d *deliveryTest) {
 // testSeekPlaces seeks to each kind of place.
 func testSeekPlaces(d *deliveryTest) {
 	s := d.subscribe("a")
-	ids := d.append("a", "b", "c", "d")
+	ids := d.appendEach("a", "b", "c", "d")
 	events, err := d.Events.ReadEvents(d.Context(), ids)
 	if err != nil || len(events) != 4 {
 		d.Fatalf("read %d events, error %v", len(events), err)
