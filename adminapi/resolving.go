@@ -77,15 +77,11 @@ func readExceptionSelection(c *call, name string) (s exceptionSelection, err err
 	); err != nil {
 		return s, err
 	}
-	given := 0
-	for _, is := range []bool{len(ids) > 0, all, state != "" || s.filter.OrderingKey != ""} {
-		if is {
-			given++
-		}
-	}
-	if given != 1 {
-		return s, errors.New(`body must have either "ids", or "all":true, or at least one of "state"` +
-			` and "key"`)
+	filtered := state != "" || s.filter.OrderingKey != ""
+	switch byID := len(ids) > 0; {
+	case byID && (all || s.filter.OrderingKey != ""), all && filtered, !byID && !all && !filtered:
+		return s, errors.New(`body must have either "ids", which may go with "state", or "all":true, or` +
+			` at least one of "state" and "key"`)
 	}
 	if s.filter.Events, err = parseIDs(ids); err != nil {
 		return s, err

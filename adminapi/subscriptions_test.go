@@ -312,6 +312,11 @@ func TestResolve(t *testing.T) {
 	if got := s.states(t, "state=waiting"); got != "0:waiting 4:waiting" {
 		t.Errorf("waiting are %s", got)
 	}
+	r = change[api.Resolved](t, s, 200, "skip", fmt.Sprintf(`{"ids":[%q,%q],"state":"dead",`+
+		`"dryRun":true}`, s.id(1), s.id(2)))
+	if r.Changed != 1 || strings.Join(r.Missing, " ") != s.id(1) {
+		t.Errorf("of dead ones, %+v would be skipped", r)
+	}
 	if r := change[api.Resolved](t, s, 200, "skip", `{"all":true}`); r.Changed != 5 || r.Next != "" {
 		t.Errorf("skipped %+v", r)
 	}

@@ -146,7 +146,7 @@ func (q ExceptionQuery) Values() url.Values {
 }
 
 // ExceptionSelection is the body of the calls that retry, skip or dead-letter exceptions. It has
-// either IDs, or All, or at least one of State and Key.
+// either IDs, which may go with State, or All, or at least one of State and Key.
 type ExceptionSelection struct {
 	// IDs are ids of events, at most 1000.
 	IDs   []string                `json:"ids,omitempty"`
@@ -163,7 +163,7 @@ type ExceptionSelection struct {
 type Resolved struct {
 	// Changed is the number of exceptions that the call has changed, or would change.
 	Changed int `json:"changed"`
-	// Missing are those of ExceptionSelection.IDs that have no exception.
+	// Missing are those of ExceptionSelection.IDs that have no such exception.
 	Missing []string `json:"missing,omitempty"`
 	DryRun  bool     `json:"dryRun,omitempty"`
 	// Next is the After of the next call; empty if there are no more.

@@ -28,16 +28,24 @@ Each dead letter is in one of four states, which follow from what is stored:
 
 When the cause is fixed, retry: the event goes through the queue again with its identity,
 body and ordering key, and the duplicate check lets it pass. However often a dead letter
-is retried, and from wherever, one event is stored.`,
+is retried, and from wherever, one event is stored.
+
+A subscription has dead letters too: stored events that your application did not take.
+With --subscription these commands list, show and retry them, and "purge" skips them.
+Their events stay stored. See hookgate subscriptions.`,
 		Example: `  hookgate dlq list
   hookgate dlq show 17
   hookgate dlq retry 17
   hookgate dlq retry --type order.paid --failed-with "violates check constraint"
   hookgate dlq retry --all --reason "the constraint is fixed"
-  hookgate dlq purge --all`,
+  hookgate dlq purge --all
+  hookgate dlq retry --subscription billing --all`,
 	}
-	cmd.AddCommand(newDLQListCommand(), newDLQShowCommand(), newDLQRetryCommand(),
-		newDLQPurgeCommand())
+	var subscription string
+	cmd.PersistentFlags().StringVar(&subscription, "subscription", "",
+		"the dead letters of this subscription, by `name`")
+	cmd.AddCommand(newDLQListCommand(&subscription), newDLQShowCommand(&subscription),
+		newDLQRetryCommand(&subscription), newDLQPurgeCommand(&subscription))
 	return cmd
 }
 
@@ -69,7 +77,7 @@ func (f letterFilter) set() map[string]string {
 	return given
 }
 
-func newDLQListCommand() *cobra.Command {
+func newDLQListCommand(subscription *string) *cobra.Command {
 	var c connection
 	var state, after string
 	var limit int
@@ -93,6 +101,9 @@ func newDLQListCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON, one dead letter per line")
 	cmd.MarkFlagsMutuallyExclusive("state", "all")
 	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+		if *subscription != "" {
+			return listDeadExceptions(cmd, client, *subscription, filter, asJSON)
+		}
 		if all {
 			state = api.AnyState
 		}
@@ -106,7 +117,7 @@ func newDLQListCommand() *cobra.Command {
 	return cmd
 }
 
-func newDLQShowCommand() *cobra.Command {
+func newDLQShowCommand(subscription *string) *cobra.Command {
 	var c connection
 	var asJSON, body bool
 	cmd := &cobra.Command{
@@ -127,8 +138,15 @@ decoded, these are the bytes of the entry.`,
 	cmd.Flags().BoolVar(&body, "body", false, "print the body, byte for byte")
 	cmd.MarkFlagsMutuallyExclusive("json", "body")
 	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, args []string) error {
+		if *subscription != "" && !body {
+			return showDeadException(cmd, client, *subscription, args[0], asJSON)
+		}
 		if body {
-			bytes, err := client.DeadLetterBody(cmd.Context(), args[0])
+			read := client.DeadLetterBody
+			if *subscription != "" {
+				read = client.EventBody
+			}
+			bytes, err := read(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -97,7 +97,7 @@ func (l *letterChange) did(n int) {
 	l.bar.Set(int64(l.done), fmt.Sprintf("%d %s", l.done, l.past))
 }
 
-func newDLQRetryCommand() *cobra.Command {
+func newDLQRetryCommand(subscription *string) *cobra.Command {
 	l := &letterChange{past: "retried"}
 	cmd := &cobra.Command{
 		Use:   "retry [ID...]",
@@ -126,6 +126,9 @@ needed.`,
 	}
 	l.register(cmd)
 	cmd.RunE = l.with(func(cmd *cobra.Command, client *api.Client, ids []string) error {
+		if *subscription != "" {
+			return l.resolve(cmd, client, *subscription, hookgate.ResolveRetry, ids)
+		}
 		l.one = func(id string, o ...api.Option) error {
 			a, err := client.RetryDeadLetter(cmd.Context(), id, o...)
 			l.printRetried(a, true)
@@ -161,7 +164,7 @@ func (l *letterChange) printRetried(a api.Retried, byID bool) {
 	}
 }
 
-func newDLQPurgeCommand() *cobra.Command {
+func newDLQPurgeCommand(subscription *string) *cobra.Command {
 	l := &letterChange{past: "purged"}
 	var loseEvents bool
 	var state string
@@ -193,6 +196,9 @@ approval was denied. 2: the gate could not be asked, or an approval is needed.`,
 		"purge open ones too, whose events are lost")
 	l.filter["state"] = &state
 	cmd.RunE = l.with(func(cmd *cobra.Command, client *api.Client, ids []string) error {
+		if *subscription != "" {
+			return l.resolve(cmd, client, *subscription, hookgate.ResolveSkip, ids)
+		}
 		l.one = func(id string, o ...api.Option) error {
 			a, err := client.PurgeDeadLetter(cmd.Context(), id, loseEvents, o...)
 			l.printPurged(a)

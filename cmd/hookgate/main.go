@@ -101,7 +101,7 @@ Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 		{groupRead, []*cobra.Command{newEventsCommand(), newTraceCommand(), newSourcesCommand(),
 			newAuditCommand()}},
 		{groupOperate, []*cobra.Command{newMaintenanceCommand(), newDrainCommand(), newDLQCommand(),
-			newTokenCommand(), newApprovalsCommand()}},
+			newSubscriptionsCommand(), newTokenCommand(), newApprovalsCommand()}},
 		{groupRelease, []*cobra.Command{newCertifyCommand(), newEvidenceCommand(), newCanaryCommand(),
 			newRollbackCommand()}},
 	} {

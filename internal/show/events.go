@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/hookgate/hookgate/api"
 )
@@ -35,8 +36,15 @@ func Trails(out io.Writer, requests []api.RequestTrail) error {
 			if i > 0 {
 				took := s.Timestamp.Sub(r.Stages[0].Timestamp.Time)
 				since = fmt.Sprintf("+%.3f ms", float64(took.Microseconds())/1000)
+				if took >= time.Minute {
+					since = "+" + took.Round(time.Second).String()
+				}
 			}
-			t.Row("  "+string(s.Stage), s.Timestamp.String(), since, string(s.Metadata))
+			text, ok := deliveryText(&s)
+			if !ok {
+				text = string(s.Metadata)
+			}
+			t.Row("  "+string(s.Stage), s.Timestamp.String(), since, text)
 		}
 		if err := t.Flush(); err != nil {
 			return err
