@@ -69,6 +69,22 @@ const (
 	StageRemoved Stage = "removed"
 )
 
+// The stages of the deliveries of a stored event. Their metadata has the subscription, attempt,
+// redelivery, status, durationMs, reason and by. A subscription that gave an event up adds
+// StageDeadLettered.
+const (
+	// the consumer accepted the event
+	StageDelivered Stage = "delivered"
+	// an attempt failed, and another one follows
+	StageAttemptFailed Stage = "attempt_failed"
+	// an attempt failed, and the event waits for a person
+	StageParked Stage = "parked"
+	// a person settled the event without delivering it
+	StageSkipped Stage = "skipped"
+	// the consumer accepted the event that a person had delivered again
+	StageRedelivered Stage = "redelivered"
+)
+
 // TrailEntry is one stage of one request.
 type TrailEntry struct {
 	Stage     Stage
@@ -77,12 +93,16 @@ type TrailEntry struct {
 	Metadata []byte
 }
 
-// RequestTrail is the lineage of one request, in time order.
+// RequestTrail is the lineage of one request, in time order. It has the last MaxTrailAttempts attempts
+// of each subscription.
 type RequestTrail struct {
 	Identity
 	RequestID RequestID
 	Entries   []TrailEntry
 }
+
+// MaxTrailAttempts bounds the attempts of one event by one subscription in a RequestTrail.
+const MaxTrailAttempts = 100
 
 // StoreCounts counts what a store holds now; retention lowers the counts.
 type StoreCounts struct {

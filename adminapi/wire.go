@@ -84,7 +84,7 @@ func trailsOf(trails []hookgate.RequestTrail) []api.RequestTrail {
 	return all
 }
 
-// summaryOf returns what a request carried, and its last stage.
+// summaryOf returns what a request carried, and its last stage before its event was delivered.
 func summaryOf(t *hookgate.RequestTrail) api.RequestSummary {
 	s := api.RequestSummary{RequestID: t.RequestID.String(), Source: t.Source,
 		MessageID: t.MessageID, EventType: t.EventType}
@@ -93,6 +93,11 @@ func summaryOf(t *hookgate.RequestTrail) api.RequestSummary {
 		return s
 	}
 	last := &t.Entries[n-1]
+	for i := range t.Entries {
+		if e := &t.Entries[i]; e.Stage == hookgate.StagePersisted || e.Stage == hookgate.StageRemoved {
+			last = e // deliveries may follow
+		}
+	}
 	s.ReceivedAt, s.Outcome, s.At = api.At(t.Entries[0].Timestamp), last.Stage, api.At(last.Timestamp)
 	var m struct {
 		FirstRequestID string `json:"firstRequestId"`

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/hookgate/hookgate"
@@ -366,10 +367,11 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 		return
 	}
 	var names []string
-	for i, s := range t.Stages {
-		if i > 0 && s.Timestamp.Before(t.Stages[i-1].Timestamp) {
+	stages := withoutDeliveries(t.Stages)
+	for i, s := range stages {
+		if i > 0 && s.Timestamp.Before(stages[i-1].Timestamp) {
 			r.Violations.add("%s: request %s is %s before it is %s", messageID, t.RequestID, s.Stage,
-				t.Stages[i-1].Stage)
+				stages[i-1].Stage)
 			return
 		}
 		if s.Stage != "retried" && s.Stage != "spooled" {
@@ -385,7 +387,7 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 		r.Violations.add("%s: request %s has two trails", messageID, t.RequestID)
 	case got == want:
 		q.traced = true
-		if batch := t.Stages[len(t.Stages)-1].Metadata.Batch; batch != 0 {
+		if batch := stages[len(stages)-1].Metadata.Batch; batch != 0 {
 			r.Grouped++
 			r.groups[batch] = struct{}{}
 		}
@@ -395,6 +397,24 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 		q.traced = true // already reported
 		r.Complete--
 	}
+}
+
+// withoutDeliveries returns the stages without the deliveries of the stored event to subscriptions,
+// which a certification does not judge.
+func withoutDeliveries(stages []stage) []stage {
+	stored := slices.IndexFunc(stages, func(s stage) bool { return s.Stage == "persisted" })
+	if stored < 0 || stored == len(stages)-1 {
+		return stages
+	}
+	kept := slices.Clone(stages[:stored+1])
+	for _, s := range stages[stored+1:] {
+		switch s.Stage {
+		case "delivered", "attempt_failed", "parked", "skipped", "redelivered", "dead_lettered":
+		default:
+			kept = append(kept, s)
+		}
+	}
+	return kept
 }
 
 // index is the place of e among the events.

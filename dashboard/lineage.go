@@ -49,6 +49,10 @@ var stageNames = map[string]struct{ name, level string }{
 	"persisted": {"stored", "good"},
 	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"},
 	"purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
+	"delivered": {"delivered", "good"}, "redelivered": {"delivered again", "good"},
+	"attempt_failed": {"attempt to deliver failed", "warn"},
+	"parked":         {"parked: no attempt follows until a person acts", "bad"},
+	"skipped":        {"skipped by a person, not delivered", "warn"},
 }
 
 // noteNames has the members of a stage's metadata in words.
@@ -56,7 +60,9 @@ var noteNames = []struct{ member, label string }{
 	{"remoteAddr", "from"}, {"replayOf", "retry of request"}, {"partition", "partition"},
 	{"position", "position"}, {"worker", "worker"},
 	{"attempts", "attempts"}, {"lastError", "last error"}, {"firstRequestId", "first was request"},
-	{"reason", "reason"}, {"by", "by"}, {"batch", "batch"},
+	{"subscription", "subscription"}, {"attempt", "attempt"}, {"redelivery", "redelivery"},
+	{"status", "status"}, {"durationMs", "milliseconds"}, {"reason", "reason"}, {"by", "by"},
+	{"omitted", "earlier attempts not shown:"}, {"batch", "batch"},
 }
 
 // readLineage reads the lineage of the first requests with an identity. others counts the requests

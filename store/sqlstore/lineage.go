@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/audit"
@@ -34,12 +33,10 @@ func (t *Tables) Trace(ctx context.Context, messageID string, after hookgate.Req
 		}); err != nil || len(args) == 1 {
 			return err
 		}
-		marks := strings.Repeat(", ?", len(args)-1)[2:]
-		return query(Statement{
-			SQL: trailColumns + t.Unindexed + "message_id = ? AND request_id IN (" + marks +
+		return l.read(query, Statement{
+			SQL: trailColumns + t.Unindexed + "message_id = ? AND request_id IN (" + marks(len(args)-1) +
 				") ORDER BY request_id, batch, ordinal",
 			Args: args,
-			Row:  l.add,
 		})
 	})
 	if err != nil {
@@ -52,9 +49,10 @@ func (t *Tables) Trace(ctx context.Context, messageID string, after hookgate.Req
 func (t *Tables) Request(ctx context.Context, id hookgate.RequestID) (hookgate.RequestTrail,
 	error) {
 	var l lineage
-	err := t.db.Query(ctx, Statement{
-		SQL: trailColumns + "request_id = ? ORDER BY batch, ordinal", Args: []any{id.String()},
-		Row: l.add,
+	err := t.db.Snapshot(ctx, func(query func(Statement) error) error {
+		return l.read(query, Statement{
+			SQL: trailColumns + "request_id = ? ORDER BY batch, ordinal", Args: []any{id.String()},
+		})
 	})
 	if err != nil {
 		return hookgate.RequestTrail{}, fmt.Errorf("read request %s: %w", id, err)
@@ -69,10 +67,12 @@ func (t *Tables) Request(ctx context.Context, id hookgate.RequestID) (hookgate.R
 func (t *Tables) Parts(ctx context.Context, id hookgate.RequestID,
 	max int) ([]hookgate.RequestTrail, error) {
 	var l lineage
-	err := t.db.Query(ctx, Statement{
-		SQL: trailColumns +
-			"request_id >= ? AND request_id <= ? ORDER BY request_id, batch, ordinal",
-		Args: []any{id.Part(0).String(), id.Part(max - 1).String()}, Row: l.add,
+	err := t.db.Snapshot(ctx, func(query func(Statement) error) error {
+		return l.read(query, Statement{
+			SQL: trailColumns +
+				"request_id >= ? AND request_id <= ? ORDER BY request_id, batch, ordinal",
+			Args: []any{id.Part(0).String(), id.Part(max - 1).String()},
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the events of request %s: %w", id, err)
@@ -103,6 +103,18 @@ const requestBodyQuery = `SELECT payload FROM webhook_request_bodies WHERE reque
 type lineage struct {
 	trails []hookgate.RequestTrail
 	batch  int64 // of the first row of the last trail
+	// events has the index in trails of the request that brought an event.
+	events map[int64]int
+}
+
+// read reads the rows of webhook_audit_trail that a statement selects, and then the deliveries of
+// their events.
+func (l *lineage) read(query func(Statement) error, s Statement) error {
+	s.Row = l.add
+	if err := query(s); err != nil {
+		return err
+	}
+	return l.addDeliveries(query)
 }
 
 // add adds a row.
@@ -130,7 +142,10 @@ func (l *lineage) add(r Row) error {
 			return nil
 		}
 	}
-	last := &l.trails[len(l.trails)-1]
-	last.Entries = append(last.Entries, e)
+	last := len(l.trails) - 1
+	l.trails[last].Entries = append(l.trails[last].Entries, e)
+	if e.Stage == hookgate.StagePersisted {
+		return l.addEvent(last, e.Metadata)
+	}
 	return nil
 }
