@@ -17,7 +17,6 @@ var dialect = sqlstore.Dialect{
 	Now:           databaseNow,
 	LockApprovals: "LOCK TABLE webhook_approvals IN SHARE ROW EXCLUSIVE MODE",
 	LockJobs:      "LOCK TABLE webhook_redelivery_jobs IN SHARE ROW EXCLUSIVE MODE",
-	Owned:         "s.owner <> '' AND s.lease_until > " + databaseNow,
 	ByIdentity:    "webhook_events",
 	EventStored:   "(SELECT true FROM webhook_events e WHERE e.identity = r.identity LIMIT 1)",
 	TraceRequests: `SELECT request_id FROM webhook_events

@@ -20,7 +20,6 @@ var dialect = sqlstore.Dialect{
 	Unindexed:  "+",
 	Now:        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
 	ByIdentity: "webhook_found",
-	Owned:      "s.owner <> ''",
 	EventStored: `(EXISTS (SELECT 1 FROM webhook_identities i WHERE i.identity = r.identity)
 		OR r.identity IN (SELECT identity FROM webhook_events t NOT INDEXED WHERE id > (SELECT indexed
 			FROM webhook_log)))`,

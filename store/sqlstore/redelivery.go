@@ -191,12 +191,18 @@ func (s *Subscriptions) countEvents(ctx context.Context, ids []int64) (count int
 // CancelJob implements hookgate.SubscriptionControl.
 func (s *Subscriptions) CancelJob(ctx context.Context, name string, id int64,
 	_ hookgate.Person) (cancelled bool, err error) {
-	err = s.control(ctx, name, nil, func(c *controlled) ([]Statement, error) {
+	owner := int64(0)
+	err = s.control(ctx, name, []Statement{{
+		SQL:  "SELECT subscription FROM webhook_redelivery_jobs WHERE id = ? AND ended_at = 0",
+		Args: []any{id},
+		Row:  func(r Row) error { owner = r.Int(0); return nil },
+	}}, func(c *controlled) ([]Statement, error) {
+		if cancelled = owner == c.id; !cancelled {
+			return nil, nil
+		}
 		return []Statement{{
-			SQL: `UPDATE webhook_redelivery_jobs SET ended_at = ?, cancelled = true
-				WHERE id = ? AND subscription = ? AND ended_at = 0 RETURNING id`,
-			Args: []any{c.now, id, c.id},
-			Row:  func(Row) error { cancelled = true; return nil },
+			SQL:  "UPDATE webhook_redelivery_jobs SET ended_at = ?, cancelled = true WHERE id = ?",
+			Args: []any{c.now, id},
 		}}, nil
 	})
 	if err != nil {

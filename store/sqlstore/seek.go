@@ -127,10 +127,8 @@ func (k *seek) forward(c *controlled) []Statement {
 		Statement{SQL: "DELETE FROM webhook_exceptions WHERE subscription = ?" + passed,
 			Args: []any{c.id, k.To}},
 		// A later event of the key may still be waiting or parked. Then the key stays held.
-		Statement{SQL: `UPDATE webhook_holds SET after_id = ? WHERE subscription = ? AND after_id < ?
-			AND excepted`, Args: []any{k.To, c.id, k.To}},
-		Statement{SQL: "DELETE FROM webhook_holds WHERE subscription = ? AND after_id < ?",
-			Args: []any{c.id, k.To}},
+		Statement{SQL: `DELETE FROM webhook_holds WHERE subscription = ? AND after_id < ?
+			AND NOT excepted`, Args: []any{c.id, k.To}},
 		Statement{SQL: "UPDATE webhook_subscriptions SET cursor = ?, epoch = epoch + 1 WHERE id = ?",
 			Args: []any{k.To, c.id}})
 }

@@ -74,7 +74,9 @@ func IsAnswer(err error) bool {
 			return true
 		}
 	}
-	return false
+	var horizon *hookgate.HorizonError
+	var ahead *hookgate.AheadError
+	return errors.As(err, &horizon) || errors.As(err, &ahead)
 }
 
 // Dialect is the SQL that differs between the databases.
@@ -94,8 +96,6 @@ type Dialect struct {
 	// LockJobs is a statement that makes concurrent calls of Redeliver wait for one another. It is
 	// empty if the database has only one writer.
 	LockJobs string
-	// Owned is the condition that the owner's lease of row s of webhook_subscriptions is running.
-	Owned string
 	// Contains returns the condition that a column contains the parameter ?. Both are text, or both
 	// are bytes.
 	Contains func(column string) string

@@ -110,6 +110,7 @@ func (s *Subscriptions) Forget(ctx context.Context, name string, _ hookgate.Pers
 	if err != nil {
 		return fmt.Errorf("forget subscription %s: %w", name, err)
 	}
+	s.setOwner(name, "")
 	return nil
 }
 

@@ -42,10 +42,11 @@ func (s *Subscriptions) Subscriptions(ctx context.Context) ([]hookgate.Subscript
 	err := s.db.Snapshot(ctx, func(query func(Statement) error) error {
 		for _, read := range []Statement{
 			{
-				SQL: "SELECT " + subscriptionColumns + ", " + s.Owned +
+				SQL: "SELECT " + subscriptionColumns + ", s.lease_until > " + s.Now +
 					" FROM webhook_subscriptions s WHERE s.forgotten_at = 0 ORDER BY s.name",
 				Row: func(r Row) error {
 					info, err := scanInfo(r)
+					info.Owner = s.runningOwner(info.Name, r.Text(7), r.Bool(18))
 					all = append(all, info)
 					byID[info.id] = info
 					return err
@@ -132,9 +133,6 @@ func scanInfo(r Row) (*storedInfo, error) {
 	info.CreatedAt, info.RemovedAt = hookgate.FromMicros(r.Int(13)), hookgate.FromMicros(r.Int(14))
 	info.LastDeliveredAt, info.End = hookgate.FromMicros(r.Int(15)), r.Int(16)
 	info.OldestStoredAt = hookgate.FromMicros(r.Int(17))
-	if r.Bool(18) {
-		info.Owner = r.Text(7)
-	}
 	if err := json.Unmarshal([]byte(r.Text(3)), &info.Filter); err != nil {
 		return info, fmt.Errorf("subscription %s: the stored filter: %w", info.Name, err)
 	}
