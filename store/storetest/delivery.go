@@ -163,6 +163,7 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 		t.Run("ControlFails"+name, func(t *testing.T) { testControlFails(t, b, done) })
 	}
 	t.Run("Reopen", func(t *testing.T) { testDeliveryReopen(t, b) })
+	t.Run("Model", func(t *testing.T) { testDeliveryModel(t, b) })
 }
 
 // deliveryTest is a test of the suite. Its subscriptions have names of its own.
