@@ -21,6 +21,8 @@ type LiveSubscription struct {
 	InFlight, Limit int
 	// Breaker is closed, open or half_open.
 	Breaker string
+	// Problem says for people why nothing is attempted now; empty if something is.
+	Problem string
 }
 
 // subscriptionTimeout bounds one change of a subscription, which is one transaction.

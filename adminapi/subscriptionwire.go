@@ -41,7 +41,8 @@ func subscriptionOf(i *hookgate.SubscriptionInfo, live []LiveSubscription,
 	}
 	for _, l := range live {
 		if l.Name == i.Name {
-			a.Live = &api.LiveSubscription{InFlight: l.InFlight, Limit: l.Limit, Breaker: l.Breaker}
+			a.Live = &api.LiveSubscription{InFlight: l.InFlight, Limit: l.Limit, Breaker: l.Breaker,
+				Problem: l.Problem}
 		}
 	}
 	return a

@@ -77,6 +77,8 @@ type LiveSubscription struct {
 	Limit    int `json:"limit"`
 	// Breaker is closed, open or half_open.
 	Breaker string `json:"breaker"`
+	// Problem says for people why nothing is attempted now; empty if something is.
+	Problem string `json:"problem,omitempty"`
 }
 
 // PausedSubscription is the answer of the calls that pause and resume a subscription.

@@ -99,6 +99,9 @@ func Subscription(out io.Writer, s *api.Subscription) error {
 	if s.Live != nil {
 		t.Row("now", fmt.Sprintf("%d in flight of at most %d, breaker %s", s.Live.InFlight, s.Live.Limit,
 			strings.ReplaceAll(s.Live.Breaker, "_", " ")))
+		if s.Live.Problem != "" {
+			t.Row("problem", s.Live.Problem)
+		}
 	}
 	t.Row("created", s.CreatedAt)
 	return t.Flush()
