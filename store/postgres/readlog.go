@@ -12,28 +12,32 @@ var _ hookgate.Log = (*Store)(nil)
 
 const (
 	// The queries of a page read the sizes of the bodies first and then the rows that fit, at least
-	// one. The last two columns say whether more rows follow, and where the log ends.
-	readPage = `WITH log AS (SELECT last_id AS last FROM webhook_log),
-		found AS MATERIALIZED (SELECT id, octet_length(payload) AS size FROM webhook_events
-			WHERE id > $1 AND id <= CASE $2 WHEN 0 THEN (SELECT last FROM log)
-				ELSE least($2, (SELECT last FROM log)) END ORDER BY id LIMIT $3 + 1),` + fitting + `
-		SELECT ` + ofEvent + ` FROM page p JOIN webhook_events e ON e.id = p.id WHERE fits ORDER BY e.id`
-	readKeyPage = `WITH log AS (SELECT last_id AS last FROM webhook_log),
-		found AS MATERIALIZED (
-			(SELECT id, octet_length(payload) AS size FROM webhook_events
-				WHERE ordering_key = $5 AND keyed AND id > $1 AND id <= CASE $2
-					WHEN 0 THEN (SELECT last FROM log) ELSE least($2, (SELECT last FROM log)) END
-				ORDER BY id LIMIT $3 + 1)
+	// one. The last two columns say whether more rows follow, and where the log ends. The planner does
+	// not know where the log ends, so the queries compare with that after the LIMIT, which makes the
+	// planner use the order of the index. LATERAL and LIMIT force it to look up each row by its index.
+	readPage = readEnd + `
+		found AS MATERIALIZED (SELECT id, size FROM (
+			SELECT id, octet_length(payload) AS size FROM webhook_events WHERE id > $1
+			ORDER BY id LIMIT $3 + 1) f WHERE id <= (SELECT last FROM log)),` + fitting + `
+		SELECT ` + ofEvent + `, (SELECT bool_or(more) FROM page), (SELECT last FROM log)
+		FROM webhook_events e WHERE id > $1 AND id <= (SELECT max(id) FROM page WHERE fits)
+		ORDER BY id LIMIT $3 + 1`
+	readKeyPage = readEnd + `
+		found AS MATERIALIZED (SELECT id, size FROM (
+			(SELECT id, octet_length(payload) AS size FROM webhook_events WHERE ` + ofKey + `)
 			UNION ALL
-			(SELECT id, octet_length(payload) FROM webhook_kept_events
-				WHERE ordering_key = $5 AND keyed AND id > $1 AND ($2 = 0 OR id <= $2)
-				ORDER BY id LIMIT $3 + 1)
-			ORDER BY id LIMIT $3 + 1),` + fitting + `
-		SELECT * FROM (
-			SELECT ` + ofEvent + ` FROM page p JOIN webhook_events e ON e.id = p.id WHERE fits
-			UNION ALL
-			SELECT ` + ofEvent + ` FROM page p JOIN webhook_kept_events e ON e.id = p.id WHERE fits) e
-		ORDER BY id`
+			(SELECT id, octet_length(payload) FROM webhook_kept_events WHERE ` + ofKey + `)
+			ORDER BY id LIMIT $3 + 1) f WHERE id <= (SELECT last FROM log)),` + fitting + `
+		SELECT ` + ofEvent + `, more, (SELECT last FROM log) FROM page p CROSS JOIN LATERAL (
+			(SELECT ` + sqlstore.LogColumns + ` FROM webhook_events WHERE id = p.id LIMIT 1) UNION ALL
+			(SELECT ` + sqlstore.LogColumns + ` FROM webhook_kept_events WHERE id = p.id LIMIT 1)
+			LIMIT 1) e WHERE fits ORDER BY e.id`
+	// With ordering_key = $5 the planner may instead read the table by id until it has enough events of
+	// the key.
+	ofKey = `(ordering_key, id) > ($5, $1) AND (ordering_key, id) <= ($5, 9223372036854775807)
+				AND keyed ORDER BY ordering_key, id LIMIT $3 + 1`
+	readEnd = `WITH log AS (SELECT CASE $2 WHEN 0 THEN last_id ELSE least($2, last_id) END AS last
+			FROM webhook_log),`
 	fitting = ` page AS (SELECT id, n = 1 OR n <= $3 AND bytes <= $4 AS fits,
 			total > 1 AND NOT bool_and(n = 1 OR n <= $3 AND bytes <= $4) OVER () AS more
 		FROM (SELECT id, row_number() OVER (ORDER BY id) AS n, sum(size) OVER (ORDER BY id) AS bytes,
@@ -43,7 +47,7 @@ const (
 )
 
 const ofEvent = `e.id, message_id, event_type, source, ordering_key, keyed, request_id, headers,
-	received_at, persisted_at, payload, more, (SELECT last FROM log)`
+	received_at, persisted_at, payload`
 
 // ReadLog implements hookgate.Log. It takes one round trip.
 func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate.LogPage,
@@ -63,13 +67,11 @@ func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate
 		events.sql, events.args = readKeyPage, append(events.args, argText(q.OrderingKey))
 	}
 	// The first statement counts if the second one finds nothing: then nothing follows up to there.
-	err = s.read(ctx, statement{sql: "SELECT last_id FROM webhook_log",
-		row: func(r row) error { end = r.Int(0); return nil }}, events)
+	err = s.read(ctx, statement{sql: readEnd[:len(readEnd)-1] + " SELECT last FROM log",
+		args: []arg{argInt(0), argInt(q.Until)},
+		row:  func(r row) error { end = r.Int(0); return nil }}, events)
 	if err != nil {
 		return hookgate.LogPage{}, fmt.Errorf("read the log after %d: %w", q.After, err)
-	}
-	if q.Until > 0 {
-		end = min(end, q.Until)
 	}
 	if page.Next = max(q.After, end); page.More {
 		page.Next = page.Events[len(page.Events)-1].ID
