@@ -122,7 +122,7 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 					revision, version, cursor, epoch, owner, lease_until, clock, paused_at, paused_by,
 					pause_reason, broken_since, redelivery, redeliver_until, redeliveries, created_at,
 					removed_at, delivered_at, forgotten_at)
-					VALUES (?1, ?2, ?3, ?4, ?5, 1, 1, ?6, ?7, '', 0, 0, 0, '', '', 0, 0, 0, 0, ?8, 0, 0, 0)`,
+					VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, ?6, ?7, '', 0, 0, 0, '', '', 0, 0, 0, 0, ?8, 0, 0, 0)`,
 				Args: []any{lastID, s.Clean(def.Name), s.Clean(def.Definition), s.Clean(string(filter)),
 					string(def.Order), cursor, epoch, now}})
 		}
