@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,6 +71,21 @@ func OtherIn(s hookgate.Store) func(TB) {
 		r.RequestID = hookgate.NewRequestID(start)
 		mustApply(t, s, &hookgate.Batch{Worker: "gate/1", ProcessedAt: start, Attempts: 1,
 			Dead: []hookgate.DeadLetter{{Record: r, Reason: "at fault"}}})
+	}
+}
+
+// RemoveFrom returns a DeliveryStore.Remove that lets retention remove everything from a store.
+func RemoveFrom(s Pruner) func(TB, int64) {
+	return func(t TB, _ int64) {
+		t.Helper()
+		for more := true; more; {
+			p, err := s.Prune(context.Background(),
+				hookgate.Cutoffs{Events: time.Now().Add(time.Second)}, 10_000)
+			if err != nil {
+				t.Fatalf("remove events: %v", err)
+			}
+			more = p.More
+		}
 	}
 }
 
