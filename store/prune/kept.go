@@ -34,12 +34,11 @@ func (s *Step) Hold(h *Holder) {
 // waiting, parked or dead, or it stands behind a hold and the cursor has passed it. The subqueries
 // count rows, because PostgreSQL would turn EXISTS into one large join. Most stores have no holds.
 func neededBy(e string) string {
-	return `((SELECT count(*) FROM webhook_subscriptions s
-			JOIN webhook_exceptions x ON x.subscription = s.id AND x.event = ` + e + `.id) > 0
+	return `((SELECT count(*) FROM webhook_exceptions x WHERE x.event = ` + e + `.id) > 0
 		OR (SELECT count(*) FROM (SELECT 1 FROM webhook_holds LIMIT 1) h) > 0 AND ` + e + `.keyed
-			AND (SELECT count(*) FROM webhook_subscriptions s
-				JOIN webhook_holds h ON h.subscription = s.id AND h.ordering_key = ` + e + `.ordering_key
-				WHERE h.after_id < ` + e + `.id AND ` + e + `.id <= s.cursor) > 0)`
+			AND (SELECT count(*) FROM webhook_holds h JOIN webhook_subscriptions s ON s.id = h.subscription
+				WHERE h.ordering_key = ` + e + `.ordering_key AND h.after_id < ` + e + `.id
+					AND ` + e + `.id <= s.cursor) > 0)`
 }
 
 const keptColumns = `id, message_id, event_type, source, ordering_key, keyed, request_id, headers,
