@@ -46,40 +46,11 @@ sources:
   github: {kind: github, secrets: [%q]}
   sendgrid: {kind: sendgrid, secrets: [%q]}
 `, secrets["standard"], secrets["svix"], secrets["gitlab"], secrets["stripe"], secrets["twilio"], secrets["github"], public))}})
-	arguments, err := json.Marshal(secrets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	node := exec.Command("node", "testdata/sign.mjs", packagesDir, string(arguments),
-		"https://hooks.example.com")
-	node.Stderr = os.Stderr
-	out, err := node.Output()
-	if err != nil {
-		t.Fatalf("sign with the senders' packages (run `make test`, which installs them): %v", err)
-	}
 	accepted := 0
-	for lines := json.NewDecoder(bytes.NewReader(out)); ; {
-		var r struct {
-			Source, Query, Body string
-			Headers             map[string]string
-			Status              int
-		}
-		if err := lines.Decode(&r); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		var headers []string
-		for name, value := range r.Headers {
-			headers = append(headers, name, value)
-		}
-		path := "/webhooks/" + r.Source
-		if r.Query != "" {
-			path += "?" + r.Query
-		}
-		status, answer := g.request(http.MethodPost, path, r.Body, headers...)
+	for _, r := range signedBySenders(t, secrets, "https://hooks.example.com") {
+		status, answer := g.request(http.MethodPost, r.path(), r.Body, r.headers()...)
 		if status != r.Status {
-			t.Errorf("%s is answered %d %s, want %d\n%v\n%s", path, status, answer, r.Status, r.Headers,
+			t.Errorf("%s is answered %d %s, want %d\n%v\n%s", r.path(), status, answer, r.Status, r.Headers,
 				r.Body)
 		}
 		if r.Status/100 == 2 {
@@ -98,6 +69,51 @@ sources:
 	_, body := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
 	if n := strings.Count(body, "\n"); n != accepted {
 		t.Errorf("%d events are stored, want %d:\n%s", n, accepted, body)
+	}
+}
+
+// senderRequest is a webhook that a sender's own package has signed, and the status of its answer.
+type senderRequest struct {
+	Source, Query, Body string
+	Headers             map[string]string
+	Status              int
+}
+
+func (r senderRequest) path() string {
+	if r.Query == "" {
+		return "/webhooks/" + r.Source
+	}
+	return "/webhooks/" + r.Source + "?" + r.Query
+}
+
+func (r senderRequest) headers() (pairs []string) {
+	for name, value := range r.Headers {
+		pairs = append(pairs, name, value)
+	}
+	return pairs
+}
+
+// signedBySenders runs testdata/sign.mjs. base is the public URL of the gate.
+func signedBySenders(t *testing.T, secrets map[string]string, base string) (all []senderRequest) {
+	t.Helper()
+	arguments, err := json.Marshal(secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := exec.Command("node", "testdata/sign.mjs", packagesDir, string(arguments), base)
+	node.Stderr = os.Stderr
+	out, err := node.Output()
+	if err != nil {
+		t.Fatalf("sign with the senders' packages (run `make test`, which installs them): %v", err)
+	}
+	for lines := json.NewDecoder(bytes.NewReader(out)); ; {
+		var r senderRequest
+		if err := lines.Decode(&r); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
 	}
 }
 
