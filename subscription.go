@@ -307,6 +307,7 @@ type Results struct {
 
 // RedeliveryJob delivers events again because a person asked for it.
 type RedeliveryJob struct {
+	// ID differs between the jobs of all subscriptions. It may be used again after Forget.
 	ID int64
 	// Redelivery is the number of all deliveries of this job.
 	Redelivery int64

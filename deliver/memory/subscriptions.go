@@ -66,9 +66,6 @@ func (sub *subscription) add(a hookgate.Attempt) {
 		return
 	}
 	sub.attempts[id] = append(sub.attempts[id], a)
-	if a.Outcome == hookgate.AttemptDelivered && a.At.After(sub.deliveredAt) {
-		sub.deliveredAt = a.At
-	}
 }
 
 // unsettled reports whether an exception is waiting or parked.
@@ -321,6 +318,9 @@ func (s *Store) Save(ctx context.Context, name string, epoch hookgate.Epoch, r *
 		sub.saveExceptions(r)
 		for _, a := range r.Attempts {
 			sub.add(a)
+			if a.Outcome == hookgate.AttemptDelivered && a.At.After(sub.deliveredAt) {
+				sub.deliveredAt = a.At
+			}
 			if a.Outcome.Settles() && a.Outcome != hookgate.AttemptDeadLettered {
 				delete(sub.exceptions, hookgate.EventRedelivery{Event: a.Event, Redelivery: a.Redelivery})
 			}

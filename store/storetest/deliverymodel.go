@@ -133,6 +133,19 @@ func (m *deliveryModel) at() time.Time {
 	return time.Date(2020, 2, 3, 4, m.minutes, 5, 6000, time.UTC)
 }
 
+// job returns the number of a job, or -1 if there is none. A job whose id was used again is none.
+func (m *deliveryModel) job(t *rapid.T) int {
+	jobs := m.real.jobs
+	if len(jobs) == 0 {
+		return -1
+	}
+	n := rapid.IntRange(0, len(jobs)-1).Draw(t, "number of the job")
+	if slices.Contains(jobs[n+1:], jobs[n]) {
+		return -1
+	}
+	return n
+}
+
 func (m *deliveryModel) append(t *rapid.T) {
 	var events []hookgate.LogEvent
 	for range rapid.IntRange(1, 4).Draw(t, "events") {
@@ -316,8 +329,8 @@ func (m *deliveryModel) save(t *rapid.T) {
 			r.Freed = append(r.Freed, key)
 		}
 	}
-	if len(m.memory.jobs) > 0 && rapid.Bool().Draw(t, "job") {
-		r.jobs = []int{rapid.IntRange(0, len(m.memory.jobs)-1).Draw(t, "of")}
+	if job := m.job(t); job >= 0 && rapid.Bool().Draw(t, "job") {
+		r.jobs = []int{job}
 		r.Jobs = []hookgate.JobProgress{{Delivered: int64(m.minutes), Failed: 1,
 			Done: rapid.IntRange(0, 3).Draw(t, "done") == 0}}
 	}
@@ -509,10 +522,10 @@ func (m *deliveryModel) redeliver(t *rapid.T) {
 }
 
 func (m *deliveryModel) cancel(t *rapid.T) {
-	if len(m.memory.jobs) == 0 {
+	name, n := m.name(t), m.job(t)
+	if n < 0 {
 		return
 	}
-	name, n := m.name(t), rapid.IntRange(0, len(m.memory.jobs)-1).Draw(t, "job")
 	m.write(t, "cancel", false, func(s *side) string {
 		cancelled, err := s.Control.CancelJob(context.Background(), name, s.jobs[n], person)
 		return fmt.Sprint(cancelled, s.failure(err))

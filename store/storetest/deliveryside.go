@@ -124,8 +124,12 @@ func (s *side) holds(holds []hookgate.Hold) (all []string) {
 }
 
 func (s *side) job(j *hookgate.RedeliveryJob) string {
+	number := len(s.jobs) - 1 // the last one with this id, because Forget frees ids
+	for number >= 0 && s.jobs[number] != j.ID {
+		number--
+	}
 	return fmt.Sprintf("job %d number %d events %v after %d until %d filter %v key %q rate %d at %d"+
-		" done %d failed %d", slices.Index(s.jobs, j.ID), j.Redelivery, s.numbers(j.Events),
+		" done %d failed %d", number, j.Redelivery, s.numbers(j.Events),
 		s.upTo(j.After), s.upTo(j.Until), j.Filter, j.OrderingKey, j.Rate, s.upTo(j.Position),
 		j.Delivered, j.Failed)
 }
@@ -175,8 +179,10 @@ func (s *side) overview() string {
 			moment(info.LastDeliveredAt))
 		if i < len(roster.Subscriptions) {
 			e := roster.Subscriptions[i]
-			fmt.Fprintf(&text, "%s owner %q epoch %d revision %d version %d\n", e.Name, e.Owner,
-				s.epoch(e.Name, e.Epoch), e.Revision, s.version(e.Name, e.Version))
+			seen := s.epochs[e.Name]
+			fmt.Fprintf(&text, "%s owner %q epoch of its last owner %v revision %d version %d\n", e.Name,
+				e.Owner, len(seen) > 0 && e.Epoch == seen[len(seen)-1], e.Revision, s.version(e.Name,
+					e.Version))
 		}
 	}
 	fmt.Fprintf(&text, "%d in the roster", len(roster.Subscriptions))
