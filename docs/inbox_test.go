@@ -202,7 +202,7 @@ func TestInboxGeneral(t *testing.T) {
 		c.exec(t, statements[0])
 		c.rule = statements[1]
 
-		const events = 60
+		const events = 30
 		var requests []request
 		for n := int64(1); n <= events; n++ {
 			r := number(n)
