@@ -27,8 +27,8 @@ import (
 const (
 	// DefaultTimeout is the Timeout of a Config that has none.
 	DefaultTimeout = 30 * time.Second
-	// MaxTimeout is the longest Timeout.
-	MaxTimeout = time.Hour
+	// MinTimeout and MaxTimeout bound Config.Timeout.
+	MinTimeout, MaxTimeout = 100 * time.Millisecond, time.Hour
 	// DefaultConcurrency is the Concurrency of a Config that has none.
 	DefaultConcurrency = 32
 )
@@ -128,8 +128,8 @@ func New(c Config) (*Consumer, error) {
 		mistake(fmt.Sprintf("signing: secret %d", i+1), err)
 		consumer.signers = append(consumer.signers, s)
 	}
-	if consumer.timeout < 0 || consumer.timeout > MaxTimeout {
-		mistake("timeout", fmt.Errorf("%v is not between 0s and %v", c.Timeout, MaxTimeout))
+	if consumer.timeout < MinTimeout || consumer.timeout > MaxTimeout {
+		mistake("timeout", fmt.Errorf("%v is not between %v and %v", c.Timeout, MinTimeout, MaxTimeout))
 	}
 	if c.Concurrency < 0 {
 		mistake("concurrency", errors.New("must not be negative"))
