@@ -160,7 +160,7 @@ func TestSubscriptionMistakes(t *testing.T) {
 			" write now, beginning, a time like 2026-11-29T08:00:00Z, or the id of an event"},
 		{"subscriptions: {a: {push: {url: 'http://10.0.0.7/', timeout: 0s, concurrency: 0, rate: -1," +
 			" egress: inside}}}",
-			"subscriptions.a.push.timeout is 0s; it must be above 0s, and at most 1h|" +
+			"subscriptions.a.push.timeout is 0s; it must be from 100ms to 1h|" +
 				"subscriptions.a.push.concurrency is 0; it must be from 1 to 10000|" +
 				"subscriptions.a.push.rate is -1; it must be a number of attempts per second from 0" +
 				" (no limit) to 1000000|" +
@@ -178,19 +178,21 @@ func TestSubscriptionMistakes(t *testing.T) {
 				"subscriptions.a.retry.final[0] must be a number|" +
 				"subscriptions.a.retry.final[1] 4.5 must be a whole number|" +
 				"subscriptions.a.then true is a boolean, and the setting takes another kind of value"},
-		{"subscriptions: {a: {push: {url: ftp://a}}, b: {push: {url: 'http://u:hunter2@a/'}}, c: {push:" +
+		{"subscriptions: {a: {push: {url: ftp://a}}, b: {push: {url: 'http://u:hunter2@a/#x'}}, c: {push:" +
 			" {url: 'http://a:99999'}}, d: {push: {url: 'http://'}}, e: {push: {url: ['http://hunter2']}}}",
 			"subscriptions.e.push.url must be one text, not a list or a map|" +
 				"subscriptions.a.push.url must be a URL like https://app.example.com/hooks|" +
-				"subscriptions.b.push.url has a user or password: send them as push.headers, such as" +
-				" Authorization: \"Basic ${CREDENTIALS}\"|" +
+				"subscriptions.b.push.url must be a URL like https://app.example.com/hooks|" +
 				"subscriptions.c.push.url has the port 99999; it must be from 1 to 65535|" +
 				"subscriptions.d.push.url must be a URL like https://app.example.com/hooks"},
 		{"subscriptions: {a: {push: {url: 'http://169.254.169.254/'}}, b: {push: {url:" +
-			" 'http://10.0.0.7', egress: public}}, c: {push: {url: 'http://192.0.2.1', egress: private}}}",
-			"subscriptions.a.push.url has the address 169.254.169.254, to which the gate never sends|" +
-				"subscriptions.b.push.egress is public, and push.url has the private address 10.0.0.7|" +
-				"subscriptions.c.push.egress is private, and push.url has the public address 192.0.2.1"},
+			" 'http://10.0.0.7', egress: public}}, c: {push: {url: 'http://8.8.8.8', egress: private}}}",
+			"subscriptions.a.push.url has the address 169.254.169.254, an address of a cloud's metadata" +
+				" service, to which the gate never connects|" +
+				"subscriptions.b.push.egress is public, and push.url has the address 10.0.0.7, a private" +
+				" address|" +
+				"subscriptions.c.push.egress is private, and push.url has the address 8.8.8.8, a public" +
+				" address"},
 		{"subscriptions: {a: {push: {url: 'http://a/', tls_ca: x, tls_cert: y}}}",
 			"subscriptions.a.push.tls_cert and push.tls_key belong together: set both or neither|" +
 				"subscriptions.a.push.url begins with http://, and a setting for TLS is set: use https://," +

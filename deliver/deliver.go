@@ -53,6 +53,9 @@ type Retry struct {
 // Config configures a Dispatcher. Only Subscriptions and Owner are required.
 type Config struct {
 	Subscriptions []Subscription
+	// DefineOnly is set in a process that delivers nothing. It still stores the definitions, because
+	// it may accept the first webhooks.
+	DefineOnly bool
 	// Owner names this process. No other process has the name.
 	Owner string
 	// Lease is how long this process owns a subscription without renewing it; 0 for a store that no
@@ -134,7 +137,7 @@ func (d *Dispatcher) define(ctx context.Context, late bool) error {
 			defs[i].Start = hookgate.Start{At: hookgate.StartTime, Time: d.opened}
 		}
 	}
-	revisions, err := d.store.Define(ctx, defs, true)
+	revisions, err := d.store.Define(ctx, defs, !d.config.DefineOnly)
 	if err != nil {
 		return err
 	}
@@ -170,7 +173,20 @@ var storeRetry = backoff.Policy{Min: 100 * time.Millisecond, Max: 5 * time.Secon
 // Run delivers until ctx ends. Then it starts no more attempts, waits for those in flight up to
 // Config.StopTimeout, stores their results and gives the subscriptions back.
 func (d *Dispatcher) Run(ctx context.Context) {
-	if len(d.config.Subscriptions) == 0 {
+	if !d.defined() {
+		retry := storeRetry
+		logged := ""
+		retry.Failed = func(a backoff.Attempt, _ time.Duration) {
+			if text := a.Err.Error(); text != logged {
+				logged = text
+				d.config.Logger.Warn("cannot store the definitions of the subscriptions", "error", a.Err)
+			}
+		}
+		if retry.Retry(ctx, func(backoff.Attempt) error { return d.define(ctx, true) }) != nil {
+			return // ctx has ended
+		}
+	}
+	if len(d.config.Subscriptions) == 0 || d.config.DefineOnly {
 		return
 	}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -180,12 +196,6 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	defer tasks.Wait()
 	defer stop()
 
-	if !d.defined() {
-		err := storeRetry.Retry(ctx, func(backoff.Attempt) error { return d.define(ctx, true) })
-		if err != nil {
-			return // ctx has ended
-		}
-	}
 	var runners sync.WaitGroup
 	defer runners.Wait()
 	for failures := 0; ; {
@@ -313,9 +323,15 @@ func (d *Dispatcher) renewed(entries map[string]hookgate.RosterEntry, from time.
 	for name, r := range d.runners {
 		e, exists := entries[name]
 		switch {
-		case !exists || e.Epoch != r.epoch || e.Revision != d.revisions[name]:
+		case !exists || e.Epoch != r.epoch:
 			r.lose()
 			owned++ // its attempts still run
+		case e.Revision != d.revisions[name]:
+			// Another process has a newer definition. It can take the subscription when this one has given
+			// it back: Renew extends the lease until then.
+			r.renew(d.leaseEnd(from))
+			r.stop()
+			owned++
 		default:
 			r.renew(d.leaseEnd(from))
 			if owned++; owned > share {

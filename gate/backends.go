@@ -31,6 +31,11 @@ type backends struct {
 	pruner retention.Store
 	access adminapi.Access
 	table  settings.Table
+	// log and subscriptions are for delivery.
+	log           hookgate.Log
+	subscriptions subscriptionStore
+	// away returns why PostgreSQL cannot be used yet; nil with SQLite.
+	away func() error
 	// mark identifies the store and says how far it has come.
 	mark func(context.Context) (hookgate.StoreMark, error)
 	// probe tries to write so many bytes; nil: the store has no such check.
@@ -46,6 +51,8 @@ type backends struct {
 	// buffered is where workers read records from Redis; nil with a direct queue.
 	buffered hookgate.BufferedQueue
 	settings control.Settings
+	// modeChanged receives after a change of the mode. It has room for one.
+	modeChanged chan struct{}
 	// holdings returns the partitions that this process has; nil with a direct queue.
 	holdings func() metrics.Holdings
 	// replaced returns when Redis found another store than before; nil with a direct queue.
@@ -59,7 +66,7 @@ type backends struct {
 
 // openStore opens the store that the options name. The caller closes the backends.
 func openStore(ctx context.Context, o Options, log *slog.Logger) (_ *backends, err error) {
-	b := &backends{}
+	b := &backends{modeChanged: make(chan struct{}, 1)}
 	if o.Database.URL != "" {
 		err = b.openPostgres(ctx, o, log)
 	} else {
@@ -83,6 +90,14 @@ func (b *backends) openQueue(ctx context.Context, o Options, m *metrics.Metrics,
 		return err
 	}
 	return b.openLeftovers(ctx, o, log)
+}
+
+// noteMode tells the readers of modeChanged that the mode has changed.
+func (b *backends) noteMode() {
+	select {
+	case b.modeChanged <- struct{}{}:
+	default:
+	}
 }
 
 // Close closes the queue and then the store.

@@ -26,6 +26,12 @@ const (
 	// evidenceTimeout bounds the upload of a bundle, which may be large.
 	evidenceTimeout = 10 * time.Minute
 
+	// subscriptionLease is how long a process owns a subscription without renewing that. When the
+	// process dies, another one delivers after this time at the latest.
+	subscriptionLease = 10 * time.Second
+	// defineTimeout bounds how long Open waits for the definitions of the subscriptions to be stored.
+	defineTimeout = 10 * time.Second
+
 	// readHeaderTimeout bounds the time for a request's header, if http.read_timeout is longer.
 	readHeaderTimeout = 5 * time.Second
 

@@ -20,6 +20,8 @@
 //	http.go, listen.go, tls.go      listeners, webhooks, API, dashboard
 //	guard.go, release.go, launcher.go, canary.go
 //	                                load protection, release triggers, canary
+//	subscriptions.go, subscriptionscheck.go, delivery.go
+//	                                delivery of stored events
 //	workers.go, observe.go, tracing.go, audit.go, evidence.go
 //	                                workers, metrics, tracing, audit chain, evidence
 //	doctor.go, testwebhook.go       for commands that run without a gate
@@ -41,6 +43,7 @@ import (
 	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
+	"github.com/hookgate/hookgate/deliver"
 	"github.com/hookgate/hookgate/guard"
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/attention"
@@ -63,8 +66,10 @@ type Gate struct {
 	server    *httpserver.Server
 	canary    *canary.Canary // nil: the gate takes every webhook
 
-	tasks []func(context.Context) // run by Run; each returns when its context ends
-	ran   atomic.Bool             // whether Run was called
+	tasks    []func(context.Context) // run by Run; each returns when its context ends
+	delivery *delivery
+	started  []StartedSubscription
+	ran      atomic.Bool // whether Run was called
 
 	closeOnce sync.Once
 	closers   []func() error // in the order in which the parts were opened
@@ -78,13 +83,17 @@ type Gate struct {
 // files have the mode that the process's umask gives them.
 //
 //	                  ┌─ canary ─► upstream
-//	httpserver ─► ingest ─► admit ─► queue ─────────────────────────► store
+//	httpserver ─► ingest ─► admit ─► queue ─────────────────────────► store ─► deliver ─► push
 //	    │            └─ guard          └─ Redis ─► persist (workers) ───┘ │
 //	    └───────► adminapi ◄── metrics, guard, release, attention ◄───────┘
 //	                  └─ dashboard
 func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	o.Logger = o.logger()
 	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	subscriptions, err := o.newSubscriptions()
+	if err != nil {
 		return nil, err
 	}
 	g := &Gate{options: o, log: o.Logger}
@@ -117,7 +126,7 @@ func Open(ctx context.Context, o Options) (_ *Gate, err error) {
 	if err := lock.Note("listening on " + g.listeners.String()); err != nil {
 		return nil, err
 	}
-	if err := g.open(ctx, sources); err != nil {
+	if err := g.open(ctx, sources, subscriptions); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -142,7 +151,8 @@ func (g *Gate) Close() error {
 // open opens the parts, each one after the parts that it needs. The canary needs the verdict of the
 // guard and the release triggers; the triggers need the canary only when they act, so they receive
 // it in their Run.
-func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
+func (g *Gate) open(ctx context.Context, sources []ingest.Source,
+	subscriptions []deliver.Subscription) error {
 	o, log := g.options, g.log
 	b, err := openStore(ctx, o, log)
 	if err != nil {
@@ -161,6 +171,12 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		return err
 	}
 	b.queue = traces.queue(b.queue)
+	paused := func() bool { return b.settings.Mode() == control.ModeBuffer }
+	g.delivery, err = newDelivery(ctx, o, b, subscriptions, paused, m, log)
+	if err != nil {
+		return err
+	}
+	g.started = g.delivery.started(ctx, o, b)
 
 	protection := guard.New(guardConfigOf(o, log))
 	watch, err := releaseConfigOf(o, b, log)
@@ -188,6 +204,8 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		return mark.Last, err
 	})
 	observed := metricsConfigOf(o, b, letters, clock, edge)
+	followed := attention.NewSubscriptions(b.subscriptions.Subscriptions, observed.RetentionWaits)
+	observed.Subscriptions = followed.All
 	observed.Guard, observed.Release = protection.Status, triggers.Status
 	if g.canary != nil {
 		observed.CanaryPercent = g.canary.Percent
@@ -202,6 +220,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 	watched.Add(letters.Items)
 	watched.Add(refusing.Items)
 	watched.Add(clock.Items)
+	watched.Add(followed.Items)
 	watched.Add(attention.FailedAudit(o.dir().AuditFailed))
 	if b.replaced != nil {
 		watched.Add(attention.StoreReplaced(b.replaced))
@@ -226,7 +245,9 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 		Queue: b.queue, Reader: b.reader, Purger: b.purger, Settings: b.settings, Access: b.access,
 		Verify: verifierOf(o), Intake: depot, Metrics: m, Webhooks: webhooks, Guard: protection,
 		Release: triggers, Canary: g.canary, Attention: watched,
-		Pages: dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
+		Subscriptions: b.subscriptions, Control: b.subscriptions, Wake: g.delivery.Wake,
+		Delivering: g.delivery.live,
+		Pages:      dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
@@ -244,11 +265,10 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source) error {
 	if o.Role == RoleIngest {
 		return nil
 	}
-	paused := func() bool { return b.settings.Mode() == control.ModeBuffer }
 	g.run(func(ctx context.Context) {
 		retention.Run(ctx, retentionConfigOf(o, paused, log), b.pruner, m)
 	})
-	if b.buffered != nil {
+	if b.buffered != nil && o.Role != RoleDeliver {
 		g.run(func(ctx context.Context) {
 			persist.Run(ctx, workerConfigOf(o, paused, log), b.buffered, b.store, m)
 		})
@@ -273,7 +293,7 @@ func (g *Gate) register(m prometheus.Collector) error {
 func (g *Gate) run(tasks ...func(context.Context)) { g.tasks = append(g.tasks, tasks...) }
 
 // Run does the background work and serves the addresses in the options until ctx ends. Then it
-// waits up to ShutdownTimeout for requests in flight, and returns nil. If a listener fails, Run does
+// waits up to ShutdownTimeout for requests and deliveries in flight, and returns nil. If a listener fails, Run does
 // the same at once and returns the error. A second call does nothing but return an error.
 //
 // A caller that serves the handlers itself must end its own server before ctx ends.
@@ -286,8 +306,11 @@ func (g *Gate) Run(ctx context.Context) error {
 	for _, task := range g.tasks {
 		tasks.Go(func() { task(working) })
 	}
+	delivering, stopDelivering := context.WithCancel(working)
+	tasks.Go(func() { g.delivery.run(delivering) })
 	defer tasks.Wait()
 	defer stopWorking()
+	defer stopDelivering()
 
 	serving := g.listeners.serve(g.server)
 	g.log.Info("serving", "listen", addressOf(g.listeners.public), "admin_listen",
@@ -298,10 +321,12 @@ func (g *Gate) Run(ctx context.Context) error {
 	case failure = <-serving:
 	case <-ctx.Done():
 	}
-	g.log.Info("shutting down: finishing the requests in flight", "timeout",
+	g.log.Info("shutting down: finishing the requests and deliveries in flight", "timeout",
 		g.options.ShutdownTimeout.String())
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.options.ShutdownTimeout)
 	defer cancel()
+	// Attempts in flight have the same time to finish. New ones do not start.
+	stopDelivering()
 	if err := g.server.Shutdown(deadline); err != nil {
 		g.log.Warn("requests in flight did not finish in time and were cut off", "error", err)
 	}
@@ -344,6 +369,8 @@ type Startup struct {
 	// OwnKeys reports that the default source uses the keys in the data directory.
 	OwnKeys bool
 	Mode    control.Mode
+	// Subscriptions are the configured subscriptions, by name.
+	Subscriptions []StartedSubscription
 	// CanaryPercent is the percentage of the ordering keys that the gate takes.
 	CanaryPercent int
 }
@@ -356,7 +383,7 @@ func (g *Gate) Startup() Startup {
 		Addr: addressOf(g.listeners.public), AdminAddr: addressOf(g.listeners.admin),
 		Promise: g.backends.promise, KeysMade: g.keys.made,
 		OwnKeys: g.keys.fromDataDir && len(g.keys.bearerKeys) > 0, Mode: g.backends.settings.Mode(),
-		CanaryPercent: 100,
+		CanaryPercent: 100, Subscriptions: g.started,
 	}
 	if g.canary != nil {
 		s.CanaryPercent = g.canary.Percent()

@@ -23,7 +23,8 @@ const settingsPoll = 500 * time.Millisecond
 // openDirect opens the queue over the store.
 func (b *backends) openDirect(ctx context.Context, o Options, m *metrics.Metrics,
 	log *slog.Logger) error {
-	shared := settings.Options{Logger: log.With("part", "settings")}
+	shared := settings.Options{Logger: log.With("part", "settings"),
+		ModeChanged: func(control.Mode) { b.noteMode() }}
 	if o.Database.URL != "" {
 		remembered, err := o.dir().Mode(o.dir().StoreModeFile())
 		if err != nil {
@@ -32,6 +33,7 @@ func (b *backends) openDirect(ctx context.Context, o Options, m *metrics.Metrics
 		shared.Poll, shared.Timeout, shared.Remembered = settingsPoll, b.connectTimeout,
 			remembered
 		shared.ModeChanged = func(m control.Mode) {
+			b.noteMode()
 			if err := o.dir().KeepMode(o.dir().StoreModeFile(), m); err != nil {
 				log.Warn("cannot save the mode for a start without the database", "error", err)
 			}
@@ -173,6 +175,7 @@ func (b *backends) openRedis(ctx context.Context, o Options, log *slog.Logger) e
 	keeper, err := settings.Open(ctx, redisSettings{q}, settings.Options{
 		Poll: settingsPoll, Timeout: o.Queue.Timeout, Remembered: remembered,
 		ModeChanged: func(m control.Mode) {
+			b.noteMode()
 			if err := o.dir().KeepMode(o.dir().ModeFile(), m); err != nil {
 				log.Warn("cannot save the mode for a start without Redis", "error", err)
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/deliver/egress"
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
@@ -39,26 +40,20 @@ const (
 	ThenDeadLetter = "dead_letter" // the event becomes a dead letter; the next one of its key follows
 )
 
-// The values of PushOptions.Egress.
-const (
-	EgressAny     = "any"
-	EgressPrivate = "private"
-	EgressPublic  = "public"
-)
-
 // PushOptions say how the gate sends the events of a subscription to a URL.
 type PushOptions struct {
+	// URL may have a user and password, which are sent as HTTP Basic authentication.
 	URL string `setting:"url"`
 	// Signing are Standard Webhooks secrets, whsec_ and base64. Each one makes a signature, so that
 	// the receiver can change from one to another. Without any, requests have no signature.
 	Signing Secrets `setting:"signing"`
-	// Timeout bounds one attempt, from the connection to the end of the answer.
+	// Timeout bounds one attempt, from the connection to the header of the answer.
 	Timeout time.Duration `setting:"timeout"`
 	// Concurrency bounds the attempts at a time. With OrderAll there is one at a time.
 	Concurrency int `setting:"concurrency"`
 	// Rate bounds the attempts per second; 0: no limit.
 	Rate float64 `setting:"rate"`
-	// Egress says which addresses the URL may lead to. Link-local addresses are never permitted.
+	// Egress is the egress.Policy: which addresses the URL may lead to.
 	Egress string `setting:"egress"`
 	// Headers are sent with each request. A value is a text or a reference, like those of Secrets.
 	Headers map[string]string `setting:"headers"`
@@ -92,7 +87,7 @@ func PushTo(url string) SubscriptionOptions {
 		Start: Start{At: hookgate.StartNow},
 		Order: hookgate.OrderKey,
 		Push: &PushOptions{URL: url, Timeout: 30 * time.Second, Concurrency: 32,
-			Egress: EgressAny},
+			Egress: string(egress.Any)},
 		Retry: RetryOptions{First: time.Second, Max: 5 * time.Minute, For: 72 * time.Hour},
 		Then:  ThenPark,
 	}
@@ -131,8 +126,8 @@ func (o Options) SubscriptionNames() []string {
 }
 
 // definition is the form in which the store keeps a subscription. It has the names of the settings,
-// and no secret: of secrets and values of headers it has the references only, and of the URL not
-// the query, which may hold a token.
+// and no secret: of secrets and values of headers it has the references only, and of the URL neither
+// the password nor the query, which may hold a token.
 type definition struct {
 	Sources []string       `json:"sources,omitempty"`
 	Types   []string       `json:"types,omitempty"`
@@ -167,7 +162,7 @@ func (s SubscriptionOptions) definition(name string) (hookgate.SubscriptionDefin
 	d.Retry.First, d.Retry.Max = s.Retry.First.String(), s.Retry.Max.String()
 	d.Retry.For, d.Retry.Final = s.Retry.For.String(), s.Retry.Final
 	if p := s.Push; p != nil {
-		d.Push = &pushed{URL: withoutQuery(p.URL), Signed: len(p.Signing) > 0,
+		d.Push = &pushed{URL: withoutSecrets(p.URL), Signed: len(p.Signing) > 0,
 			Timeout: p.Timeout.String(), Concurrency: s.concurrency(), Rate: p.Rate, Egress: p.Egress,
 			TLSCA: p.TLSCA, TLSCert: p.TLSCert, TLSKey: p.TLSKey}
 		for _, setting := range p.Signing {
@@ -201,8 +196,17 @@ func (s SubscriptionOptions) concurrency() int {
 	return s.Push.Concurrency
 }
 
-// withoutQuery returns a URL without its query, which may hold a token.
-func withoutQuery(text string) string {
+// hostOf returns the host and port of a URL.
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// withoutSecrets returns a URL without its password and its query.
+func withoutSecrets(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""

@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
+	"github.com/hookgate/hookgate/deliver/egress"
+	"github.com/hookgate/hookgate/deliver/push"
 )
 
 // SettingError is a mistake in one setting.
@@ -142,8 +143,8 @@ func (c *subscriptionCheck) push(p *PushOptions) {
 			c.wrong("push.signing", "has the same secret twice, as entry %d", i+1)
 		}
 	}
-	if p.Timeout <= 0 || p.Timeout > time.Hour {
-		c.wrong("push.timeout", "is %v; it must be above 0s, and at most 1h", p.Timeout)
+	if p.Timeout < push.MinTimeout || p.Timeout > push.MaxTimeout {
+		c.wrong("push.timeout", "is %v; it must be from 100ms to 1h", p.Timeout)
 	}
 	if p.Concurrency < 1 || p.Concurrency > 10_000 {
 		c.wrong("push.concurrency", "is %d; it must be from 1 to 10000", p.Concurrency)
@@ -152,7 +153,7 @@ func (c *subscriptionCheck) push(p *PushOptions) {
 		c.wrong("push.rate", "is %v; it must be a number of attempts per second from 0 (no limit)"+
 			" to 1000000", p.Rate)
 	}
-	if !slices.Contains([]string{EgressAny, EgressPrivate, EgressPublic}, p.Egress) {
+	if _, err := egress.ParsePolicy(p.Egress); err != nil || p.Egress == "" {
 		c.wrong("push.egress", "is %q; it must be any, private or public", p.Egress)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Headers)) {
@@ -188,33 +189,23 @@ func (c *subscriptionCheck) url(p *PushOptions) *url.URL {
 		c.wrong("push.url", "must be a URL like https://app.example.com/hooks")
 		return nil
 	}
-	if u.User != nil {
-		c.wrong("push.url", "has a user or password: send them as push.headers, such as"+
-			" Authorization: \"Basic ${CREDENTIALS}\"")
-	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			c.wrong("push.url", "has the port %s; it must be from 1 to 65535", port)
 		}
 	}
+	// The addresses of a name are checked when they are dialled.
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
-		c.address(a.Unmap(), p.Egress)
+		var refused *egress.RefusedError
+		switch errors.As(egress.Policy(p.Egress).Check(a), &refused); {
+		case refused == nil:
+		case refused.Policy == "":
+			c.wrong("push.url", "has the address %s, %s, to which the gate never connects", a, refused.Is)
+		default:
+			c.wrong("push.egress", "is %s, and push.url has the address %s, %s", p.Egress, a, refused.Is)
+		}
 	}
 	return u
-}
-
-// address checks an IP address that stands in the URL. The addresses of a name are checked when
-// they are dialled.
-func (c *subscriptionCheck) address(a netip.Addr, egress string) {
-	inside := a.IsPrivate() || a.IsLoopback()
-	switch {
-	case a.IsLinkLocalUnicast(), a.IsMulticast(), a.IsUnspecified():
-		c.wrong("push.url", "has the address %s, to which the gate never sends", a)
-	case inside && egress == EgressPublic:
-		c.wrong("push.egress", "is public, and push.url has the private address %s", a)
-	case !inside && egress == EgressPrivate:
-		c.wrong("push.egress", "is private, and push.url has the public address %s", a)
-	}
 }
 
 func (c *subscriptionCheck) retry(r RetryOptions) {

@@ -23,7 +23,8 @@ func newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gate",
-		Long: `Run the gate: take webhooks, answer 202 when each is stored durably, and keep their order.
+		Long: `Run the gate: take webhooks, answer 202 when each is stored durably, and push the events to
+your code (--push, or subscriptions in hookgate.yaml). Each ordering key keeps its order.
 
 By default the store is one SQLite file in the data directory. With DB_URL the store is
 PostgreSQL, and any number of processes share it. With REDIS_URL webhooks are first queued
@@ -36,6 +37,7 @@ ends the gate gracefully: what is queued then is stored later. SIGHUP does nothi
 Settings come from hookgate.yaml, the environment and flags; later ones win. All are in
 docs/reference/configuration.md.`,
 		Example: `  hookgate serve
+  hookgate serve --push http://localhost:3000/hooks
   hookgate serve --listen 0.0.0.0:8080 --data-dir /var/lib/hookgate
   REDIS_URL=redis://10.0.0.1 DB_URL=postgres://gate@10.0.0.2/gate hookgate serve --role worker`,
 		Args: cobra.NoArgs,
@@ -44,11 +46,14 @@ docs/reference/configuration.md.`,
 	configFlag(cmd)
 	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
 	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
-	flags.String("role", "", "`role`: all (default), ingest (take webhooks) or worker (store)")
+	flags.String("role", "", "`role`: all (default), ingest (take webhooks), worker (store) or deliver")
+	flags.String("push", "",
+		"`URL` to which the subscription default pushes events; makes it if there is none")
 	flags.Int("workers", 0, "greatest number of workers, with Redis (default: half the cores)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd, map[string]string{"config": "config", "listen": "listen",
-			"data-dir": "data_dir", "role": "role", "workers": "worker.count"})
+			"data-dir": "data_dir", "role": "role", "workers": "worker.count",
+			"push": "subscriptions.default.push.url"})
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,8 @@ number above 0. To do without it, use "skip" or "dead-letter".`,
   hookgate subscriptions retry billing --state parked --reason "fixed in 4.2"
   hookgate subscriptions redeliver billing --from 2026-11-24T02:00:00Z --dry-run`,
 	}
-	cmd.AddCommand(newSubscriptionsListCommand(), newSubscriptionsShowCommand(),
+	cmd.AddCommand(newSubscriptionsCheckCommand(), newSubscriptionsListCommand(),
+		newSubscriptionsShowCommand(),
 		newExceptionsCommand(), newPauseCommand("pause"), newPauseCommand("resume"),
 		newExceptionChangeCommand(hookgate.ResolveRetry),
 		newExceptionChangeCommand(hookgate.ResolveSkip),

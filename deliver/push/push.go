@@ -83,6 +83,7 @@ type Consumer struct {
 	signers   []*signer
 	timeout   time.Duration
 	final     []int
+	policy    egress.Policy
 	now       func() time.Time
 	transport *http.Transport
 	// drainTime bounds the time for which the rest of a response is read.
@@ -154,6 +155,7 @@ func New(c Config) (*Consumer, error) {
 		bare.User = nil
 		consumer.url = &bare
 	}
+	consumer.policy = c.Egress
 	dialer := &net.Dialer{Timeout: min(connectTimeout, consumer.timeout/2),
 		Control: c.Egress.Control, Resolver: c.resolver}
 	consumer.transport = &http.Transport{

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/gate"
@@ -39,8 +40,9 @@ func Startup(to io.Writer, c gate.Options, started gate.Startup) {
 		fmt.Fprintf(out, "Canary: this gate takes %d percent of the ordering keys and forwards "+
 			"the rest to %s.\n", started.CanaryPercent, c.Canary.Upstream)
 	}
-	if c.Role == gate.RoleWorker {
-		fmt.Fprintln(out, "Role is worker: other processes take the webhooks.")
+	if c.Role == gate.RoleWorker || c.Role == gate.RoleDeliver {
+		fmt.Fprintf(out, "Role is %s: other processes take the webhooks.\n", c.Role)
+		printSubscriptions(out, c, started)
 		return
 	}
 	for _, name := range c.SourceNames() {
@@ -53,6 +55,7 @@ func Startup(to io.Writer, c gate.Options, started gate.Startup) {
 				started.Addr)
 		}
 	}
+	printSubscriptions(out, c, started)
 	if started.OwnKeys {
 		adminToken := "the token in " + datadir.Dir(c.DataDir).KeyFile(datadir.AdminToken)
 		if len(c.AdminTokens) > 0 {
@@ -69,10 +72,67 @@ Then see what became of it:
   %s trace evt-1 --target %s --data-dir %s
 
 Or open %s/ui/ and sign in with %s.
-
+%s
 `, started.URL, terminal.Quote(datadir.Dir(c.DataDir).KeyFile(datadir.BearerKey)), self(),
-			started.AdminURL, terminal.Quote(c.DataDir), started.AdminURL, adminToken)
+			started.AdminURL, terminal.Quote(c.DataDir), started.AdminURL, adminToken, firstConsumer(c))
 	}
+}
+
+// firstConsumer says how to hand events to a program, to a person whose gate hands them to none.
+func firstConsumer(c gate.Options) string {
+	if len(c.Subscriptions) > 0 {
+		return ""
+	}
+	return fmt.Sprintf(`
+Your code gets the events once a subscription has its URL. Stop the gate and start it with
+
+  %s serve --push http://localhost:3000/hooks
+
+or write the same into hookgate.yaml:
+
+  subscriptions:
+    default:
+      push: {url: "http://localhost:3000/hooks"}
+
+Each event then arrives as a POST with the sender's own body. A 2xx says that it is done.
+`, self())
+}
+
+// printSubscriptions prints a line for each subscription: where its events go, and how far it is.
+func printSubscriptions(out io.Writer, c gate.Options, started gate.Startup) {
+	for _, s := range started.Subscriptions {
+		where := "pushes to " + s.Host
+		if c.Role == gate.RoleIngest || c.Role == gate.RoleWorker {
+			where = "goes to " + s.Host + " from other processes"
+		}
+		fmt.Fprintf(out, "Subscription %s %s: %s.\n", s.Name, where, progressOf(s.Info))
+	}
+}
+
+// progressOf says how far a subscription is.
+func progressOf(s *hookgate.SubscriptionInfo) string {
+	if s == nil {
+		return "the store does not answer yet"
+	}
+	parts := []string{"it begins with the next event"}
+	switch {
+	case s.Backlog >= hookgate.MaxBacklog:
+		parts[0] = fmt.Sprintf("more than %d stored events are still to pass", hookgate.MaxBacklog)
+	case s.Backlog > 0:
+		parts[0] = many(int(s.Backlog), "stored event is", "stored events are") + " still to pass"
+	case s.Cursor > 0 && !s.LastDeliveredAt.IsZero():
+		parts[0] = "it has passed every stored event"
+	}
+	if s.Waiting > 0 {
+		parts = append(parts, many(int(s.Waiting), "failed event waits", "failed events wait"))
+	}
+	if s.Parked > 0 {
+		parts = append(parts, fmt.Sprintf("%d parked", s.Parked))
+	}
+	if !s.PausedAt.IsZero() {
+		parts = append(parts, "it is paused until `hookgate subscriptions resume "+s.Name+"`")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // self is the command that starts this program: its name, or go run.
