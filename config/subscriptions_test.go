@@ -160,7 +160,7 @@ func TestSubscriptionMistakes(t *testing.T) {
 			" write now, beginning, a time like 2026-11-29T08:00:00Z, or the id of an event"},
 		{"subscriptions: {a: {push: {url: 'http://10.0.0.7/', timeout: 0s, concurrency: 0, rate: -1," +
 			" egress: inside}}}",
-			"subscriptions.a.push.timeout is 0s; it must be from 100ms to 1h|" +
+			"subscriptions.a.push.timeout is 0s; it must be above 0s, and at most 1h|" +
 				"subscriptions.a.push.concurrency is 0; it must be from 1 to 10000|" +
 				"subscriptions.a.push.rate is -1; it must be a number of attempts per second from 0" +
 				" (no limit) to 1000000|" +

@@ -143,8 +143,8 @@ func (c *subscriptionCheck) push(p *PushOptions) {
 			c.wrong("push.signing", "has the same secret twice, as entry %d", i+1)
 		}
 	}
-	if p.Timeout < push.MinTimeout || p.Timeout > push.MaxTimeout {
-		c.wrong("push.timeout", "is %v; it must be from 100ms to 1h", p.Timeout)
+	if p.Timeout <= 0 || p.Timeout > push.MaxTimeout {
+		c.wrong("push.timeout", "is %v; it must be above 0s, and at most 1h", p.Timeout)
 	}
 	if p.Concurrency < 1 || p.Concurrency > 10_000 {
 		c.wrong("push.concurrency", "is %d; it must be from 1 to 10000", p.Concurrency)

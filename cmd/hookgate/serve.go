@@ -46,7 +46,7 @@ docs/reference/configuration.md.`,
 	configFlag(cmd)
 	flags.String("listen", "", "`address` to listen on (default 127.0.0.1:8080)")
 	flags.String("data-dir", "", "`folder` for store, spool and keys (default ./data)")
-	flags.String("role", "", "`role`: all (default), ingest (take webhooks), worker (store) or deliver")
+	flags.String("role", "", "`role`: all (default), ingest, worker (stores) or deliver")
 	flags.String("push", "",
 		"`URL` to which the subscription default pushes events; makes it if there is none")
 	flags.Int("workers", 0, "greatest number of workers, with Redis (default: half the cores)")
