@@ -99,8 +99,8 @@ func testReadLogPages(d *deliveryTest) {
 	}
 	ids := d.Append(d, events...)
 	base, end := ids[0]-1, ids[6]
-	for maximum := 1; maximum <= 8; maximum++ {
-		for _, bytes := range []int{1, 9, 10, 25, 100, 2000} {
+	for _, maximum := range []int{1, 3, 7, 8} {
+		for _, bytes := range []int{1, 10, 25, 2000} {
 			q := hookgate.LogQuery{After: base, Max: maximum, MaxBytes: bytes}
 			same(d, "pages", d.pages(q), ids)
 			q.Until = ids[4]

@@ -233,6 +233,9 @@ func testResolveFilters(d *deliveryTest) {
 		s, all := d.many()
 		n := 0
 		for name := range filters(s.Name, all) {
+			if a != hookgate.ResolveSkip && name != "all" && name != "events" && name != "limit" {
+				continue // the resolutions have the filter in common
+			}
 			n++
 			d.prefix = fmt.Sprintf("%s-%s-%d", prefix, a, n)
 			d.resolveOne(a, name)
@@ -255,13 +258,12 @@ func (d *deliveryTest) resolveOne(a hookgate.Resolution, name string) {
 	if a == hookgate.ResolveDeadLetter && f.Limit > 0 {
 		return // whether a dead letter counts for the limit is open
 	}
-	s.mustStay("a dry run", func() {
-		n, err := d.Control.Resolve(d.Context(), f.ExceptionFilter, a, true, person)
-		if err != nil || n != len(selected) {
-			d.Errorf("dry run of %s of %s: %d, error %v, want %d", a, name, n, err, len(selected))
-		}
-	})
-	n, err := d.Control.Resolve(d.Context(), f.ExceptionFilter, a, false, person)
+	n, err := d.Control.Resolve(d.Context(), f.ExceptionFilter, a, true, person)
+	if err != nil || n != len(selected) {
+		d.Errorf("dry run of %s of %s: %d, error %v, want %d", a, name, n, err, len(selected))
+	}
+	same(d, "exceptions after a dry run", s.exceptions(), all)
+	n, err = d.Control.Resolve(d.Context(), f.ExceptionFilter, a, false, person)
 	if err != nil || n != len(selected) {
 		d.Errorf("%s of %s: %d, error %v, want %d", a, name, n, err, len(selected))
 	}
