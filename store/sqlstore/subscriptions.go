@@ -232,7 +232,10 @@ func (s *Subscriptions) runningOwner(name, stored string, running bool) string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.owners[name]
+	if s.owners[name] != stored {
+		return "" // of an earlier process, or of a subscription of this name that was forgotten
+	}
+	return stored
 }
 
 // setOwner records the owner of a subscription in a store without leases.
