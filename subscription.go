@@ -232,8 +232,8 @@ type Due struct {
 	// Next is when the next exception that is not returned and not left out becomes due; zero if
 	// there is none.
 	Next time.Time
-	// Count is the number of exceptions that are waiting or parked, and Held the number of holds. They
-	// may be counted only up to MaxBacklog.
+	// Count is the number of exceptions that are waiting or parked, and Held the number of holds. Large
+	// numbers may be some seconds old, and are counted up to MaxBacklog.
 	Count, Held int
 	// Version, Paused and Jobs are as in SubscriptionState, read in the same transaction.
 	Version int64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hookgate/hookgate"
 )
@@ -13,6 +14,12 @@ import (
 func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuery) (
 	due hookgate.Due, err error) {
 	found := false
+	name = s.Clean(name)
+	known := s.countsOf(name)
+	limit := hookgate.MaxBacklog
+	if known != nil {
+		limit = countAlways + 1
+	}
 	// The queries also return those to leave out, which are few.
 	err = s.db.Queries(ctx,
 		Statement{SQL: "SELECT version, paused_at FROM webhook_subscriptions WHERE " + named,
@@ -43,8 +50,8 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 				}
 				return nil
 			}},
-		countUpTo("webhook_exceptions", " AND "+unsettled, name, &due.Count),
-		countUpTo("webhook_holds", "", name, &due.Held),
+		countUpTo("webhook_exceptions", " AND "+unsettled, name, limit, &due.Count),
+		countUpTo("webhook_holds", "", name, limit, &due.Held),
 		runningJobs(subscriptionID, name, &due.Jobs),
 	)
 	if err == nil && !found {
@@ -53,15 +60,54 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 	if err != nil {
 		return hookgate.Due{}, fmt.Errorf("read what is due of subscription %s: %w", name, err)
 	}
+	if known == nil {
+		s.rememberCounts(name, counts{due.Count, due.Held, time.Now()})
+		return due, nil
+	}
+	if due.Count == limit {
+		due.Count = max(limit, known.exceptions)
+	}
+	if due.Held == limit {
+		due.Held = max(limit, known.holds)
+	}
 	return due, nil
 }
 
-// countUpTo returns the statement that counts the rows of a subscription, up to MaxBacklog.
-func countUpTo(table, condition, name string, to *int) Statement {
+const (
+	// Due counts up to countAlways rows at each call, and more of them only once in countEvery,
+	// because it is called often.
+	countAlways = 1000
+	countEvery  = 5 * time.Second
+)
+
+// counts are the numbers of exceptions and holds of a subscription at a time.
+type counts struct {
+	exceptions, holds int
+	at                time.Time
+}
+
+// countsOf returns what Due has counted of a subscription, or nil if it must count again.
+func (s *Subscriptions) countsOf(name string) *counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.counted[name]; ok && time.Since(c.at) < countEvery {
+		return &c
+	}
+	return nil
+}
+
+func (s *Subscriptions) rememberCounts(name string, c counts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counted[name] = c
+}
+
+// countUpTo returns the statement that counts the rows of a subscription, up to a limit.
+func countUpTo(table, condition, name string, limit int, to *int) Statement {
 	return Statement{
 		SQL: "SELECT count(*) FROM (SELECT 1 FROM " + table + " WHERE subscription = " + subscriptionID +
 			condition + " LIMIT ?2) counted",
-		Args: []any{name, hookgate.MaxBacklog},
+		Args: []any{name, limit},
 		Row:  func(r Row) error { *to = int(r.Int(0)); return nil },
 	}
 }

@@ -19,7 +19,8 @@ import (
 //	webhook_redelivery_jobs progress
 //
 // It neither reads nor changes the log. The attempts also recognise results that are saved again:
-// an exception does not change if the history already has its attempt.
+// an exception does not change if the history already has its attempt. Subqueries with LIMIT make
+// PostgreSQL look up each row by its index, also while it has no statistics.
 func (s *Subscriptions) Save(ctx context.Context, name string, epoch hookgate.Epoch,
 	r *hookgate.Results) (version int64, err error) {
 	name = s.Clean(name)
@@ -105,8 +106,8 @@ func (s *Subscriptions) create(name string, r *hookgate.Results) Statement {
 	return Statement{
 		SQL: `INSERT INTO webhook_exceptions (subscription, ` + columns + `)
 			SELECT ` + subscriptionID + `, ` + columns + ` FROM r
-			WHERE NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.subscription = ` +
-			subscriptionID + ` AND d.event = r.event AND d.redelivery = r.redelivery AND d.` + settles + `)
+			WHERE (SELECT d.number FROM webhook_deliveries d WHERE d.subscription = ` + subscriptionID + `
+				AND d.event = r.event AND d.redelivery = r.redelivery AND d.` + settles + ` LIMIT 1) IS NULL
 			ON CONFLICT DO NOTHING`,
 		Args: []any{name},
 		Rows: &Rows{Columns: exceptionNames, Len: len(r.Created), Write: func(i int, c entry.Cells) {
@@ -126,9 +127,9 @@ func (s *Subscriptions) update(name string, r *hookgate.Results) Statement {
 		SQL: `UPDATE webhook_exceptions AS e SET ordering_key = r.ordering_key, state = r.state,
 			attempts = r.attempts, due = r.due, since = r.since, wait = r.wait, reason = r.reason,
 			status = r.status, changed = r.changed FROM r WHERE e.subscription = ` + subscriptionID + `
-			AND e.event = r.event AND e.redelivery = r.redelivery AND e.` + unsettled + `
-			AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.subscription = e.subscription
-				AND d.event = r.event AND d.redelivery = r.redelivery AND d.number = r.number)`,
+			AND e.event = r.event AND e.redelivery = r.redelivery AND e.state <> 'dead'
+			AND (SELECT d.number FROM webhook_deliveries d WHERE d.subscription = e.subscription
+				AND d.event = r.event AND d.redelivery = r.redelivery AND d.number = r.number LIMIT 1) IS NULL`,
 		Args: []any{name},
 		Rows: &Rows{Columns: append(exceptionNames[:len(exceptionNames):len(exceptionNames)], "number"),
 			Len: len(r.Updated), Write: func(i int, c entry.Cells) {

@@ -20,13 +20,16 @@ type Subscriptions struct {
 	// owners has the owner of each subscription that was acquired in this process. It takes the place
 	// of leases, which a store without Dialect.Leases has not.
 	owners map[string]string
+	// counted has what Due last counted, by subscription.
+	counted map[string]counts
 }
 
 var _ hookgate.Subscriptions = (*Subscriptions)(nil)
 
 // NewSubscriptions returns the subscriptions of a database.
 func NewSubscriptions(db DB, d Dialect) *Subscriptions {
-	return &Subscriptions{db: db, Dialect: d, owners: map[string]string{}}
+	return &Subscriptions{db: db, Dialect: d, owners: map[string]string{},
+		counted: map[string]counts{}}
 }
 
 const (
@@ -45,24 +48,21 @@ const settles = "outcome IN ('delivered', 'dead_lettered', 'skipped')"
 
 // stored is the part of a row of webhook_subscriptions that Define compares.
 type stored struct {
-	id                   int64
-	definition           string
-	order                hookgate.Order
-	revision             int64
-	removed              bool
-	exceptions, holds    int64
-	cursor, epoch, clock int64
+	id, revision      int64
+	definition        string
+	order             hookgate.Order
+	removed           bool
+	exceptions, holds int64
 }
 
 // Define implements hookgate.Subscriptions.
 func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.SubscriptionDefinition,
 	complete bool) (revisions []int64, err error) {
 	var (
-		rows               = map[string]stored{}
-		places             = make([]int64, len(defs))
-		end, lastID, epoch int64
-		horizon, now       int64
-		refused            error
+		rows                      = map[string]stored{}
+		places                    = make([]int64, len(defs))
+		end, lastID, horizon, now int64
+		refused                   error
 	)
 	first := []Statement{
 		{SQL: `SELECT name, id, definition, delivery_order, revision, removed_at,
@@ -74,8 +74,8 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 					revision: r.Int(4), removed: r.Int(5) != 0, exceptions: r.Int(6), holds: r.Int(7)}
 				return nil
 			}},
-		{SQL: "SELECT coalesce(max(id), 0), coalesce(max(epoch), 0) FROM webhook_subscriptions",
-			Row: func(r Row) error { lastID, epoch = r.Int(0), r.Int(1); return nil }},
+		{SQL: "SELECT coalesce(max(id), 0) FROM webhook_subscriptions",
+			Row: func(r Row) error { lastID = r.Int(0); return nil }},
 		{SQL: "SELECT l.last_id, r.last_event, " + s.Now + " FROM webhook_log l, webhook_removals r",
 			Row: func(r Row) error { end, horizon, now = r.Int(0), r.Int(1), r.Int(2); return nil }},
 	}
@@ -116,15 +116,13 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 			lastID++
 			cursor := placeOf(def.Start, horizon, end, places[i])
 			changes = append(changes, Statement{
-				// The epoch is above that of a forgotten subscription of the same name, whose owner may
-				// still try to save.
 				SQL: `INSERT INTO webhook_subscriptions (id, name, definition, filter, delivery_order,
 					revision, version, cursor, epoch, owner, lease_until, clock, paused_at, paused_by,
 					pause_reason, broken_since, redelivery, redeliver_until, redeliveries, created_at,
 					removed_at, delivered_at, forgotten_at)
-					VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, ?6, ?7, '', 0, 0, 0, '', '', 0, 0, 0, 0, ?8, 0, 0, 0)`,
+					VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, ?6, 0, '', 0, 0, 0, '', '', 0, 0, 0, 0, ?7, 0, 0, 0)`,
 				Args: []any{lastID, s.Clean(def.Name), s.Clean(def.Definition), s.Clean(string(filter)),
-					string(def.Order), cursor, epoch, now}})
+					string(def.Order), cursor, now}})
 		}
 		if complete {
 			for name, row := range rows {
@@ -259,11 +257,11 @@ func (s *Subscriptions) Acquire(ctx context.Context, name, owner string, ttl tim
 		answer = hookgate.ErrNotFound
 	)
 	find := Statement{
-		SQL: `SELECT id, revision, owner, lease_until > ` + s.Now + `, epoch FROM webhook_subscriptions
+		SQL: `SELECT id, revision, owner, lease_until > ` + s.Now + ` FROM webhook_subscriptions
 			WHERE ` + named + s.ForUpdate,
 		Args: []any{name},
 		Row: func(r Row) error {
-			id, state = r.Int(0), &hookgate.SubscriptionState{Epoch: hookgate.Epoch(r.Int(4) + 1)}
+			id, state = r.Int(0), &hookgate.SubscriptionState{}
 			switch other := r.Text(2); {
 			case revision < r.Int(1):
 				answer = hookgate.ErrRevision
@@ -280,9 +278,12 @@ func (s *Subscriptions) Acquire(ctx context.Context, name, owner string, ttl tim
 			return nil, nil
 		}
 		return append([]Statement{{
-			SQL: `UPDATE webhook_subscriptions SET epoch = ?2, owner = ?3, lease_until = ` + s.Now +
-				` + ?4 WHERE id = ?1`,
-			Args: []any{id, int64(state.Epoch), owner, ttl.Microseconds()},
+			// The new epoch is also above that of a forgotten subscription of the same name, whose owner
+			// may still try to save.
+			SQL: `UPDATE webhook_subscriptions SET epoch = (SELECT max(epoch) FROM webhook_subscriptions)
+				+ 1, owner = ?2, lease_until = ` + s.Now + ` + ?3 WHERE id = ?1 RETURNING epoch`,
+			Args: []any{id, owner, ttl.Microseconds()},
+			Row:  func(r Row) error { state.Epoch = hookgate.Epoch(r.Int(0)); return nil },
 		}}, s.stateOf(id, state)...), nil
 	})
 	if err == nil {
