@@ -309,9 +309,9 @@ func (r *runner) apply(it *item, a *answered) {
 		r.block(it)
 		return
 	}
-	if it.path && it.key != nil {
-		r.hold(it.key, it.event.ID-1)
-		it.key.excepted = true
+	if k := it.key; k != nil && it.path && (!k.held || it.event.ID > k.after) {
+		r.hold(k, it.event.ID-1)
+		r.setExcepted(k, true)
 	}
 	r.cover(it)
 	r.vacate(it)
@@ -371,8 +371,8 @@ func (r *runner) settle(it *item, outcome hookgate.AttemptOutcome, a *answered) 
 		r.settled[id.Event] = true // the reader comes to it later
 		r.blocked = false
 	}
-	if k := it.key; k != nil && it.path && k.held {
-		k.excepted = false
+	if k := it.key; k != nil && it.path && k.held && id.Event > k.after { // else a person was faster
+		r.setExcepted(k, false)
 		r.hold(k, id.Event)
 	}
 	r.cover(it)

@@ -1,8 +1,10 @@
 package deliver_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,4 +249,133 @@ func TestRandom(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { random(t, seed) })
 		})
 	}
+}
+
+// TestIdle: a subscription without events calls the store for nothing but its lease. If events come that
+// do not match, its cursor follows at most once in 10 s.
+func TestIdle(t *testing.T) {
+	for _, lease := range []time.Duration{0, 15 * time.Second} {
+		t.Run(lease.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, deliver.Subscription{Definition: hookgate.SubscriptionDefinition{
+					Filter: hookgate.Filter{Sources: []string{"s"}}}})
+				w.append("a", "b")
+				p := w.start("a", lease)
+				time.Sleep(time.Minute)
+				var mu sync.Mutex
+				calls := map[string]int{}
+				w.store.SetFail(func(_ context.Context, op, _ string) (bool, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					calls[op]++
+					return false, nil
+				})
+				time.Sleep(10 * time.Minute)
+				renewals := 0
+				if lease > 0 {
+					renewals = int(10 * time.Minute / (lease / 3))
+				}
+				mu.Lock()
+				if n := calls["Renew"]; n < renewals-1 || n > renewals+1 || len(calls) > 1 {
+					t.Errorf("ten idle minutes make the calls %v", calls)
+				}
+				clear(calls)
+				mu.Unlock()
+				for range 600 {
+					w.store.Append(hookgate.LogEvent{Identity: hookgate.Identity{Source: "other",
+						EventType: "t"}})
+					time.Sleep(time.Second)
+				}
+				mu.Lock()
+				if n := calls["Save"]; n > 60 || n < 50 {
+					t.Errorf("ten minutes of events that do not match make %d saves", n)
+				}
+				mu.Unlock()
+				if i := w.info(); i.End-i.Cursor > (15 * time.Second).Microseconds() {
+					t.Errorf("the cursor is %d µs behind", i.End-i.Cursor)
+				}
+				p.end()
+			})
+		})
+	}
+}
+
+// TestIsolation: one subscription hangs, one is refused; a third gets everything as if it were alone.
+func TestIsolation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deliver.Subscription{})
+		hangs, refuses := w.sub, w.sub
+		hangs.Definition.Name, refuses.Definition.Name = "hangs", "refuses"
+		hangs.Consumer = consumer(func(ctx context.Context, _ *hookgate.Delivery) hookgate.Answer {
+			<-ctx.Done()
+			return hookgate.Answer{Verdict: hookgate.VerdictInterrupted}
+		})
+		refuses.Consumer = consumer(func(context.Context, *hookgate.Delivery) hookgate.Answer {
+			return hookgate.Answer{Verdict: hookgate.VerdictOutage}
+		})
+		p := &process{Log: w.store, Subscriptions: w.store, w: w, gone: make(chan struct{})}
+		well := w.sub
+		well.Consumer = p
+		d := deliver.New(deliver.Config{Owner: "a", Subscriptions: []deliver.Subscription{hangs, refuses,
+			well}, StopTimeout: time.Second}, w.store, w.store)
+		if err := d.Define(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { d.Run(ctx) })
+		rng := rand.New(rand.NewPCG(1, 2))
+		for range 100 {
+			w.append(some(rng, 100, 30)...)
+			time.Sleep(100 * time.Millisecond)
+			if n := len(w.missing()); n > 0 {
+				t.Fatalf("%d events are missing after 100 ms", n)
+			}
+		}
+		stop()
+		running.Wait()
+		w.check()
+	})
+}
+
+// consumer is a function that is a hookgate.Consumer.
+type consumer func(context.Context, *hookgate.Delivery) hookgate.Answer
+
+func (c consumer) Deliver(ctx context.Context, d *hookgate.Delivery) hookgate.Answer {
+	return c(ctx, d)
+}
+
+// TestRetryAfter: a wait for which the consumer asks lengthens the wait and does not count as time to
+// retry; 410 pauses, and the event is delivered once a person resumes.
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deliver.Subscription{Retry: deliver.Retry{First: time.Second, Max: time.Second,
+			For: time.Minute}})
+		w.setBehave(func(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
+			if d.Attempt < 8 {
+				return hookgate.Answer{Verdict: hookgate.VerdictFailed, Status: 503,
+					RetryAfter: 30 * time.Second}, time.Millisecond
+			}
+			return hookgate.Answer{Verdict: hookgate.VerdictGone, Status: 410}, time.Millisecond
+		})
+		w.append("a", "a")
+		p := w.start("a", 0)
+		time.Sleep(time.Hour)
+		for i := 1; i < len(w.starts); i++ {
+			if wait := w.starts[i].at.Sub(w.starts[i-1].at); wait < 30*time.Second {
+				t.Errorf("attempt %d comes %v after the one before", i+1, wait)
+			}
+		}
+		if i := w.info(); i.PausedAt.IsZero() || i.Parked > 0 || len(w.starts) != 8 {
+			t.Errorf("%d attempts; %+v", len(w.starts), i)
+		}
+		w.setBehave(ok)
+		if _, err := w.store.SetPaused(t.Context(), "billing", false, by); err != nil {
+			t.Fatal(err)
+		}
+		p.d.Wake()
+		time.Sleep(time.Minute)
+		p.end()
+		w.mustSettle()
+	})
 }

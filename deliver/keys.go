@@ -53,6 +53,17 @@ func (r *runner) hold(k *key, after int64) {
 	k.after = max(k.after, after)
 	k.changedIn = r.pending.batch
 	r.pending.hold(k.name, k.after)
+	r.setExcepted(k, k.excepted)
+}
+
+// setExcepted records whether an event of a held key is waiting or parked. The other held keys drain.
+func (r *runner) setExcepted(k *key, excepted bool) {
+	k.excepted = excepted
+	if excepted {
+		delete(r.draining, k.name)
+	} else {
+		r.draining[k.name] = true
+	}
 }
 
 // cover removes an item from the ring, because an exception or a hold covers it.
@@ -135,6 +146,7 @@ func (r *runner) proceed(k *key) {
 		// this Save or before any later result of the key.
 		r.pending.free(k.name)
 		delete(r.keys, k.name)
+		delete(r.draining, k.name)
 	}
 }
 
@@ -203,8 +215,13 @@ func (r *runner) freeKey(h *hookgate.Hold) {
 	case k == nil && !r.pending.freed[h.OrderingKey]:
 		k = &key{name: h.OrderingKey, held: true, after: h.After, readTo: h.After, lastSeen: r.position}
 		r.keys[k.name] = k
-	case k != nil && k.held && k.excepted && k.changedIn <= r.savedBatch:
-		k.excepted, k.after = false, max(k.after, h.After)
+		r.setExcepted(k, false)
+	case k != nil && k.held && k.excepted && k.changedIn > r.savedBatch:
+		r.reload = true // the answer may be older than the change: ask again after the next Save
+		return
+	case k != nil && k.held && k.excepted:
+		k.after = max(k.after, h.After)
+		r.setExcepted(k, false)
 	default:
 		return
 	}

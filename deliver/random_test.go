@@ -54,14 +54,6 @@ func random(t *testing.T, seed uint64) {
 		return hookgate.Answer{Status: 200}, took
 	}
 	failed := errors.New("the store is away")
-	w.store.SetFail(func(context.Context, string, string) (bool, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if calm || calls.IntN(10) > 0 {
-			return false, nil
-		}
-		return calls.IntN(2) == 0, failed
-	})
 	lease := time.Duration(0)
 	processes := []*process{nil}
 	if rng.IntN(2) == 0 {
@@ -83,6 +75,8 @@ func random(t *testing.T, seed uint64) {
 	for i := range processes {
 		start(i)
 	}
+	var last hookgate.SeekResult // the last seek
+	until := int64(0)
 	for range 60 {
 		w.store.SetFail(fail)
 		w.append(some(rng, rng.IntN(60), keys)...)
@@ -102,9 +96,10 @@ func random(t *testing.T, seed uint64) {
 			processes[i].d.Wake()
 		case 3:
 			w.store.SetFail(nil)
-			filter := hookgate.ExceptionFilter{Subscription: "billing"}
-			if _, err := w.store.Resolve(t.Context(), filter, hookgate.ResolveRetry, false, by); err != nil {
-				t.Fatal(err)
+			w.person([]hookgate.Resolution{hookgate.ResolveRetry, hookgate.ResolveSkip,
+				hookgate.ResolveDeadLetter}[rng.IntN(3)])
+			if rng.IntN(2) == 0 {
+				processes[i].d.Wake()
 			}
 		case 4:
 			w.store.SetFail(nil)
@@ -112,6 +107,11 @@ func random(t *testing.T, seed uint64) {
 			if _, _, err := w.store.Redeliver(t.Context(), "billing", job, false, by); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if rng.IntN(20) == 0 && len(w.events) > 0 {
+			w.store.SetFail(nil)
+			last = w.seek(w.events[rng.IntN(len(w.events))].ID)
+			until = w.info().End
 		}
 		time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
 	}
@@ -140,6 +140,15 @@ func random(t *testing.T, seed uint64) {
 		p.end()
 	}
 	w.mustSettle()
+	if last.Redelivery > 0 {
+		for _, e := range w.events {
+			id := hookgate.EventRedelivery{Event: e.ID, Redelivery: last.Redelivery}
+			if e.ID > last.To && e.ID <= until && w.delivered[id] == 0 && !w.skipped(id) {
+				t.Errorf("event %d was not delivered again after the seek to %d", e.ID, last.To)
+				break
+			}
+		}
+	}
 	jobs, err := w.store.RedeliveryJobs(t.Context(), "billing", 1000)
 	for _, j := range jobs {
 		if j.EndedAt.IsZero() || err != nil {

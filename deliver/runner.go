@@ -115,6 +115,7 @@ type runner struct {
 	openCount int
 	openBytes int
 	keys      map[string]*key
+	draining  map[string]bool // the held keys without an exception
 	wantRead  []*key
 	keyReads  int
 	ready     []*item // own the slot of their key
@@ -141,8 +142,9 @@ type runner struct {
 	job      *job
 	count    int // exceptions that are waiting or parked
 	nextDue  time.Time
-	reload   bool // ask Due for what a person has changed
-	restarts bool // end, so that the subscription is acquired anew
+	dueAgain time.Time // after a Due that failed
+	reload   bool      // ask Due for what a person has changed
+	restarts bool      // end, so that the subscription is acquired anew
 
 	active     map[hookgate.EventRedelivery]uint64
 	pending    *pending
@@ -164,7 +166,7 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 		redeliverUntil: state.RedeliverUntil, inbox: make(chan func(), 16),
 		stopping: make(chan struct{}), lost: make(chan struct{}), ended: make(chan struct{}),
 		version: state.Version, position: state.Cursor, saved: state.Cursor,
-		settled: map[int64]bool{}, excepted: map[int64]bool{}, keys: map[string]*key{}, air: map[int64]bool{},
+		settled: map[int64]bool{}, excepted: map[int64]bool{}, keys: map[string]*key{}, draining: map[string]bool{}, air: map[int64]bool{},
 		paused: state.Paused, clock: state.Clock, jobs: state.Jobs, count: state.Exceptions,
 		reload: true, active: map[hookgate.EventRedelivery]uint64{}, pending: newPending(1),
 		savedAt: time.Now(),
@@ -184,8 +186,9 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 	}
 	for _, h := range state.Holds {
 		k := &key{name: h.OrderingKey, held: true, after: h.After, readTo: h.After,
-			lastSeen: state.Cursor, excepted: h.Excepted}
+			lastSeen: state.Cursor}
 		r.keys[k.name] = k
+		r.setExcepted(k, h.Excepted)
 		r.proceed(k)
 	}
 	r.publish()
@@ -227,9 +230,27 @@ func (r *runner) noticeVersion(version int64) {
 	})
 }
 
-// changed makes the runner ask what a person has changed.
+// changed makes the runner ask what a person has changed. It drops the exceptions whose attempt has
+// not begun, because a person may have settled them. Due returns the others again.
 func (r *runner) changed(version int64) {
 	r.version, r.reload = version, true
+	var freed []*key
+	stale := func(it *item) bool {
+		if !it.excepted || it.createdIn > r.savedBatch {
+			return false
+		}
+		delete(r.active, it.id())
+		if k := it.key; k != nil && k.current == it {
+			k.current = nil
+			freed = append(freed, k)
+		}
+		return true
+	}
+	r.extra = slices.DeleteFunc(r.extra, stale)
+	r.ready = slices.DeleteFunc(r.ready, stale)
+	for _, k := range freed {
+		r.proceed(k)
+	}
 	if r.blocked {
 		// The event that blocks all others may be settled now. Only the store knows.
 		r.restarts = true
@@ -251,7 +272,7 @@ func (r *runner) run(ctx context.Context) {
 	defer r.reader.close()
 	for {
 		now := time.Now()
-		r.heed(now)
+		r.noticeEnd(now)
 		r.expireSuspects(now)
 		r.slow.step(now, r.concurrency)
 		r.checkReach(ctx, now)
@@ -275,8 +296,8 @@ func (r *runner) run(ctx context.Context) {
 	}
 }
 
-// heed notices that the runner must end.
-func (r *runner) heed(now time.Time) {
+// noticeEnd notices that the runner must end.
+func (r *runner) noticeEnd(now time.Time) {
 	select {
 	case <-r.lost:
 		r.closing, r.fenced = true, true
@@ -353,8 +374,11 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 		earliest(r.stopBy)
 	} else {
 		free := !r.laneBusy && r.again == nil
-		if free && len(r.extra) == 0 && r.fetching == 0 && !r.idle() {
+		if free && len(r.extra) == 0 && r.fetching == 0 && !r.idle() && !now.Before(r.dueAgain) {
 			earliest(r.nextDue)
+		}
+		if now.Before(r.dueAgain) {
+			earliest(r.dueAgain)
 		}
 		if len(r.suspects) > 0 {
 			earliest(r.suspects[0].at.Add(suspectTime))
@@ -502,7 +526,7 @@ func (r *runner) hasSaved(results *hookgate.Results, version int64, err error) {
 
 // wantsDue reports whether Due should be asked.
 func (r *runner) wantsDue(now time.Time) bool {
-	if r.closing {
+	if r.closing || now.Before(r.dueAgain) {
 		return false
 	}
 	if r.reload {
@@ -515,14 +539,12 @@ func (r *runner) wantsDue(now time.Time) bool {
 // askDue asks the store for exceptions that are due and keys that are free.
 func (r *runner) askDue(ctx context.Context, now time.Time) {
 	r.laneBusy, r.dueLast = true, true
-	q := hookgate.DueQuery{Now: now, Max: 2 * r.concurrency}
+	q := hookgate.DueQuery{Now: now, Max: 1 + r.concurrency}
 	for id := range r.active {
 		q.NotEvents = append(q.NotEvents, id)
 	}
-	for _, k := range r.keys {
-		if k.held && !k.excepted && len(q.NotKeys) < 2*r.concurrency {
-			q.NotKeys = append(q.NotKeys, k.name)
-		}
+	for name := range r.draining {
+		q.NotKeys = append(q.NotKeys, name)
 	}
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
@@ -537,13 +559,19 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, err error) {
 	r.laneBusy = false
 	if err != nil {
 		r.failures++
-		r.nextDue = time.Now().Add(storeRetry.Pause(r.failures))
+		r.dueAgain = time.Now().Add(storeRetry.Pause(r.failures))
 		r.d.config.Logger.Warn("cannot read what is due for delivery", "subscription", r.name,
 			"error", err)
 		return
 	}
-	r.failures, r.reload = 0, false
-	r.version = max(r.version, due.Version)
+	r.failures = 0
+	if due.Version < r.version {
+		return // a person has changed something since: ask again
+	}
+	if due.Version > r.version {
+		r.changed(due.Version)
+	}
+	r.reload = len(due.Holds) > r.concurrency // there may be more
 	r.paused = due.Paused || r.pending.pause != ""
 	r.nextDue = due.Next
 	r.setJobs(due.Jobs)
@@ -573,26 +601,31 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, err error) {
 func (r *runner) fetch(ids []int64, byEvent map[int64][]hookgate.Exception) {
 	r.fetching = len(ids)
 	slices.Sort(ids)
+	version := r.version
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 		defer cancel()
 		events, err := r.d.log.ReadEvents(ctx, ids)
-		r.post(func() { r.hasFetched(events, byEvent, err) })
+		r.post(func() { r.hasFetched(events, byEvent, version, err) })
 	}()
 }
 
 // hasFetched queues exceptions that are due, with their events.
 func (r *runner) hasFetched(events []hookgate.LogEvent, byEvent map[int64][]hookgate.Exception,
-	err error) {
+	version int64, err error) {
 	r.fetching = 0
-	if err != nil {
-		r.d.config.Logger.Warn("cannot read events that are due for delivery", "subscription", r.name,
-			"error", err)
+	if err != nil || version != r.version {
 		for _, exceptions := range byEvent {
 			for _, e := range exceptions {
 				delete(r.active, hookgate.EventRedelivery{Event: e.Event, Redelivery: e.Redelivery})
 			}
 		}
+		if err == nil {
+			r.reload = true
+			return
+		}
+		r.d.config.Logger.Warn("cannot read events that are due for delivery", "subscription", r.name,
+			"error", err)
 		r.nextDue = time.Now().Add(storeRetry.Max)
 		return
 	}

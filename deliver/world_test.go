@@ -34,6 +34,7 @@ type world struct {
 	// flying are the attempts of each key that a process waits for.
 	flying map[string]int
 	starts []start
+	first  map[int64]time.Time // of the attempts of each event
 	bad    []string
 	// most is the largest number of attempts at a time.
 	now, most int
@@ -48,7 +49,7 @@ type start struct {
 func newWorld(t *testing.T, sub deliver.Subscription) *world {
 	w := &world{t: t, store: memory.New(), sub: sub,
 		ofKey: map[string][]int64{}, delivered: map[hookgate.EventRedelivery]int{}, settled: map[int64]bool{},
-		flying: map[string]int{}}
+		flying: map[string]int{}, first: map[int64]time.Time{}}
 	w.sub.Definition.Name = "billing"
 	if w.sub.Definition.Order == "" {
 		w.sub.Definition.Order = hookgate.OrderKey
@@ -212,13 +213,16 @@ func (w *world) begin(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
 	w.now++
 	w.most = max(w.most, w.now)
 	id := hookgate.EventRedelivery{Event: d.Event.ID, Redelivery: d.Redelivery}
+	if _, again := w.first[d.Event.ID]; !again {
+		w.first[d.Event.ID] = time.Now()
+	}
 	w.starts = append(w.starts, start{time.Now(), id, d.Attempt})
 	if w.sub.Definition.Order != hookgate.OrderNone {
 		if w.flying[key] > 1 {
 			w.bad = append(w.bad, fmt.Sprintf("two attempts of key %q at a time", key))
 		}
 		ids := w.ofKey[key]
-		for len(ids) > 0 && w.settled[ids[0]] {
+		for len(ids) > 0 && (w.settled[ids[0]] || w.dead(ids[0])) {
 			ids = ids[1:]
 		}
 		w.ofKey[key] = ids
@@ -228,6 +232,12 @@ func (w *world) begin(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
 		}
 	}
 	return w.behave(d)
+}
+
+// dead reports whether an event is a dead letter by now.
+func (w *world) dead(id int64) bool {
+	first, tried := w.first[id]
+	return w.sub.DeadLetter && tried && time.Since(first) >= w.sub.Retry.For
 }
 
 func (w *world) end(d *hookgate.Delivery) {
@@ -324,6 +334,58 @@ func some(rng *rand.Rand, n, keys int) (names []string) {
 		names = append(names, name)
 	}
 	return names
+}
+
+// person settles all exceptions in a state as a person does.
+func (w *world) person(a hookgate.Resolution) {
+	filter := hookgate.ExceptionFilter{Subscription: "billing", Limit: 1000}
+	exceptions, err := w.store.Exceptions(w.t.Context(), filter)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, e := range exceptions {
+		filter.Events = append(filter.Events, e.Event)
+		if a != hookgate.ResolveRetry {
+			w.mu.Lock()
+			w.settled[e.Event] = true // before the next event of the key begins
+			w.mu.Unlock()
+		}
+	}
+	if len(filter.Events) == 0 {
+		return
+	}
+	if _, err := w.store.Resolve(w.t.Context(), filter, a, false, by); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// skipped reports whether a person has skipped a delivery.
+func (w *world) skipped(id hookgate.EventRedelivery) bool {
+	attempts, err := w.store.Attempts(w.t.Context(), id.Event)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return slices.ContainsFunc(attempts, func(a hookgate.StoredAttempt) bool {
+		return a.Redelivery == id.Redelivery && a.Outcome.Settles() &&
+			a.Outcome != hookgate.AttemptDelivered
+	})
+}
+
+// seek moves the cursor as a person does. Events that it passes count as settled.
+func (w *world) seek(to int64) hookgate.SeekResult {
+	w.mu.Lock()
+	for _, e := range w.events {
+		if e.ID <= to {
+			w.settled[e.ID] = true
+		}
+	}
+	w.mu.Unlock()
+	r, err := w.store.Seek(w.t.Context(), "billing", hookgate.Start{At: hookgate.StartAfter, After: to},
+		false, by)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
 }
 
 var by = hookgate.Person{By: "ann", Reason: "test"}

@@ -1,0 +1,30 @@
+package push_test
+
+import (
+	"net"
+	"testing"
+
+	"github.com/hookgate/hookgate/deliver"
+	"github.com/hookgate/hookgate/deliver/push"
+)
+
+// TestReach: a consumer can be reached while something listens at its address.
+func TestReach(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	c, err := push.New(push.Config{Name: "billing", URL: "http://" + listener.Addr().String() + "/hook"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reacher deliver.Reacher = c
+	if err := reacher.Reach(t.Context()); err != nil {
+		t.Error(err)
+	}
+	listener.Close()
+	if reacher.Reach(t.Context()) == nil {
+		t.Error("a consumer that does not listen can be reached")
+	}
+}
