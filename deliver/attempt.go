@@ -19,8 +19,8 @@ const (
 	scan = 64
 )
 
-// dispatch begins attempts as long as it may. It returns how long to wait until the next one may begin;
-// 0: until something else happens.
+// dispatch begins attempts as long as it may. It returns how long to wait until the next one may
+// begin; 0: until something else happens.
 func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 	for {
 		limit := r.slow.limit(r.concurrency)
@@ -38,7 +38,8 @@ func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 			return r.breaker.nextProbe.Sub(now)
 		}
 		extra := r.takeable(limit, now)
-		for n := len(r.ready); n > 0 && r.inAir(r.ready[0]); n-- { // a redelivery of the event is in flight
+		// Leave out events of which a redelivery is in flight.
+		for n := len(r.ready); n > 0 && r.inAir(r.ready[0]); n-- {
 			r.ready = append(r.ready[1:], r.ready[0])
 		}
 		if extra < 0 && (len(r.ready) == 0 || r.inAir(r.ready[0])) {
@@ -218,9 +219,9 @@ func class(a *hookgate.Answer) string {
 	return "error"
 }
 
-// outage takes an answer that may mean that the whole consumer is away. If the breaker opens, it was
-// an outage: no attempt of it counts. Otherwise the event is a suspect until the next answer or for
-// suspectTime.
+// outage takes an answer that may mean that the whole consumer is away. If the breaker opens, it
+// was an outage: no attempt of it counts. Otherwise the event is a suspect until the next answer or
+// for suspectTime.
 func (r *runner) outage(a answered) {
 	if r.breaker.open {
 		r.breaker.failure(r.keyOf(a.it), a.at)
@@ -252,8 +253,8 @@ func (r *runner) expireSuspects(now time.Time) {
 	}
 }
 
-// requeue makes an item ready again whose attempt does not count. It keeps the slot of its key. Items
-// of other keys come first, so that probes rotate over keys.
+// requeue makes an item ready again whose attempt does not count. It keeps the slot of its key.
+// Items of other keys come first, so that probes rotate over keys.
 func (r *runner) requeue(it *item) {
 	switch {
 	case !(it.path && !it.excepted || it.key != nil):
@@ -317,8 +318,8 @@ func (r *runner) apply(it *item, a *answered) {
 	r.vacate(it)
 }
 
-// block stops a subscription with OrderAll behind an event that is waiting or parked. The cursor stays
-// before it.
+// block stops a subscription with OrderAll behind an event that is waiting or parked. The cursor
+// stays before it.
 func (r *runner) block(it *item) {
 	for _, other := range r.ready {
 		r.forget(other)

@@ -60,8 +60,8 @@ func fill(b *testing.B, s hookgate.Store, n, keys int) {
 	}
 }
 
-// BenchmarkBacklog pushes a backlog to a bare server, and compares that with a loop that posts the same
-// bodies over as many connections.
+// BenchmarkBacklog pushes a backlog to a bare server, and compares that with a loop that posts the
+// same bodies over as many connections.
 func BenchmarkBacklog(b *testing.B) {
 	const connections = 32
 	plain := func(b *testing.B, n int) time.Duration {

@@ -8,12 +8,12 @@ import (
 const (
 	// rowToOpen is how many keys in a row must fail to open the breaker; fewer if fewer are active.
 	rowToOpen = 3
-	// window is the time in which the breaker counts attempts, and halfOf how many there must be before
-	// half of them can open it.
+	// window is the time in which the breaker counts attempts, and halfOf how many there must be
+	// before half of them can open it.
 	window = 30 * time.Second
 	halfOf = 20
-	// A probe follows after firstProbe; the pause doubles up to lastProbe. goodToClose good probes in a
-	// row close the breaker.
+	// A probe follows after firstProbe; the pause doubles up to lastProbe. goodToClose good probes in
+	// a row close the breaker.
 	firstProbe  = 5 * time.Second
 	lastProbe   = time.Minute
 	goodToClose = 3
@@ -23,8 +23,8 @@ const (
 	slowStep = time.Second
 )
 
-// breaker judges whether the whole consumer is away. Only outages count as failures: an answer, even
-// 500, shows that the consumer is there.
+// breaker judges whether the whole consumer is away. Only outages count as failures: an answer,
+// even 500, shows that the consumer is there.
 //
 //	closed ──(failures)──► open ──(a probe is due)──► half open ──(3 good)──► closed, slow start
 //	                        ▲                             │
@@ -204,9 +204,9 @@ func (p *pace) take(rate float64, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// Reacher is a consumer that can tell, without an attempt, whether it can be reached. While the breaker
-// is open, the runner asks every 5 s. Once a consumer that could not be reached can be reached again,
-// a probe follows at once.
+// Reacher is a consumer that can tell, without an attempt, whether it can be reached. While the
+// breaker is open, the runner asks every 5 s. Once a consumer that could not be reached can be
+// reached again, a probe follows at once.
 type Reacher interface {
 	// Reach returns nil if a connection to the consumer can be opened. It sends no request.
 	Reach(ctx context.Context) error

@@ -7,7 +7,7 @@ import (
 )
 
 // TestBreakerOpens: failures of as many keys in a row as are needed open the breaker, each counted
-// once; an answer begins the row anew; so do half of enough attempts.
+// once; an answer begins the row again; so do half of enough attempts.
 func TestBreakerOpens(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	fails := func(b *breaker, key string) bool {
@@ -61,7 +61,7 @@ func TestBreakerOpens(t *testing.T) {
 }
 
 // TestBreakerProbes: the pauses between probes double up to a minute; three good probes close the
-// breaker, and a bad one begins anew.
+// breaker, and a bad one starts again.
 func TestBreakerProbes(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	var b breaker

@@ -61,7 +61,8 @@ type Config struct {
 	// Lease is how long this process owns a subscription without renewing it; 0 for a store that no
 	// other process can use.
 	Lease time.Duration
-	// StopTimeout bounds how long Run waits for attempts in flight when its context ends; default 30 s.
+	// StopTimeout bounds how long Run waits for attempts in flight when its context ends; default 30
+	// s.
 	StopTimeout time.Duration
 	// Paused reports whether delivery must wait, for all subscriptions. Call Wake after a change.
 	Paused func() bool
@@ -250,8 +251,8 @@ func (d *Dispatcher) renewUntil(ended <-chan struct{}) {
 	}
 }
 
-// sleep waits until the leases must be renewed or something has changed. It returns false if ctx has
-// ended.
+// sleep waits until the leases must be renewed or something has changed. It returns false if ctx
+// has ended.
 func (d *Dispatcher) sleep(ctx context.Context, failures int) bool {
 	var due <-chan time.Time
 	switch {
@@ -273,8 +274,8 @@ func (d *Dispatcher) sleep(ctx context.Context, failures int) bool {
 	return ctx.Err() == nil
 }
 
-// spread renews the leases, takes subscriptions that have no owner, and gives back those beyond this
-// process's share.
+// spread renews the leases, takes subscriptions that have no owner, and gives back those beyond
+// this process's share.
 func (d *Dispatcher) spread(ctx context.Context, running *sync.WaitGroup) error {
 	from := time.Now() // before the call: the lease cannot end later in the store than counted here
 	roster, err := d.store.Renew(ctx, d.config.Owner, d.config.Lease)
@@ -314,8 +315,8 @@ func (d *Dispatcher) spread(ctx context.Context, running *sync.WaitGroup) error 
 	return failed
 }
 
-// renewed extends the runners' leases, stops those that have lost their subscription and those beyond
-// the share, and returns how many remain.
+// renewed extends the runners' leases, stops those that have lost their subscription and those
+// beyond the share, and returns how many remain.
 func (d *Dispatcher) renewed(entries map[string]hookgate.RosterEntry, from time.Time,
 	share int) (owned int) {
 	d.mu.Lock()
@@ -389,7 +390,7 @@ func (d *Dispatcher) acquire(ctx context.Context, s *Subscription, running *sync
 		d.mu.Lock()
 		delete(d.runners, name)
 		d.mu.Unlock()
-		d.Wake() // to acquire it again, if it is to be
+		d.Wake() // to acquire it again
 	})
 	return nil
 }

@@ -13,12 +13,14 @@ import (
 	"github.com/hookgate/hookgate/deliver"
 )
 
-// TestDelivers: the events of a log are delivered, before and after the start, and the cursor follows.
+// TestDelivers: the events of a log are delivered, before and after the start, and the cursor
+// follows.
 func TestDelivers(t *testing.T) {
 	for _, order := range []hookgate.Order{hookgate.OrderKey, hookgate.OrderAll, hookgate.OrderNone} {
 		t.Run(string(order), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, deliver.Subscription{Definition: hookgate.SubscriptionDefinition{Order: order}})
+				w := newWorld(t, deliver.Subscription{
+					Definition: hookgate.SubscriptionDefinition{Order: order}})
 				rng := rand.New(rand.NewPCG(1, 2))
 				w.append(some(rng, 3000, 40)...)
 				p := w.start("a", 0)
@@ -62,8 +64,9 @@ func TestRetries(t *testing.T) {
 	})
 }
 
-// TestOutage: the consumer is away for ten minutes while events arrive. No attempt counts, no rows are
-// made, the first delivery comes within one pause of probes, and the rate at most doubles each second.
+// TestOutage: the consumer is away for ten minutes while events arrive. No attempt counts, no rows
+// are made, the first delivery comes within one pause of probes, and the rate at most doubles each
+// second.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{Concurrency: 32})
@@ -164,8 +167,8 @@ func TestParks(t *testing.T) {
 	}
 }
 
-// TestHangs: one event hangs for long while thousands behind it are delivered. After a kill only what
-// was in flight is delivered again.
+// TestHangs: one event hangs for long while thousands behind it are delivered. After a kill only
+// what was in flight is delivered again.
 func TestHangs(t *testing.T) {
 	for _, key := range []string{"", "hangs"} {
 		t.Run(key, func(t *testing.T) {
@@ -203,16 +206,16 @@ func TestHangs(t *testing.T) {
 	}
 }
 
-// TestRedelivers: a redelivery job delivers events again with a number of their own, at its rate, and
-// goes on after a kill.
+// TestRedelivers: a redelivery job delivers events again with a number of their own, at its rate,
+// and goes on after a kill.
 func TestRedelivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{})
 		w.append(some(rand.New(rand.NewPCG(1, 2)), 300, 20)...)
 		p := w.start("a", 0)
 		time.Sleep(time.Minute)
-		job, n, err := w.store.Redeliver(t.Context(), "billing", hookgate.RedeliveryJob{Until: w.info().End,
-			Rate: 10}, false, by)
+		want := hookgate.RedeliveryJob{Until: w.info().End, Rate: 10}
+		job, n, err := w.store.Redeliver(t.Context(), "billing", want, false, by)
 		if n != 300 || err != nil {
 			t.Fatal(n, err)
 		}
@@ -240,9 +243,9 @@ func TestRedelivers(t *testing.T) {
 	})
 }
 
-// TestRandom drives a subscription through random failures of consumer and store, kills, stops, pauses,
-// seeks and changes by people, with one or two processes. In the end every event is settled, and the
-// order held throughout. It is repeated for many seeds; one that fails is named.
+// TestRandom drives a subscription through random failures of consumer and store, kills, stops,
+// pauses, seeks and changes by people, with one or two processes. In the end every event is
+// settled, and the order held throughout. It is repeated for many seeds; one that fails is named.
 func TestRandom(t *testing.T) {
 	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -251,8 +254,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// TestIdle: a subscription without events calls the store for nothing but its lease. If events come that
-// do not match, its cursor follows at most once in 10 s.
+// TestIdle: a subscription without events calls the store for nothing but its lease. If events come
+// that do not match, its cursor follows at most once in 10 s.
 func TestIdle(t *testing.T) {
 	for _, lease := range []time.Duration{0, 15 * time.Second} {
 		t.Run(lease.String(), func(t *testing.T) {
@@ -300,7 +303,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestIsolation: one subscription hangs, one is refused; a third gets everything as if it were alone.
+// TestIsolation: one subscription hangs, one is refused; a third gets everything as if it were
+// alone.
 func TestIsolation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{})
@@ -345,8 +349,8 @@ func (c consumer) Deliver(ctx context.Context, d *hookgate.Delivery) hookgate.An
 	return c(ctx, d)
 }
 
-// TestRetryAfter: a wait for which the consumer asks lengthens the wait and does not count as time to
-// retry; 410 pauses, and the event is delivered once a person resumes.
+// TestRetryAfter: a wait for which the consumer asks lengthens the wait and does not count as time
+// to retry; 410 pauses, and the event is delivered once a person resumes.
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{Retry: deliver.Retry{First: time.Second, Max: time.Second,

@@ -8,8 +8,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// job is the redelivery job that the runner works on. Its items take the slots of their keys, and their
-// failures hold nobody.
+// job is the redelivery job that the runner works on. Its items take the slots of their keys, and
+// their failures hold nobody.
 type job struct {
 	hookgate.RedeliveryJob
 	// read is the id up to which events have been read, and ended that there are no more.
@@ -37,7 +37,8 @@ func (r *runner) setJobs(jobs []hookgate.RedeliveryJob) {
 		}
 	}
 	r.job.cancelled = true
-	r.extra = slices.DeleteFunc(r.extra, func(it *item) bool { return it.job == r.job && !it.excepted })
+	r.extra = slices.DeleteFunc(r.extra,
+		func(it *item) bool { return it.job == r.job && !it.excepted })
 	r.job = nil
 }
 

@@ -7,13 +7,13 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// key is an ordering key of which something is attempted or waits. At most one attempt of a key is in
-// flight.
+// key is an ordering key of which something is attempted or waits. At most one attempt of a key is
+// in flight.
 //
 //	free ──(an event)──► busy ──(queue too long, or a failure)──► held ──(nothing left)──► free
 //
-// While a key is held, the reader passes its events, and the store has its hold. The events are read
-// from the store once the first of them is settled.
+// While a key is held, the reader passes its events, and the store has its hold. The events are
+// read from the store once the first of them is settled.
 type key struct {
 	name string
 	// current is the item that has the slot of the key: it is ready or in flight. nil: the slot is
@@ -23,8 +23,8 @@ type key struct {
 	queue []*item
 
 	held bool
-	// after is Hold.After. lastSeen is the last event of the key that the reader has passed, and readTo
-	// how far the key has been read into buffer.
+	// after is Hold.After. lastSeen is the last event of the key that the reader has passed, and
+	// readTo how far the key has been read into buffer.
 	after, lastSeen, readTo int64
 	buffer                  []hookgate.LogEvent
 	// excepted reports that an event of the key is waiting or parked.
@@ -56,7 +56,8 @@ func (r *runner) hold(k *key, after int64) {
 	r.setExcepted(k, k.excepted)
 }
 
-// setExcepted records whether an event of a held key is waiting or parked. The other held keys drain.
+// setExcepted records whether an event of a held key is waiting or parked. The other held keys
+// drain.
 func (r *runner) setExcepted(k *key, excepted bool) {
 	k.excepted = excepted
 	if excepted {

@@ -10,9 +10,9 @@ import (
 // maxRetryAfter is the longest wait for which a consumer can ask.
 const maxRetryAfter = time.Hour
 
-// failed returns the exception that follows a failed attempt. now is the time, and clock the reading
-// of the subscription's clock. The waits are exponential with full jitter, as in "Exponential Backoff
-// And Jitter" (AWS Architecture Blog, 2015).
+// failed returns the exception that follows a failed attempt. now is the time, and clock the
+// reading of the subscription's clock. The waits are exponential with full jitter, as in
+// "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 //
 // The result is waiting, or parked if the event is out of time.
 func (p *Retry) failed(e hookgate.Exception, a *hookgate.Answer, now time.Time,

@@ -1,7 +1,7 @@
 package deliver
 
-// ring is the queue of the matching events between the cursor and the position, in the order of ids.
-// It knows which of them hold the cursor back.
+// ring is the queue of the matching events between the cursor and the position, in the order of
+// ids. It knows which of them hold the cursor back.
 //
 //	cursor                                   position
 //	  │  open  done  done  open  done  open     │
@@ -15,8 +15,8 @@ type ring struct {
 // entry is an event of the ring.
 type entry struct {
 	id int64
-	// done reports that the event no longer holds the cursor back: it is settled, or an exception or a
-	// hold covers it.
+	// done reports that the event no longer holds the cursor back: it is settled, or an exception or
+	// a hold covers it.
 	done bool
 	// open is the item to deliver; nil if done.
 	open *item

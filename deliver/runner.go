@@ -13,22 +13,23 @@ import (
 
 const (
 	// maxDistance bounds the matching events between the cursor and the position, and so the history
-	// that the next owner reads. At the bound the oldest event becomes an exception, or its key a hold.
+	// that the next owner reads. At the bound the oldest event becomes an exception, or its key a
+	// hold.
 	maxDistance = 4096
 	// maxOpen and maxOpenBytes bound the events in memory that wait for an attempt or its result.
 	maxOpen      = 512
 	maxOpenBytes = 8 << 20
-	// maxQueue bounds the events in memory that wait for an earlier one of their key. Beyond it the key
-	// gets a hold, and its events are read from the store.
+	// maxQueue bounds the events in memory that wait for an earlier one of their key. Beyond it the
+	// key gets a hold, and its events are read from the store.
 	maxQueue = 16
-	// maxExceptions is how many exceptions a subscription can have before it stops to pass new events.
-	// Its memory grows with the number of held keys.
+	// maxExceptions is how many exceptions a subscription can have before it stops to pass new
+	// events. Its memory grows with the number of held keys.
 	maxExceptions = 100_000
-	// suspectTime is how long an outage of one event waits for others: if the breaker opens meanwhile,
-	// the attempt does not count.
+	// suspectTime is how long an outage of one event waits for others: if the breaker opens
+	// meanwhile, the attempt does not count.
 	suspectTime = 2 * time.Second
-	// keyReads bounds the reads for freed keys at a time, keyPage the events of one, and keyBytes their
-	// bodies.
+	// keyReads bounds the reads for freed keys at a time, keyPage the events of one, and keyBytes
+	// their bodies.
 	keyReads, keyPage, keyBytes = 4, 64, 256 << 10
 	// saveTimeout bounds one call of the store.
 	saveTimeout = time.Minute
@@ -49,8 +50,8 @@ type item struct {
 	// path reports that it is on the way of the cursor: it is not a redelivery by a job and not an
 	// exception that holds nobody.
 	path bool
-	// job is the redelivery job that it belongs to, until its first answer, and jobNumber its number in
-	// the ring of the job.
+	// job is the redelivery job that it belongs to, until its first answer, and jobNumber its number
+	// in the ring of the job.
 	job       *job
 	jobNumber int64
 	// counted reports that it counts among the open events.
@@ -144,7 +145,7 @@ type runner struct {
 	nextDue  time.Time
 	dueAgain time.Time // after a Due that failed
 	reload   bool      // ask Due for what a person has changed
-	restarts bool      // end, so that the subscription is acquired anew
+	restarts bool      // end, so that the subscription is acquired again
 
 	active     map[hookgate.EventRedelivery]uint64
 	pending    *pending
@@ -166,7 +167,8 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 		redeliverUntil: state.RedeliverUntil, inbox: make(chan func(), 16),
 		stopping: make(chan struct{}), lost: make(chan struct{}), ended: make(chan struct{}),
 		version: state.Version, position: state.Cursor, saved: state.Cursor,
-		settled: map[int64]bool{}, excepted: map[int64]bool{}, keys: map[string]*key{}, draining: map[string]bool{}, air: map[int64]bool{},
+		settled: map[int64]bool{}, excepted: map[int64]bool{}, keys: map[string]*key{},
+		draining: map[string]bool{}, air: map[int64]bool{},
 		paused: state.Paused, clock: state.Clock, jobs: state.Jobs, count: state.Exceptions,
 		reload: true, active: map[hookgate.EventRedelivery]uint64{}, pending: newPending(1),
 		savedAt: time.Now(),
@@ -195,8 +197,8 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 	return r
 }
 
-// stop makes run end after the attempts in flight. lose makes it end at once and cuts them off. Both
-// can be called by any goroutine while Dispatcher.mu is locked.
+// stop makes run end after the attempts in flight. lose makes it end at once and cuts them off.
+// Both can be called by any goroutine while Dispatcher.mu is locked.
 func (r *runner) stop() { closeOnce(r.stopping) }
 func (r *runner) lose() { closeOnce(r.lost) }
 
@@ -344,8 +346,8 @@ func (r *runner) finished() bool {
 	return r.fenced || r.givesUp() || r.again == nil && r.pending.empty() && r.cursor() <= r.saved
 }
 
-// givesUp reports that results that could not be saved are dropped, because the runner must end. The
-// next owner delivers these events again.
+// givesUp reports that results that could not be saved are dropped, because the runner must end.
+// The next owner delivers these events again.
 func (r *runner) givesUp() bool {
 	return r.again != nil && r.closing && r.flying == 0 && !time.Now().Before(r.stopBy)
 }
@@ -445,8 +447,8 @@ func (r *runner) publish() {
 	s := Status{Name: r.name, Breaker: r.breaker.state(), InFlight: r.flying,
 		Limit: r.slow.limit(r.concurrency), Position: r.position, Problem: r.problem}
 	if r.count >= maxExceptions {
-		s.Problem = strconv.Itoa(r.count) + " events are waiting or parked; new ones wait until there are" +
-			" fewer"
+		s.Problem = strconv.Itoa(r.count) + " events are waiting or parked; new ones wait until" +
+			" there are fewer"
 	}
 	if old := r.status.Load(); old == nil || *old != s {
 		r.status.Store(&s)
@@ -489,8 +491,8 @@ func (r *runner) save(ctx context.Context, results *hookgate.Results) {
 	}()
 }
 
-// hasSaved takes the result of a Save. After an error other than ErrFenced the outcome is unknown, and
-// the same results are saved again before any others.
+// hasSaved takes the result of a Save. After an error other than ErrFenced the outcome is unknown,
+// and the same results are saved again before any others.
 func (r *runner) hasSaved(results *hookgate.Results, version int64, err error) {
 	r.laneBusy = false
 	now := time.Now()

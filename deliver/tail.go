@@ -24,8 +24,8 @@ const (
 )
 
 // tail reads the end of the log once for all readers of a process. It keeps the latest events in a
-// window. A reader that is further behind reads its own pages. While no reader waits at the end, the
-// tail does not read.
+// window. A reader that is further behind reads its own pages. While no reader waits at the end,
+// the tail does not read.
 type tail struct {
 	log    hookgate.Log
 	logger *slog.Logger
@@ -62,9 +62,9 @@ func (t *tail) reader(after int64, filter *hookgate.Filter) *reader {
 	return &reader{tail: t, filter: filter, position: after, arrived: make(chan struct{}, 1)}
 }
 
-// next returns the events that follow the reader's position without reading the store, and moves the
-// position. known is false if they are not in the window: then the caller reads a page. If there are
-// none, the reader waits: arrived receives a value later.
+// next returns the events that follow the reader's position without reading the store, and moves
+// the position. known is false if they are not in the window: then the caller reads a page. If
+// there are none, the reader waits: arrived receives a value later.
 func (r *reader) next(max int) (events []hookgate.LogEvent, known bool) {
 	t := r.tail
 	t.mu.Lock()
@@ -118,8 +118,8 @@ func (r *reader) read(ctx context.Context, after int64) (hookgate.LogPage, error
 	return r.tail.log.ReadLog(ctx, q)
 }
 
-// took moves the position to the end of a page that the reader has read. If the page has reached the
-// end of the log, the window begins there.
+// took moves the position to the end of a page that the reader has read. If the page has reached
+// the end of the log, the window begins there.
 func (r *reader) took(page *hookgate.LogPage) {
 	t := r.tail
 	t.mu.Lock()
@@ -130,7 +130,8 @@ func (r *reader) took(page *hookgate.LogPage) {
 	}
 }
 
-// restart empties the window and makes it begin after an id. Waiting readers read the gap themselves.
+// restart empties the window and makes it begin after an id. Waiting readers read the gap
+// themselves.
 func (t *tail) restart(at int64) {
 	t.events, t.bytes, t.low, t.high, t.begun = nil, 0, at, at, true
 	for _, r := range t.waiting {
@@ -212,7 +213,7 @@ func (t *tail) add(after int64, page *hookgate.LogPage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.high != after {
-		return // the window began anew meanwhile
+		return // the window started again meanwhile
 	}
 	t.high = page.Next
 	t.events = append(t.events, page.Events...)

@@ -16,8 +16,8 @@ import (
 	"github.com/hookgate/hookgate/deliver/memory"
 )
 
-// world is a store, a consumer that checks what it receives, and the processes that deliver. All run in
-// one bubble of testing/synctest.
+// world is a store, a consumer that checks what it receives, and the processes that deliver. All
+// run in one bubble of testing/synctest.
 type world struct {
 	t     *testing.T
 	store *memory.Store
@@ -48,7 +48,8 @@ type start struct {
 
 func newWorld(t *testing.T, sub deliver.Subscription) *world {
 	w := &world{t: t, store: memory.New(), sub: sub,
-		ofKey: map[string][]int64{}, delivered: map[hookgate.EventRedelivery]int{}, settled: map[int64]bool{},
+		ofKey:     map[string][]int64{},
+		delivered: map[hookgate.EventRedelivery]int{}, settled: map[int64]bool{},
 		flying: map[string]int{}, first: map[int64]time.Time{}}
 	w.sub.Definition.Name = "billing"
 	if w.sub.Definition.Order == "" {
@@ -380,8 +381,8 @@ func (w *world) seek(to int64) hookgate.SeekResult {
 		}
 	}
 	w.mu.Unlock()
-	r, err := w.store.Seek(w.t.Context(), "billing", hookgate.Start{At: hookgate.StartAfter, After: to},
-		false, by)
+	start := hookgate.Start{At: hookgate.StartAfter, After: to}
+	r, err := w.store.Seek(w.t.Context(), "billing", start, false, by)
 	if err != nil {
 		w.t.Fatal(err)
 	}
