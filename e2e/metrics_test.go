@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,7 +59,12 @@ func TestMetrics(t *testing.T) {
 // scrapeEverything returns the metrics of a gate with Redis and PostgreSQL by name.
 func scrapeEverything(t *testing.T) map[string]family {
 	t.Helper()
-	g := newShared(t).start(roleAll)
+	consumer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer consumer.Close()
+	g := startGate(t, startOptions{env: newShared(t).env(),
+		args: []string{"--role", roleAll, "--push", consumer.URL}})
 	for n, sequence := range []int{1, 3, 2} { // a gap and an inversion
 		if status, body := g.send(fmt.Sprintf(`{"messageId":"m%d","eventType":"t","sequence":%d}`, n,
 			sequence)); status != http.StatusAccepted {
@@ -81,6 +87,9 @@ func scrapeEverything(t *testing.T) map[string]family {
 			exported[name] = describe(f)
 		}
 		return strings.Contains(text, `webhook_sequence_inversions_total{source="default"} 1`) &&
+			strings.Contains(text,
+				`webhook_deliveries_total{outcome="delivered",subscription="default"} 3`) &&
+			strings.Contains(text, `webhook_subscription_backlog{subscription="default"} 0`) &&
 			strings.Contains(text, `webhook_sequence_gaps_total{source="default"} 1`) &&
 			strings.Contains(text, "webhook_partitions_owned 16") &&
 			strings.Contains(text, "webhook_guard_nearness_ratio")

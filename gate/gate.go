@@ -203,7 +203,8 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 		mark, err := b.mark(ctx)
 		return mark.Last, err
 	})
-	observed := metricsConfigOf(o, b, letters, clock, edge)
+	subscribed := attention.NewSubscriptions(b.subscriptions.Subscriptions, o.retentionWaits())
+	observed := metricsConfigOf(o, b, letters, clock, subscribed, edge)
 	followed := attention.NewSubscriptions(b.subscriptions.Subscriptions, observed.RetentionWaits)
 	observed.Subscriptions = followed.All
 	observed.Guard, observed.Release = protection.Status, triggers.Status
@@ -219,6 +220,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	watched := &attention.List{}
 	watched.Add(letters.Items)
 	watched.Add(refusing.Items)
+	watched.Add(subscribed.Items)
 	watched.Add(clock.Items)
 	watched.Add(followed.Items)
 	watched.Add(attention.FailedAudit(o.dir().AuditFailed))

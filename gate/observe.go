@@ -10,8 +10,9 @@ import (
 
 // metricsConfigOf names the parts that the gauges ask at each scrape.
 func metricsConfigOf(o Options, b *backends, letters *attention.DeadLetters, clock *attention.Clock,
-	edge httpserver.Config) metrics.Config {
+	subscriptions *attention.Subscriptions, edge httpserver.Config) metrics.Config {
 	m := metrics.Config{
+		Subscriptions:   subscriptions.All,
 		Queue:           b.queue.Stats,
 		Store:           b.reader.Counts,
 		Pool:            b.pool,

@@ -84,17 +84,7 @@ func firstConsumer(c gate.Options) string {
 		return ""
 	}
 	return fmt.Sprintf(`
-Your code gets the events once a subscription has its URL. Stop the gate and start it with
-
-  %s serve --push http://localhost:3000/hooks
-
-or write the same into hookgate.yaml:
-
-  subscriptions:
-    default:
-      push: {url: "http://localhost:3000/hooks"}
-
-Each event then arrives as a POST with the sender's own body. A 2xx says that it is done.
+To push each event to your code, start with: %s serve --push http://localhost:3000/hooks
 `, self())
 }
 
