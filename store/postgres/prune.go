@@ -29,7 +29,7 @@ func (s *Store) Prune(ctx context.Context, c hookgate.Cutoffs, limit int) (hookg
 		return hookgate.Pruned{Busy: true}, nil
 	}
 	s.pruneCursor, s.entryCursor = p.step.Cursor, p.step.EntryCursor
-	s.keptCursor = p.step.Kept.Next()
+	s.keptPass = p.step.NextKept()
 	return p.step.Pruned, nil
 }
 
@@ -82,6 +82,7 @@ const (
 // reads returns the statements of the first round trip: the lock, then the next events. Seek takes
 // the same lock, so no cursor goes back behind the lowest one that is read here.
 func (p *pruning) reads() []statement {
+	kept := p.store.keptPass.Args(p.limit)
 	return []statement{
 		{sql: lockRemovals, args: []arg{argText(p.store.name)}, row: func(r row) error {
 			state := sqlstore.ScanRemovals(r)
@@ -97,8 +98,8 @@ func (p *pruning) reads() []statement {
 			return nil
 		}},
 		shared(sqlstore.Statement{
-			SQL: prune.KeptQuery, Args: []any{p.store.keptCursor, prune.KeptSlice},
-			Row: func(r sqlstore.Row) error { p.kept = prune.ScanKept(p.store.keptCursor, r); return nil },
+			SQL: prune.KeptQuery, Args: kept,
+			Row: func(r sqlstore.Row) error { p.kept = prune.ScanKept(kept, r); return nil },
 		}),
 	}
 }

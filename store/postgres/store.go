@@ -35,6 +35,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/entry"
+	"github.com/hookgate/hookgate/store/prune"
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
@@ -115,8 +116,9 @@ type Store struct {
 	holdTime time.Duration
 	// pruning admits one call of Prune at a time. It guards the link, the log entry and the kept event
 	// after which Prune continues.
-	pruning                              sync.Mutex
-	pruneCursor, entryCursor, keptCursor int64
+	pruning                  sync.Mutex
+	pruneCursor, entryCursor int64
+	keptPass                 prune.KeptPass
 
 	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64

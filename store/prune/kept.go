@@ -2,8 +2,8 @@ package prune
 
 import "github.com/hookgate/hookgate/store/entry"
 
-// KeptSlice bounds the rows of webhook_kept_events that one step examines.
-const KeptSlice = 2048
+// keptSlice bounds the rows of webhook_kept_events that one step examines.
+const keptSlice = 1024
 
 // HolderQuery selects the lowest cursor of the subscriptions that are configured, with the name of
 // the subscription, and whether there is or was any subscription.
@@ -32,13 +32,17 @@ func (s *Step) Hold(h *Holder) {
 
 // neededBy returns the condition that a subscription needs the body of event e. The event is
 // waiting, parked or dead, or it stands behind a hold and the cursor has passed it. The subqueries
-// count rows, because PostgreSQL would turn EXISTS into one large join. Most stores have no holds.
+// count rows, because PostgreSQL would turn EXISTS into one large join. With a join instead of IN,
+// SQLite would read all exceptions for each event. Most stores have no holds.
 func neededBy(e string) string {
-	return `((SELECT count(*) FROM webhook_exceptions x WHERE x.event = ` + e + `.id) > 0
+	return `((SELECT count(*) FROM webhook_exceptions x
+			WHERE x.subscription IN (SELECT id FROM webhook_subscriptions) AND x.event = ` + e + `.id) > 0
 		OR (SELECT count(*) FROM (SELECT 1 FROM webhook_holds LIMIT 1) h) > 0 AND ` + e + `.keyed
-			AND (SELECT count(*) FROM webhook_holds h JOIN webhook_subscriptions s ON s.id = h.subscription
-				WHERE h.ordering_key = ` + e + `.ordering_key AND h.after_id < ` + e + `.id
-					AND ` + e + `.id <= s.cursor) > 0)`
+			AND (SELECT count(*) FROM webhook_holds h
+				WHERE h.subscription IN (SELECT id FROM webhook_subscriptions)
+					AND h.ordering_key = ` + e + `.ordering_key AND h.after_id < ` + e + `.id
+					AND ` + e + `.id <= (SELECT cursor FROM webhook_subscriptions s
+						WHERE s.id = h.subscription)) > 0)`
 }
 
 const keptColumns = `id, message_id, event_type, source, ordering_key, keyed, request_id, headers,
@@ -51,7 +55,7 @@ var (
 		FROM webhook_events e WHERE e.id > ? AND e.id <= ? AND ` + neededBy("e") + `
 		ON CONFLICT (id) DO NOTHING`
 
-	// KeptQuery selects a Kept. Its parameters are the id to continue after, and KeptSlice.
+	// KeptQuery selects a Kept. Its parameters are KeptPass.Args.
 	KeptQuery = `SELECT coalesce(max(k.id), 0), count(*),
 		coalesce(sum(CASE WHEN ` + neededBy("k") + ` THEN 0 ELSE 1 END), 0)
 		FROM (SELECT id, ordering_key, keyed FROM webhook_kept_events WHERE id > ? ORDER BY id LIMIT ?) k`
@@ -77,32 +81,53 @@ const DeliveriesOf = `DELETE FROM webhook_deliveries
 		AND event NOT IN (SELECT id FROM webhook_removed_events WHERE id >= ? AND id <= ?)
 		AND event NOT IN (SELECT id FROM webhook_kept_events WHERE id >= ? AND id <= ?)`
 
+// KeptPass examines webhook_kept_events again and again, a part in each step.
+type KeptPass struct {
+	// After is the id after which the next step continues; 0 means the first row.
+	After int64
+	// busy reports that more was to be removed after the last step.
+	busy bool
+}
+
+// Args returns the parameters of KeptQuery for the next step, which removes about limit rows. While
+// there is more to remove, a step examines no more kept events than that.
+func (p KeptPass) Args(limit int) []any {
+	if p.busy {
+		return []any{p.After, min(max(1, limit), keptSlice)}
+	}
+	return []any{p.After, keptSlice}
+}
+
 // Kept is a part of webhook_kept_events.
 type Kept struct {
 	// After is the id before the first row, and Last that of the last row.
 	After, Last int64
-	// Rows is the number of rows, and Unneeded that of the rows that no subscription needs any more.
-	Rows, Unneeded int64
+	full        bool
+	// Unneeded is the number of rows that no subscription needs any more.
+	Unneeded int64
 }
 
-// ScanKept reads a row of KeptQuery.
-func ScanKept(after int64, r entry.Row) Kept {
-	return Kept{After: after, Last: r.Int(0), Rows: r.Int(1), Unneeded: r.Int(2)}
+// ScanKept reads the row of KeptQuery with its parameters.
+func ScanKept(args []any, r entry.Row) Kept {
+	k := Kept{After: args[0].(int64), Last: r.Int(0), Unneeded: r.Int(2)}
+	k.full = r.Int(1) == int64(args[1].(int))
+	return k
 }
 
-// Next returns the id after which the next step continues; 0 means the first row.
-func (k *Kept) Next() int64 {
-	if k.Rows < KeptSlice {
-		return 0
+// NextKept returns where the next step continues.
+func (s *Step) NextKept() KeptPass {
+	p := KeptPass{busy: s.More}
+	if s.Kept.full {
+		p.After = s.Kept.Last
 	}
-	return k.Last
+	return p
 }
 
 // Examine sets the part of webhook_kept_events from which the step removes rows. Call it when all
 // else is planned.
 func (s *Step) Examine(k Kept) {
 	s.Kept = k
-	if k.Unneeded > 0 && k.Next() != 0 {
+	if k.Unneeded > 0 && k.full {
 		s.More = true
 	}
 }

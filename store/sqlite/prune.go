@@ -27,7 +27,7 @@ func (s *Store) Prune(_ context.Context, c hookgate.Cutoffs, limit int) (hookgat
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pruneCursor, s.entryCursor, s.keptCursor = step.Cursor, step.EntryCursor, step.Kept.Next()
+	s.pruneCursor, s.entryCursor, s.keptPass = step.Cursor, step.EntryCursor, step.NextKept()
 	return step.Pruned, nil
 }
 
@@ -54,7 +54,7 @@ func (s *Store) prune(c hookgate.Cutoffs, limit int) (*prune.Step, error) {
 	if err := s.planEntries(step); err != nil {
 		return nil, err
 	}
-	if err := s.examineKept(step); err != nil || step.Idle() {
+	if err := s.examineKept(step, limit); err != nil || step.Idle() {
 		return step, err
 	}
 	// This row lets the triggers accept removals. Undoing the transaction removes it too.
@@ -218,10 +218,10 @@ func (s *Store) offer(query string, after int64, take func(*sqlite.Stmt) bool) e
 }
 
 // examineKept plans what goes from webhook_kept_events.
-func (s *Store) examineKept(step *prune.Step) error {
-	after := s.keptCursor
-	return s.execute(prune.KeptQuery, []any{after, prune.KeptSlice}, func(stmt *sqlite.Stmt) error {
-		step.Examine(prune.ScanKept(after, row{stmt}))
+func (s *Store) examineKept(step *prune.Step, limit int) error {
+	args := s.keptPass.Args(limit)
+	return s.execute(prune.KeptQuery, args, func(stmt *sqlite.Stmt) error {
+		step.Examine(prune.ScanKept(args, row{stmt}))
 		return nil
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/entry"
 	"github.com/hookgate/hookgate/store/migrations"
+	"github.com/hookgate/hookgate/store/prune"
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
@@ -48,9 +49,8 @@ type Store struct {
 	pruneCursor int64
 	// entryCursor is the log entry after which Prune continues.
 	entryCursor int64
-	// keptCursor is the kept event after which Prune continues.
-	keptCursor int64
-	closed     bool
+	keptPass    prune.KeptPass
+	closed      bool
 	// nextID is entry.NextID, except in tests that need predictable ids.
 	nextID func(last int64, now time.Time) int64
 

@@ -67,7 +67,6 @@ CREATE TABLE webhook_exceptions (
     PRIMARY KEY (subscription, event, redelivery)
 );
 CREATE INDEX webhook_exceptions_due ON webhook_exceptions (subscription, state, due, event, redelivery);
-CREATE INDEX webhook_exceptions_event ON webhook_exceptions (event); -- for retention
 CREATE INDEX webhook_exceptions_key ON webhook_exceptions (subscription, ordering_key)
     WHERE ordering_key <> '' AND state <> 'dead';
 
@@ -79,7 +78,6 @@ CREATE TABLE webhook_holds (
     excepted     boolean NOT NULL DEFAULT false, -- true if an event of the key is waiting or parked; triggers set it
     PRIMARY KEY (subscription, ordering_key)
 );
-CREATE INDEX webhook_holds_key ON webhook_holds (ordering_key); -- for retention
 CREATE INDEX webhook_holds_free ON webhook_holds (subscription, ordering_key) WHERE NOT excepted;
 
 -- Events that a person wants delivered again.

@@ -61,7 +61,6 @@ CREATE TABLE webhook_exceptions (
     PRIMARY KEY (subscription, event, redelivery)
 ) WITHOUT ROWID;
 CREATE INDEX webhook_exceptions_due ON webhook_exceptions (subscription, state, due, event, redelivery);
-CREATE INDEX webhook_exceptions_event ON webhook_exceptions (event); -- for retention
 CREATE INDEX webhook_exceptions_key ON webhook_exceptions (subscription, ordering_key)
     WHERE ordering_key <> '' AND state <> 'dead';
 
@@ -73,7 +72,6 @@ CREATE TABLE webhook_holds (
     excepted     INTEGER NOT NULL DEFAULT 0, -- 1 if an event of the key is waiting or parked; triggers set it
     PRIMARY KEY (subscription, ordering_key)
 ) WITHOUT ROWID;
-CREATE INDEX webhook_holds_key ON webhook_holds (ordering_key); -- for retention
 CREATE INDEX webhook_holds_free ON webhook_holds (subscription, ordering_key) WHERE NOT excepted;
 
 -- +goose StatementBegin
