@@ -29,6 +29,11 @@ func TestPlans(t *testing.T) {
 		INSERT INTO webhook_requests SELECT n, 'r' || n, 'dead_lettered', '', '', 'd' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(30001, 32000) n;
 		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(30001, 32000) n;
+		INSERT INTO webhook_subscriptions SELECT n, 's' || n, '{}', '{}', 'key', 1, 1, 30000, 1, '', 0, 0, 0, '', '', 0, 0, 0, 0, 1, 0, 0, 0
+			FROM generate_series(1, 5) n;
+		INSERT INTO webhook_deliveries SELECT 1 + n % 5, n, 0, 1, 'delivered', 200, n, 1, '', '' FROM generate_series(1, 30000) n;
+		INSERT INTO webhook_exceptions SELECT 1 + n % 5, n, 0, '', 'dead', 1, 0, 0, 0, '', 500, n FROM generate_series(1, 10000) n;
+		INSERT INTO webhook_holds (subscription, ordering_key, after_id) SELECT 1 + n % 5, 'h' || n, n FROM generate_series(1, 10000) n;
 		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, n, n, '', n, n, 1, '' FROM generate_series(0, 30000) n;
 		END $$`
 	outsider := connect(t, url)
@@ -91,6 +96,15 @@ func TestPlans(t *testing.T) {
 		"open letter": {statement{sql: openLetter, args: []arg{argText("d31000"), argText("default"),
 			argText("t"), argBool(false), argBytes(nil)}},
 			"webhook_requests_message"},
+		"attempts": {read("attempts", 0), "webhook_deliveries_pkey"},
+		"deliveries, gone": {shared(sqlstore.Statement{SQL: prune.DeliveriesOf,
+			Args: []any{1, 9, 1, 9, 1, 9}}), "webhook_deliveries_pkey"},
+		"events to keep": {shared(sqlstore.Statement{SQL: prune.Keep, Args: []any{1, 100}}),
+			"webhook_exceptions_pkey"},
+		"events to keep, holds": {shared(sqlstore.Statement{SQL: prune.Keep, Args: []any{1, 100}}),
+			"webhook_holds_pkey"},
+		"kept events": {shared(sqlstore.Statement{SQL: prune.KeptQuery, Args: []any{1, 100}}),
+			"webhook_exceptions_pkey"},
 		"old links": {statement{sql: oldLinks, args: []arg{argInt(1), argInt(100)}},
 			"webhook_batches_pkey"},
 	} {
@@ -148,7 +162,8 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 		t.Fatalf("%s: %v", name, err)
 	}
 	text := strings.Join(plan, "\n")
-	for _, table := range []string{"events", "removed_events", "requests", "batches", "dead_letters"} {
+	for _, table := range []string{"events", "removed_events", "requests", "batches", "dead_letters",
+		"deliveries", "exceptions"} {
 		if strings.Contains(text, "Seq Scan on webhook_"+table) {
 			t.Errorf("%s reads all of webhook_%s:\n%s", name, table, text)
 		}

@@ -140,14 +140,13 @@ func (s *Subscriptions) resolvePage(ctx context.Context, f *hookgate.ExceptionFi
 	a hookgate.Resolution, dryRun bool, p hookgate.Person) (found []hookgate.EventRedelivery,
 	err error) {
 	conditions := s.exceptionConditions(f)
-	conditions.add("s.name = ?", s.Clean(f.Subscription))
-	conditions.add("s.forgotten_at = 0")
+	conditions.add(`x.subscription = (SELECT id FROM webhook_subscriptions
+		WHERE name = ? AND forgotten_at = 0)`, s.Clean(f.Subscription))
 	if a == hookgate.ResolveDeadLetter {
 		conditions.add("x.state <> 'dead'")
 	}
 	err = s.control(ctx, f.Subscription, []Statement{{
-		SQL: `SELECT x.event, x.redelivery FROM webhook_subscriptions s
-			JOIN webhook_exceptions x ON x.subscription = s.id WHERE ` + conditions.and() +
+		SQL: "SELECT x.event, x.redelivery FROM webhook_exceptions x WHERE " + conditions.and() +
 			" ORDER BY x.event, x.redelivery LIMIT ?",
 		Args: append(conditions.args, f.Limit),
 		Row: func(r Row) error {

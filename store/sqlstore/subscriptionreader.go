@@ -235,6 +235,13 @@ func (s *Subscriptions) Exceptions(ctx context.Context, f hookgate.ExceptionFilt
 const attemptColumns = `d.event, d.redelivery, d.number, d.outcome, d.status, d.at, d.took,
 	d.reason, d.by_whom`
 
+// anySubscription is a condition on webhook_deliveries d that all rows fulfil. With it a condition on
+// the event can use the primary key; with a join SQLite might read all attempts.
+const anySubscription = "d.subscription IN (SELECT id FROM webhook_subscriptions)"
+
+// attemptName is the name of the subscription of a row of webhook_deliveries d.
+const attemptName = `(SELECT name FROM webhook_subscriptions s WHERE s.id = d.subscription) AS name`
+
 func scanAttempt(r Row) hookgate.Attempt {
 	return hookgate.Attempt{
 		Event: r.Int(0), Redelivery: r.Int(1), Number: int(r.Int(2)),
@@ -248,9 +255,9 @@ func scanAttempt(r Row) hookgate.Attempt {
 func (s *Subscriptions) Attempts(ctx context.Context, event int64) (all []hookgate.StoredAttempt,
 	err error) {
 	err = s.db.Query(ctx, Statement{
-		SQL: `SELECT ` + attemptColumns + `, s.name FROM webhook_subscriptions s
-			JOIN webhook_deliveries d ON d.subscription = s.id AND d.event = ?
-			ORDER BY d.at, s.id, d.redelivery, d.number`,
+		SQL: `SELECT ` + attemptColumns + `, ` + attemptName + ` FROM webhook_deliveries d
+			WHERE ` + anySubscription + ` AND d.event = ?
+			ORDER BY d.at, d.subscription, d.redelivery, d.number`,
 		Args: []any{event},
 		Row: func(r Row) error {
 			all = append(all, hookgate.StoredAttempt{Subscription: r.Text(9), Attempt: scanAttempt(r)})

@@ -31,12 +31,11 @@ func (l *lineage) addEvent(trail int, metadata []byte) error {
 
 // trailAttempts selects the last MaxTrailAttempts attempts of each subscription, and how many there
 // are.
-const trailAttempts = `SELECT * FROM (SELECT ` + attemptColumns + `, s.name,
+const trailAttempts = `SELECT * FROM (SELECT ` + attemptColumns + `, ` + attemptName + `,
 		row_number() OVER (PARTITION BY d.subscription, d.event
 			ORDER BY d.redelivery DESC, d.number DESC) AS place,
 		count(*) OVER (PARTITION BY d.subscription, d.event) AS attempts
-		FROM webhook_subscriptions s JOIN webhook_deliveries d ON d.subscription = s.id
-		WHERE d.event IN (%s)) a
+		FROM webhook_deliveries d WHERE ` + anySubscription + ` AND d.event IN (%s)) a
 	WHERE place <= ? ORDER BY at, name, redelivery, number`
 
 // addDeliveries adds the attempts to deliver the events of the trails.

@@ -100,8 +100,8 @@ func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	t.Helper()
 	made := map[string][]sqlstore.Statement{}
 	name := ""
-	r := sqlstore.New(&witness{db, func(s sqlstore.Statement) { made[name] = append(made[name], s) }},
-		d, 1)
+	w := &witness{db, func(s sqlstore.Statement) { made[name] = append(made[name], s) }}
+	r, subscriptions := sqlstore.New(w, d, 1), sqlstore.NewSubscriptions(w, d)
 	do := func(read string, f func() error) {
 		name = read
 		_ = f() // the rows need not be well formed
@@ -134,6 +134,10 @@ func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	events("listing by message id", hookgate.EventFilter{MessageID: "m1"})
 	events("listing by prefix", hookgate.EventFilter{MessageIDPrefix: "m"})
 	do("event", func() error { _, err := r.Event(t.Context(), "1"); return err })
+	do("attempts", func() error {
+		_, err := subscriptions.Attempts(t.Context(), 1)
+		return err
+	})
 	do("trace", func() error {
 		_, err := r.Trace(t.Context(), messageID, hookgate.RequestID{}, 10)
 		return err
