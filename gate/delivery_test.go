@@ -364,7 +364,9 @@ func TestRollingRestart(t *testing.T) {
 		t.Fatal("nobody got b")
 	}
 	for len(newer.delivery.Status()) == 0 {
-		time.Sleep(time.Millisecond)
+		older.delivery.Wake() // both would look again within a third of the lease
+		newer.delivery.Wake()
+		time.Sleep(10 * time.Millisecond)
 	}
 	sendIDs(t, older, "c")
 	after.expect(t, "c/1")
@@ -386,7 +388,7 @@ func TestStartWithoutPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer proxy.Close()
+	t.Cleanup(func() { proxy.Close() }) // after the gate has stopped
 	o := shared(t, proxy.URL(database)+"&connect_timeout=1", map[string]SubscriptionOptions{
 		"billing": PushTo(c.URL)})
 	g, _ := running(t, o)

@@ -39,7 +39,7 @@ type deployed struct {
 func TestDeployedSettings(t *testing.T) {
 	t.Parallel()
 	all := append(composeProcesses(t), kubernetesProcesses(t)...)
-	if len(all) != 4 {
+	if len(all) != 6 {
 		t.Fatalf("there are %d processes", len(all))
 	}
 	for _, d := range all {
@@ -60,7 +60,7 @@ func TestDeployedSettings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Role != gate.RoleIngest && c.Role != gate.RoleWorker {
+			if !slices.Contains([]string{gate.RoleIngest, gate.RoleWorker, gate.RoleDeliver}, c.Role) {
 				t.Errorf("the role is %s", c.Role)
 			}
 			for _, listen := range []string{c.Listen, c.Admin.Listen} {
@@ -135,7 +135,14 @@ func composeProcesses(t *testing.T) (all []deployed) {
 			d.env = append(d.env, name+"="+composeVariable.ReplaceAllString(value, "a-secret-of-the-test"))
 		}
 		for _, v := range s.Volumes {
-			d.kept = strings.Split(v, ":")[1]
+			parts := strings.Split(v, ":")
+			if len(parts) == 2 {
+				d.kept = parts[1]
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join("../../deploy/docker", parts[0]))
+			must(t, err)
+			d.config = string(text)
 		}
 		for _, v := range s.Tmpfs {
 			d.lost = strings.Split(v, ":")[0]
@@ -195,7 +202,7 @@ func kubernetesProcesses(t *testing.T) (all []deployed) {
 			}
 		}
 	}
-	for _, path := range []string{"ingest.yaml", "worker.yaml"} {
+	for _, path := range []string{"ingest.yaml", "worker.yaml", "deliver.yaml"} {
 		for _, o := range readYAML[object](t, "kubernetes/"+path) {
 			pod := o.Spec.Template.Spec
 			if len(pod.Containers) != 1 {

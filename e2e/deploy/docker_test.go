@@ -66,7 +66,7 @@ func TestCompose(t *testing.T) {
 		}
 	}
 	if got := project.ServiceNames(); !slices.Equal(slices.Sorted(slices.Values(got)),
-		[]string{"grafana", "ingest", "postgres", "prometheus", "redis", "worker"}) {
+		[]string{"deliver", "grafana", "ingest", "postgres", "prometheus", "redis", "worker"}) {
 		t.Errorf("the services are %v", got)
 	}
 	for name, s := range project.Services {

@@ -134,7 +134,7 @@ func TestKubernetes(t *testing.T) {
 	all := kustomization(t)
 	readManifest(t, "secret.example.yaml")
 	ws := workloads(all)
-	if len(ws) != 2 {
+	if len(ws) != 3 {
 		t.Fatalf("there are %d workloads", len(ws))
 	}
 	for _, w := range ws {
