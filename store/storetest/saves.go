@@ -212,9 +212,9 @@ func testSaveHolds(d *deliveryTest) {
 	s.save(&hookgate.Results{Freed: []string{"k", "m", "nobody"}})
 	same(d, "holds that are left", byKey(s.acquire().Holds), want[1:2])
 	same(d, "held", s.info().Held, 1)
-	// The exception dies, and the hold has none any more.
+	// The exception dies and names its key no more. The hold has none any more.
 	buried := dead(ids[1])
-	buried.Attempts, buried.OrderingKey = 2, "l"
+	buried.Attempts = 2
 	s.save(&hookgate.Results{Updated: []hookgate.Exception{buried},
 		Attempts: []hookgate.Attempt{tried(ids[1], 2, hookgate.AttemptDeadLettered)}})
 	want[1].Excepted = false

@@ -123,21 +123,24 @@ CREATE INDEX webhook_kept_events_key ON webhook_kept_events (ordering_key, id);
 CREATE FUNCTION webhook_hold_excepted() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     sub bigint := coalesce(NEW.subscription, OLD.subscription);
-    key text := coalesce(NEW.ordering_key, OLD.ordering_key);
+    key text;
     now_excepted boolean;
 BEGIN
-    SELECT EXISTS (SELECT FROM webhook_exceptions e WHERE e.subscription = sub AND e.ordering_key = key
-        AND e.ordering_key <> '' AND e.state <> 'dead') INTO now_excepted;
-    UPDATE webhook_holds SET excepted = now_excepted
-        WHERE subscription = sub AND ordering_key = key AND excepted <> now_excepted;
+    FOREACH key IN ARRAY ARRAY[OLD.ordering_key, NEW.ordering_key] LOOP
+        CONTINUE WHEN coalesce(key, '') = '';
+        SELECT EXISTS (SELECT FROM webhook_exceptions e WHERE e.subscription = sub AND e.ordering_key = key
+            AND e.ordering_key <> '' AND e.state <> 'dead') INTO now_excepted;
+        UPDATE webhook_holds SET excepted = now_excepted
+            WHERE subscription = sub AND ordering_key = key AND excepted <> now_excepted;
+    END LOOP;
     RETURN NULL;
 END $$;
 CREATE TRIGGER webhook_holds_excepted_insert AFTER INSERT ON webhook_holds
     FOR EACH ROW EXECUTE FUNCTION webhook_hold_excepted();
 CREATE TRIGGER webhook_exceptions_insert AFTER INSERT ON webhook_exceptions
     FOR EACH ROW WHEN (NEW.ordering_key <> '' AND NEW.state <> 'dead') EXECUTE FUNCTION webhook_hold_excepted();
-CREATE TRIGGER webhook_exceptions_update AFTER UPDATE OF state ON webhook_exceptions
-    FOR EACH ROW WHEN (NEW.ordering_key <> '' AND (NEW.state = 'dead') <> (OLD.state = 'dead'))
+CREATE TRIGGER webhook_exceptions_update AFTER UPDATE OF state, ordering_key ON webhook_exceptions
+    FOR EACH ROW WHEN (NEW.ordering_key <> OLD.ordering_key OR (NEW.state = 'dead') <> (OLD.state = 'dead'))
     EXECUTE FUNCTION webhook_hold_excepted();
 CREATE TRIGGER webhook_exceptions_delete AFTER DELETE ON webhook_exceptions
     FOR EACH ROW WHEN (OLD.ordering_key <> '' AND OLD.state <> 'dead') EXECUTE FUNCTION webhook_hold_excepted();

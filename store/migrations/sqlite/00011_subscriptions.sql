@@ -88,12 +88,12 @@ BEGIN UPDATE webhook_holds SET excepted = 1
     WHERE subscription = new.subscription AND ordering_key = new.ordering_key; END;
 -- +goose StatementEnd
 -- +goose StatementBegin
-CREATE TRIGGER webhook_exceptions_update AFTER UPDATE OF state ON webhook_exceptions
-WHEN new.ordering_key <> '' AND (new.state = 'dead') <> (old.state = 'dead')
+CREATE TRIGGER webhook_exceptions_update AFTER UPDATE OF state, ordering_key ON webhook_exceptions
+WHEN new.ordering_key <> old.ordering_key OR (new.state = 'dead') <> (old.state = 'dead')
 BEGIN UPDATE webhook_holds SET excepted = EXISTS (SELECT 1 FROM webhook_exceptions e
-        WHERE e.subscription = new.subscription AND e.ordering_key = new.ordering_key
+        WHERE e.subscription = new.subscription AND e.ordering_key = webhook_holds.ordering_key
             AND e.ordering_key <> '' AND e.state <> 'dead')
-    WHERE subscription = new.subscription AND ordering_key = new.ordering_key; END;
+    WHERE subscription = new.subscription AND ordering_key IN (old.ordering_key, new.ordering_key); END;
 -- +goose StatementEnd
 -- +goose StatementBegin
 CREATE TRIGGER webhook_exceptions_delete AFTER DELETE ON webhook_exceptions
