@@ -36,8 +36,8 @@ func Trails(out io.Writer, requests []api.RequestTrail) error {
 			if i > 0 {
 				took := s.Timestamp.Sub(r.Stages[0].Timestamp.Time)
 				since = fmt.Sprintf("+%.3f ms", float64(took.Microseconds())/1000)
-				if took >= time.Minute {
-					since = "+" + took.Round(time.Second).String()
+				if took >= 10*time.Second {
+					since = "+" + took.Round(100*time.Millisecond).String()
 				}
 			}
 			text, ok := deliveryText(&s)

@@ -276,8 +276,8 @@ func deliveryText(s *api.Stage) (text string, ok bool) {
 	if d.Attempt > 0 && d.By == "" {
 		parts = append(parts, fmt.Sprint("attempt ", d.Attempt))
 	}
-	if d.Status > 0 {
-		parts = append(parts, fmt.Sprint("status ", d.Status))
+	if status := fmt.Sprint(d.Status); d.Status > 0 && !strings.HasPrefix(d.Reason, status) {
+		parts = append(parts, "status "+status)
 	}
 	if d.DurationMS > 0 {
 		parts = append(parts, fmt.Sprintf("%.0f ms", d.DurationMS))

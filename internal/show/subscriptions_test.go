@@ -118,7 +118,7 @@ func TestDeliveryStages(t *testing.T) {
 		{"stage":"skipped","timestamp":"2026-11-24T03:00:02Z","metadata":{"subscription":"billing","attempt":4,"redelivery":3,"by":"alice"}}]}]`)
 	printed(t, `request r
   received        2026-11-24T02:00:00.000000Z               {"remoteAddr":"a"}
-  attempt_failed  2026-11-24T02:00:00.250000Z  +250.000 ms  billing: attempt 1, status 503, 31 ms: 503: busy
+  attempt_failed  2026-11-24T02:00:00.250000Z  +250.000 ms  billing: attempt 1, 31 ms: 503: busy
   delivered       2026-11-24T03:00:00.000000Z  +1h0m0s      billing: attempt 2, status 200, 12 ms
   redelivered     2026-11-24T03:00:01.000000Z  +1h0m1s      billing: redelivery 3, by alice: lost its database
   skipped         2026-11-24T03:00:02.000000Z  +1h0m2s      billing: redelivery 3, by alice
