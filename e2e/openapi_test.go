@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -85,7 +87,11 @@ func describedRoutes(t *testing.T, model *v3.Document) {
 // describedAnswers makes every call of the matrix as each kind of caller. Each call that changes
 // something also runs with valid input.
 func describedAnswers(t *testing.T, v validator.Validator) {
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_ADMIN_FAILED_LOGINS=60",
+	file := filepath.Join(t.TempDir(), "hookgate.yaml")
+	must(t, os.WriteFile(file, []byte("subscriptions: {billing: {retry: {for: 0s}, push: {url: '"+
+		newApplication(t).URL+"/hooks'}}}"), 0o600))
+	g := startGate(t, startOptions{args: []string{"--config", file}, env: []string{
+		"HOOKGATE_ADMIN_FAILED_LOGINS=60",
 		"HOOKGATE_APPROVALS_REQUIRED=dlq_purge",
 		"HOOKGATE_CANARY_UPSTREAM=http://127.0.0.1:1", "HOOKGATE_ADMIN_LISTEN=127.0.0.1:0",
 		"HOOKGATE_CANARY_PERCENT=100", "HOOKGATE_CANARY_PLAN=50:1h,100"}})
@@ -143,6 +149,11 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	try(413, "POST", "/webhooks", strings.Repeat(" ", 2<<20), "Authorization", key)
 	try(415, "POST", "/webhooks", `{}`, "Authorization", key, "Content-Type", "text/plain")
 	g.awaitDrained()
+	try(202, "POST", "/webhooks", `{"messageId":"bad","eventType":"order.paid"}`, "Authorization", key)
+	g.await("an event is parked", func() bool {
+		_, page := g.request("GET", "/api/subscriptions/billing/exceptions?state=parked", "")
+		return strings.Contains(page, `"bad"`)
+	})
 	poisonFile(t, g)
 	for n := range 3 {
 		try(202, "POST", "/webhooks", fmt.Sprintf(`{"messageId":"bad-%d","eventType":"order.paid"}`, n),
@@ -162,6 +173,7 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	if len(dead) != 3 {
 		t.Fatalf("there are %d dead letters, want 3: %s", len(dead), lines)
 	}
+	const billing = "/api/subscriptions/billing"
 	operations := []struct {
 		want               int
 		method, path, body string
@@ -210,7 +222,33 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 			`{"source":"default"}`},
 		{200, "GET", "/debug/pprof/goroutine?debug=1", ""}, {200, "GET", "/debug/pprof/heap", ""},
 		{404, "GET", "/debug/pprof/none", ""},
+		{200, "GET", "/api/subscriptions", ""}, {200, "GET", billing, ""},
+		{200, "GET", billing + "/exceptions", ""},
+		{200, "GET", billing + "/exceptions?state=parked&limit=1", ""},
+		{400, "GET", billing + "/exceptions?state=none", ""},
+		{200, "POST", billing + "/retry", `{"all":true,"dryRun":true}`},
+		{400, "POST", billing + "/retry", "{}"}, {200, "POST", billing + "/skip", `{"ids":["1"]}`},
+		{200, "POST", billing + "/dead-letter", `{"state":"parked"}`},
+		{200, "GET", "/admin/dlq?subscription=billing", ""},
+		{400, "GET", "/admin/dlq?subscription=billing&type=x", ""},
+		{404, "GET", "/admin/dlq?subscription=none", ""},
+		{200, "POST", billing + "/seek", `{"to":"beginning","dryRun":true}`},
+		{409, "POST", billing + "/seek", `{"to":"9007199254740991"}`},
+		{400, "POST", billing + "/seek", `{"to":"then"}`}, {409, "DELETE", billing, ""},
+		{200, "POST", billing + "/pause", ""}, {200, "POST", billing + "/pause", "{}"},
+		{400, "POST", billing + "/pause", `{"for":"1h"}`}, {200, "GET", billing, ""},
+		{200, "POST", billing + "/redeliver", `{"from":"beginning","types":["*"],"dryRun":true}`},
+		{400, "POST", billing + "/redeliver", "{}"},
+		{201, "POST", billing + "/redeliver", `{"from":"beginning","rate":5}`},
+		{200, "GET", billing + "/jobs", ""}, {200, "GET", billing + "/jobs/1", ""},
+		{404, "GET", billing + "/jobs/2", ""}, {200, "POST", billing + "/jobs/1/cancel", ""},
+		{409, "POST", billing + "/jobs/1/cancel", ""}, {200, "POST", billing + "/resume", ""},
+		{200, "POST", billing + "/seek", `{"to":"now"}`}, {200, "GET", "/api/trace/bad", ""},
+		{200, "GET", "/api/health", ""}, {200, "POST", billing + "/pause", ""},
+		{200, "DELETE", billing, ""}, {404, "DELETE", billing, ""},
 	}
+	try(200, "GET", "/api/subscriptions/billing/exceptions", "", "Authorization", admin, "Accept",
+		"application/x-ndjson")
 	for _, o := range operations {
 		try(o.want, o.method, o.path, o.body, "Authorization", admin)
 	}

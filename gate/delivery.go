@@ -167,7 +167,7 @@ func (d *delivery) run(ctx context.Context) {
 func (d *delivery) live() (all []adminapi.LiveSubscription) {
 	for _, s := range d.Status() {
 		all = append(all, adminapi.LiveSubscription{Name: s.Name, InFlight: s.InFlight, Limit: s.Limit,
-			Breaker: s.Breaker})
+			Breaker: s.Breaker, Problem: s.Problem})
 	}
 	return all
 }

@@ -33,8 +33,8 @@ func (s *Subscriptions) All(ctx context.Context) (all []hookgate.SubscriptionInf
 	return s.all.get(ctx)
 }
 
-// Items is a Source: items for each subscription that has parked events, was paused by the gate,
-// whose breaker is open, or that holds up retention.
+// Items is a Source: items for each subscription that has parked events, is paused, whose breaker is
+// open, or that holds up retention.
 func (s *Subscriptions) Items(ctx context.Context) (items []Item) {
 	all, known := s.All(ctx)
 	if !known {
@@ -57,7 +57,11 @@ func (s *Subscriptions) itemsOf(one *hookgate.SubscriptionInfo) (items []Item) {
 		add("subscription_parked", n, "has %d parked %s: %s until you retry, skip or dead-letter %s", n,
 			many(n, "event", "events"), many(n, "its key waits", "their keys wait"), many(n, "it", "them"))
 	}
-	if !one.PausedAt.IsZero() && one.PausedBy == "" {
+	switch {
+	case one.PausedAt.IsZero():
+	case one.PausedBy != "":
+		add("subscription_paused", 1, "was paused by a person at %s", utc(one.PausedAt))
+	default:
 		add("subscription_paused", 1, "was paused by the gate at %s: its consumer answered that it is"+
 			" gone; run hookgate subscriptions resume when it is back", utc(one.PausedAt))
 	}

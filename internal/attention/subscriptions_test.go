@@ -25,24 +25,26 @@ func TestSubscriptions(t *testing.T) {
 			asked++
 			return []hookgate.SubscriptionInfo{one}, err
 		}, 24*time.Hour)
+		ann := []string{"subscription_paused: Subscription billing was paused by a person at 2000-01-01T"}
 		for _, test := range []struct {
 			change func()
 			want   []string
 		}{
 			{func() {}, nil},
-			{func() { one.PausedAt, one.PausedBy = now, "ann" }, nil},
-			{func() { one.BrokenSince = now }, nil},
-			{func() { one.OldestStoredAt = now.Add(-23 * time.Hour) }, nil},
-			{func() { one.Waiting, one.Held, one.Backlog = 5, 5, 5 }, nil},
+			{func() { one.PausedAt, one.PausedBy = now, "ann" }, ann},
+			{func() { one.BrokenSince = now }, ann},
+			{func() { one.OldestStoredAt = now.Add(-23 * time.Hour) }, ann},
+			{func() { one.Waiting, one.Held, one.Backlog = 5, 5, 5 }, ann},
 			{func() { one.Parked = 1 }, []string{"subscription_parked: Subscription billing has 1 parked" +
-				" event: its key waits until you retry, skip or dead-letter it"}},
+				" event: its key waits until you retry, skip or dead-letter it", ann[0]}},
 			{func() { one.Parked = 2 }, []string{"subscription_parked: Subscription billing has 2 parked" +
-				" events: their keys wait until you retry, skip or dead-letter them"}},
+				" events: their keys wait until you retry, skip or dead-letter them", ann[0]}},
 			{func() {
 				one.Parked, one.PausedBy = 0, ""
 				one.BrokenSince = now.Add(-2 * time.Minute)
 				one.OldestStoredAt = now.Add(-25 * time.Hour)
-			}, []string{"subscription_paused: ", "subscription_broken: ", "subscription_holds_retention: "}},
+			}, []string{"subscription_paused: Subscription billing was paused by the gate",
+				"subscription_broken: ", "subscription_holds_retention: "}},
 			{func() { err = errors.New("the store is away") }, nil},
 			{func() { err, one.RemovedAt = nil, now }, nil},
 		} {
