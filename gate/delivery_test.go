@@ -205,7 +205,7 @@ func TestModeOfDelivery(t *testing.T) {
 }
 
 // TestRemovedSubscription: a subscription that is missing for a start keeps its place. When it is
-// back it gets what was stored meanwhile, whatever its start says.
+// back it gets the events stored meanwhile, and its start does not count.
 func TestRemovedSubscription(t *testing.T) {
 	c := newConsumer(t)
 	o := embedded(t)

@@ -38,7 +38,7 @@ type definition struct {
 }
 
 func definitionOf(s *api.Subscription) (d definition) {
-	json.Unmarshal(s.Definition, &d) // what cannot be read is not shown
+	json.Unmarshal(s.Definition, &d) // an unreadable definition is not shown
 	return d
 }
 
