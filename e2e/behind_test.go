@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,34 +23,22 @@ import (
 
 // Goal: an application that verifies its senders itself works unchanged behind the gate, and
 // verifies the gate with any library of Standard Webhooks. Method: packages of the senders sign
-// webhooks, and a gate stores them. The push client sends what is stored, headers and body, to an
-// application that verifies with those packages. A changed body fails, and so does another secret.
+// webhooks, and a subscription of a gate delivers them to an application that verifies with those
+// packages. Then the push client sends what is stored: a changed body fails, and so does a request
+// without one of the signatures.
 func TestApplicationBehindTheGate(t *testing.T) {
 	t.Parallel()
 	const base, slackSecret = "https://hooks.example.com", "slack-signing-secret"
 	const gateSecret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
-	const rawSecret = "a raw key of 32 characters, or so"
+	const rawSecret = "a raw key of 32 characters or so"
 	const oldSecret = "whsec_dGhlLW9sZC1zZWNyZXQtb2YtdGhlLWdhdGU="
-	private, public := ecdsaKeys(t)
+	private, _ := ecdsaKeys(t)
 	secrets := map[string]string{
 		"standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_plJ3nmyCDGBKInavdOK15jsl",
 		"gitlab": "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
 		"stripe": "whsec_stripe_test", "twilio": "twilio-auth-token", "github": githubSecret,
 		"sendgridPrivate": private,
 	}
-	g := startGate(t, startOptions{args: []string{"--config", writeConfig(t, fmt.Sprintf(`
-public_url: %s
-sources:
-  standard: {kind: standard_webhooks, secrets: [%q]}
-  svix: {kind: svix, secrets: [%q]}
-  gitlab: {kind: gitlab, secrets: [%q]}
-  stripe: {kind: stripe, secrets: [%q]}
-  twilio: {kind: twilio, secrets: [%q]}
-  github: {kind: github, secrets: [%q]}
-  sendgrid: {kind: sendgrid, secrets: [%q]}
-  slack: {kind: slack, secrets: [%q]}
-`, base, secrets["standard"], secrets["svix"], secrets["gitlab"], secrets["stripe"],
-		secrets["twilio"], secrets["github"], public, slackSecret))}})
 	requests := signedBySenders(t, secrets, base)
 	slack := admit.Request{Method: http.MethodPost, Time: time.Now(),
 		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
@@ -63,30 +52,57 @@ sources:
 	for name := range slack.Header {
 		forSlack.Headers[name] = slack.Header.Get(name)
 	}
-	sent := map[string]int{}
+	requests = slices.DeleteFunc(append(requests, forSlack), func(r senderRequest) bool {
+		// The body of an event of SendGrid is a part of the body that is signed.
+		return r.Status/100 != 2 || r.Source == "sendgrid" || r.Source == "gitlab"
+	})
 	var twilioHash string
-	for _, r := range append(requests, forSlack) {
-		if r.Status/100 != 2 || r.Source == "sendgrid" || r.Source == "gitlab" {
-			continue // the body of an event of SendGrid is a part of what is signed
-		}
-		if status, answer := g.request(http.MethodPost, r.path(), r.Body, r.headers()...); status !=
-			r.Status {
-			t.Fatalf("%s is answered %d %s", r.path(), status, answer)
-		}
-		sent[r.Source]++
+	for _, r := range requests {
 		if strings.HasPrefix(r.Query, "bodySHA256=") {
 			sum := sha256.Sum256([]byte(r.Body))
 			twilioHash = hex.EncodeToString(sum[:])
 		}
 	}
-	g.awaitDrained()
-
-	application := startApplication(t, map[string]any{
+	application, verified := startApplication(t, map[string]any{
 		"stripe": secrets["stripe"], "github": secrets["github"], "slack": slackSecret,
 		"twilio": secrets["twilio"], "svix": secrets["svix"], "standard": secrets["standard"],
 		"base": base, "twilioHash": twilioHash,
 		"gate": []string{gateSecret, oldSecret}, "raw": rawSecret,
 	})
+	g := startGate(t, startOptions{args: []string{"--config", writeConfig(t, fmt.Sprintf(`
+public_url: %s
+sources:
+  standard: {kind: standard_webhooks, secrets: [%q]}
+  svix: {kind: svix, secrets: [%q]}
+  stripe: {kind: stripe, secrets: [%q]}
+  twilio: {kind: twilio, secrets: [%q]}
+  github: {kind: github, secrets: [%q]}
+  slack: {kind: slack, secrets: [%q]}
+subscriptions:
+  behind:
+    push: {url: %q, signing: [%q, %q, %q, %q], egress: private}
+`, base, secrets["standard"], secrets["svix"], secrets["stripe"], secrets["twilio"],
+		secrets["github"], slackSecret, application, gateSecret, oldSecret, "raw:"+rawSecret,
+		secrets["standard"]))}})
+	sent := map[string]int{}
+	for _, r := range requests {
+		status, answer := g.request(http.MethodPost, r.path(), r.Body, r.headers()...)
+		if status != r.Status {
+			t.Fatalf("%s is answered %d %s", r.path(), status, answer)
+		}
+		sent[r.Source]++
+	}
+	behind := map[string]int{}
+	for range requests {
+		line := <-verified
+		if fields := strings.SplitN(line, " ", 3); len(fields) != 3 || fields[0] != "behind" ||
+			fields[2] != "" {
+			t.Errorf("behind the gate: %s", line)
+		} else {
+			behind[fields[1]]++
+		}
+	}
+	g.awaitDrained()
 	open := func(signing ...string) *push.Consumer {
 		c, err := push.New(push.Config{Name: "application", URL: application, Signing: signing,
 			Egress: "private"})
@@ -120,14 +136,16 @@ sources:
 		}
 	}
 	for _, source := range []string{"standard", "svix", "stripe", "twilio", "github", "slack"} {
-		if sent[source] == 0 || delivered[source] != sent[source] {
-			t.Errorf("%s: %d sent, %d delivered", source, sent[source], delivered[source])
+		if sent[source] == 0 || behind[source] != sent[source] || delivered[source] != sent[source] {
+			t.Errorf("%s: %d sent, %d verified behind the gate, %d by the push client", source,
+				sent[source], behind[source], delivered[source])
 		}
 	}
 }
 
-// startApplication starts testdata/app.mjs and returns its URL.
-func startApplication(t *testing.T, secrets map[string]any) string {
+// startApplication starts testdata/app.mjs and returns its URL. verified receives a line for each
+// request.
+func startApplication(t *testing.T, secrets map[string]any) (url string, verified chan string) {
 	t.Helper()
 	text, err := json.Marshal(secrets)
 	if err != nil {
@@ -143,11 +161,19 @@ func startApplication(t *testing.T, secrets map[string]any) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { node.Process.Kill(); node.Wait() })
-	port, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("start the application (run `make test`, which installs its packages): %v", err)
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatal("the application does not start (run `make test`, which installs its packages)")
 	}
-	return "http://127.0.0.1:" + strings.TrimSpace(port) + "/"
+	port := lines.Text()
+	verified = make(chan string, 1000)
+	go func() {
+		for lines.Scan() {
+			verified <- lines.Text()
+		}
+		close(verified)
+	}()
+	return "http://127.0.0.1:" + port + "/", verified
 }
 
 // storedEvents returns the stored events of a gate as its log has them.

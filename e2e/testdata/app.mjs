@@ -1,5 +1,6 @@
-// An application that verifies its webhooks itself, with the senders' own packages, as it would without a gate. It prints its port.
-// Arguments: the folder of the packages, the secrets as JSON. It answers 204, or 400 with the reason.
+// An application that verifies its webhooks itself, with the senders' own packages, as it would without a gate. It prints its port, then
+// a line for each request: subscription, source, error. Arguments: the folder of the packages, the secrets as JSON. It answers 204, or 400 with
+// the reason.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -57,12 +58,15 @@ createServer((request, response) => {
   request.on("data", (chunk) => chunks.push(chunk));
   request.on("end", async () => {
     const body = Buffer.concat(chunks).toString("utf8"), headers = request.headers;
+    const show = (error) => console.log([headers["hookgate-subscription"], headers["hookgate-source"], error].join(" "));
     try {
       for (const secret of secrets.gate) verifyGate(new standard.Webhook(secret), body, headers);
       if (secrets.raw) verifyGate(new standard.Webhook(secrets.raw, { format: "raw" }), body, headers);
       await applications[headers["hookgate-source"]](body, headers);
+      show("");
       response.writeHead(204).end();
     } catch (error) {
+      show(error);
       response.writeHead(400).end(String(error));
     }
   });
