@@ -84,6 +84,7 @@ func (s *Store) listen(ctx context.Context) (proven bool, err error) {
 		return false, err
 	}
 	defer func() {
+		s.listens.Store(false)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = conn.Close(ctx)
@@ -118,6 +119,7 @@ func (s *Store) listen(ctx context.Context) (proven bool, err error) {
 			}
 		case n.Payload == s.name+" listens":
 			proven = true
+			s.listens.Store(true)
 			s.growth.Wake() // appends before LISTEN were not seen
 		case n.Payload != s.name:
 			s.growth.Wake()

@@ -32,8 +32,8 @@ const (
 			(SELECT ` + sqlstore.LogColumns + ` FROM webhook_events WHERE id = p.id LIMIT 1) UNION ALL
 			(SELECT ` + sqlstore.LogColumns + ` FROM webhook_kept_events WHERE id = p.id LIMIT 1)
 			LIMIT 1) e WHERE fits ORDER BY e.id`
-	// With ordering_key = $5 the planner may instead read the table by id until it has enough events of
-	// the key.
+	// With ordering_key = $5 the planner may instead read the table by id until it has enough events
+	// of the key.
 	ofKey = `(ordering_key, id) > ($5, $1) AND (ordering_key, id) <= ($5, 9223372036854775807)
 				AND keyed ORDER BY ordering_key, id LIMIT $3 + 1`
 	readEnd = `WITH log AS (SELECT CASE $2 WHEN 0 THEN last_id ELSE least($2, last_id) END AS last

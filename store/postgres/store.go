@@ -124,12 +124,14 @@ type Store struct {
 	nextID func(last int64, now time.Time) int64
 
 	// growth wakes the readers of the log. listening is the goroutine that wakes them for other
-	// processes; it runs until listenCtx ends. channel is that of the notifications; Prepare sets it.
+	// processes; it runs until listenCtx ends. listens reports that notifications arrive. channel is
+	// that of the notifications; Prepare sets it.
 	growth     sqlstore.Growth
 	listenOnce sync.Once
 	listening  sync.WaitGroup
 	listenCtx  context.Context
 	listenEnd  context.CancelFunc
+	listens    atomic.Bool
 	channel    string
 
 	closed atomic.Bool

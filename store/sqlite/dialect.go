@@ -85,9 +85,9 @@ func (d db) Change(_ context.Context, first []sqlstore.Statement,
 	})
 }
 
-// ChangeLocked implements sqlstore.DB. There is one writer, so each transaction has the lock. Appends
-// of the same transaction can come before it. The row of webhook_log does not show these yet, so the
-// log seems to end before them.
+// ChangeLocked implements sqlstore.DB. There is one writer, so each transaction has the lock.
+// Appends of the same transaction can come before it. The row of webhook_log does not show these
+// yet, so the log seems to end before them.
 func (d db) ChangeLocked(ctx context.Context, first []sqlstore.Statement,
 	next func() ([]sqlstore.Statement, error)) error {
 	return d.Change(ctx, first, next)

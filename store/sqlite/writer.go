@@ -22,8 +22,8 @@ const (
 
 // writer makes calls that wait at the same time share one transaction and one fsync. The first
 // caller becomes the leader, the others are followers. The leader runs all waiting calls together
-// with its own, then passes the lead to the next waiting caller. A transaction has appends, saves of
-// subscriptions, and at most one other call. So retention and administration make progress, and
+// with its own, then passes the lead to the next waiting caller. A transaction has appends, saves
+// of subscriptions, and at most one other call. So retention and administration make progress, and
 // delay appends by only one step.
 type writer struct {
 	mu sync.Mutex // guards all below

@@ -42,7 +42,7 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 				return nil
 			}},
 		Statement{SQL: `SELECT ordering_key, after_id FROM webhook_holds WHERE subscription = ` +
-			subscriptionID + ` AND NOT excepted ORDER BY ordering_key LIMIT ?2`,
+			subscriptionID + ` AND excepted = false ORDER BY ordering_key LIMIT ?2`,
 			Args: []any{name, q.Max + len(q.NotKeys)}, Row: func(r Row) error {
 				h := hookgate.Hold{OrderingKey: r.Text(0), After: r.Int(1)}
 				if len(due.Holds) < q.Max && !slices.Contains(q.NotKeys, h.OrderingKey) {

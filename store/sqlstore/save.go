@@ -81,6 +81,10 @@ func (s *Subscriptions) saveRow(name string, epoch hookgate.Epoch, r *hookgate.R
 		Guard: hookgate.ErrFenced, Row: func(r Row) error { *version = r.Int(0); return nil }}
 }
 
+// fence keeps PostgreSQL from moving conditions out of a subquery. Without statistics it takes the
+// exceptions of a subscription for few, and would read all of them.
+const fence = "LIMIT 1000000000"
+
 // writeException writes the cells of exceptionNames.
 func (s *Subscriptions) writeException(e *hookgate.Exception, c entry.Cells) {
 	c.Int(e.Event)
@@ -126,8 +130,10 @@ func (s *Subscriptions) update(name string, r *hookgate.Results) Statement {
 	return Statement{
 		SQL: `UPDATE webhook_exceptions AS e SET ordering_key = r.ordering_key, state = r.state,
 			attempts = r.attempts, due = r.due, since = r.since, wait = r.wait, reason = r.reason,
-			status = r.status, changed = r.changed FROM r WHERE e.subscription = ` + subscriptionID + `
-			AND e.event = r.event AND e.redelivery = r.redelivery AND e.state <> 'dead'
+			status = r.status, changed = r.changed
+			FROM (SELECT ` + subscriptionID + ` AS subscription, r.* FROM r ` + fence + `) r
+			WHERE e.subscription = r.subscription AND e.event = r.event AND e.redelivery = r.redelivery
+			AND e.state <> 'dead'
 			AND (SELECT d.number FROM webhook_deliveries d WHERE d.subscription = e.subscription
 				AND d.event = r.event AND d.redelivery = r.redelivery AND d.number = r.number LIMIT 1) IS NULL`,
 		Args: []any{name},
@@ -179,8 +185,8 @@ func settledEvents(r *hookgate.Results) (gone []hookgate.EventRedelivery) {
 
 func (s *Subscriptions) removeExceptions(name string, gone []hookgate.EventRedelivery) Statement {
 	return Statement{
-		SQL: `DELETE FROM webhook_exceptions WHERE subscription = ` + subscriptionID + `
-			AND (event, redelivery) IN (SELECT event, redelivery FROM r)`,
+		SQL: `DELETE FROM webhook_exceptions WHERE (subscription, event, redelivery) IN
+			(SELECT ` + subscriptionID + `, event, redelivery FROM r ` + fence + `)`,
 		Args: []any{name},
 		Rows: &Rows{Columns: []string{"event", "redelivery"}, Len: len(gone),
 			Write: func(i int, c entry.Cells) { c.Int(gone[i].Event); c.Int(gone[i].Redelivery) }},

@@ -10,8 +10,9 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// BenchmarkDelivery measures what delivery asks of a store: results of 32 deliveries saved, alone and
-// beside appends of 25 events; pages of the log; and one key drained from a log of 30,000 events.
+// BenchmarkDelivery measures what delivery asks of a store: results of 32 deliveries saved, alone
+// and beside appends of 25 events; pages of the log; and one key drained from a log of 30,000
+// events.
 func BenchmarkDelivery(b *testing.B, s hookgate.Store, log hookgate.Log,
 	subs hookgate.Subscriptions) {
 	const stored, size, ofKey, saved = 30_000, 1000, 3000, 32

@@ -72,7 +72,7 @@ CREATE TABLE webhook_holds (
     excepted     INTEGER NOT NULL DEFAULT 0, -- 1 if an event of the key is waiting or parked; triggers set it
     PRIMARY KEY (subscription, ordering_key)
 ) WITHOUT ROWID;
-CREATE INDEX webhook_holds_free ON webhook_holds (subscription, ordering_key) WHERE NOT excepted;
+CREATE INDEX webhook_holds_free ON webhook_holds (subscription, excepted, ordering_key, after_id);
 
 -- +goose StatementBegin
 CREATE TRIGGER webhook_holds_excepted_insert AFTER INSERT ON webhook_holds
