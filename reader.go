@@ -93,8 +93,8 @@ type TrailEntry struct {
 	Metadata []byte
 }
 
-// RequestTrail is the lineage of one request, in time order. It has the last MaxTrailAttempts attempts
-// of each subscription.
+// RequestTrail is the lineage of one request, in time order. It has the last MaxTrailAttempts
+// attempts of each subscription.
 type RequestTrail struct {
 	Identity
 	RequestID RequestID

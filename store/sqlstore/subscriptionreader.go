@@ -235,8 +235,8 @@ func (s *Subscriptions) Exceptions(ctx context.Context, f hookgate.ExceptionFilt
 const attemptColumns = `d.event, d.redelivery, d.number, d.outcome, d.status, d.at, d.took,
 	d.reason, d.by_whom`
 
-// anySubscription is a condition on webhook_deliveries d that all rows fulfil. With it a condition on
-// the event can use the primary key; with a join SQLite might read all attempts.
+// anySubscription is a condition on webhook_deliveries d that all rows fulfil. With it a condition
+// on the event can use the primary key; with a join SQLite might read all attempts.
 const anySubscription = "d.subscription IN (SELECT id FROM webhook_subscriptions)"
 
 // attemptName is the name of the subscription of a row of webhook_deliveries d.
