@@ -15,8 +15,8 @@ func TestDelivery(t *testing.T) {
 			s, failWrites := openStore(t, place)
 			subs := s.Subscriptions()
 			return storetest.DeliveryStore{Events: s, Owner: subs, Reader: subs, Control: subs,
-				Append: storetest.AppendTo(s), Remove: storetest.RemoveFrom(s), FailWrites: failWrites,
-				Close: s.Close}
+				Append: storetest.AppendTo(s), Other: storetest.OtherIn(s), Remove: storetest.RemoveFrom(s),
+				FailWrites: failWrites, Close: s.Close}
 		},
 	})
 }

@@ -29,8 +29,8 @@ func TestDelivery(t *testing.T) {
 				lateBounds{set: 4, slice: 2, small: 1, most: 50, every: time.Millisecond})
 			subs := s.Subscriptions()
 			return storetest.DeliveryStore{Events: s, Owner: subs, Reader: subs, Control: subs,
-				Append: storetest.AppendTo(s), Remove: storetest.RemoveFrom(s), FailWrites: failWrites,
-				Close: s.Close}
+				Append: storetest.AppendTo(s), Other: storetest.OtherIn(s), Remove: storetest.RemoveFrom(s),
+				FailWrites: failWrites, Close: s.Close}
 		},
 	})
 }

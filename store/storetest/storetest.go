@@ -1,7 +1,8 @@
-// Package storetest is the conformance suite of hookgate.Store and hookgate.Reader. A backend runs
-// it from its own tests:
+// Package storetest has two conformance suites: one of hookgate.Store and hookgate.Reader, and one
+// of the ports of delivery. A backend runs them from its own tests:
 //
 //	storetest.Run(t, storetest.Backend{Open: …})
+//	storetest.RunDelivery(t, storetest.DeliveryBackend{Open: …})
 package storetest
 
 import (
