@@ -54,7 +54,7 @@ func fixedFields(headers map[string]string, u *url.URL) (fields []field, err err
 		case !httpguts.ValidHeaderFieldValue(value):
 			errs = append(errs, fmt.Errorf("the value of %s has a control character", name))
 		case u != nil && u.User != nil && canonical == "Authorization":
-			errs = append(errs, errors.New("Authorization is set, and the URL has a user: remove one"))
+			errs = append(errs, errors.New("the URL has a user, and Authorization is set: remove one"))
 		}
 		seen[canonical] = true
 		fields = append(fields, field{canonical, []string{value}})
