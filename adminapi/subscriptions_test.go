@@ -306,6 +306,15 @@ func TestResolve(t *testing.T) {
 	if got := s.states(t, ""); got != "0:dead 1:parked 2:dead 3:parked 4:waiting" {
 		t.Errorf("exceptions are %s", got)
 	}
+	letters := get[api.Exceptions](t, s, "/admin/dlq?subscription=billing&limit=1")
+	if len(letters.Exceptions) != 1 || letters.Exceptions[0].Event != s.id(0) ||
+		letters.Next != s.id(0) {
+		t.Errorf("the first dead letter is %+v", letters)
+	}
+	for query, want := range map[string]int{"billing&state=open": 400, "billing&type=paid": 400,
+		"billing&x=1": 400, "none": 404, "": 404} {
+		s.admin(t, "GET", "/admin/dlq?subscription="+query, "").want(t, want)
+	}
 	if r := change[api.Resolved](t, s, 200, "retry", `{"key":"k0","state":"dead"}`); r.Changed != 1 {
 		t.Errorf("retried %+v", r)
 	}
