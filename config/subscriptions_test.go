@@ -178,8 +178,9 @@ func TestSubscriptionMistakes(t *testing.T) {
 				"subscriptions.a.retry.final[0] must be a number|" +
 				"subscriptions.a.retry.final[1] 4.5 must be a whole number|" +
 				"subscriptions.a.then true is a boolean, and the setting takes another kind of value"},
-		{"subscriptions: {a: {push: {url: ftp://a}}, b: {push: {url: 'http://u:hunter2@a/#x'}}, c: {push:" +
-			" {url: 'http://a:99999'}}, d: {push: {url: 'http://'}}, e: {push: {url: ['http://hunter2']}}}",
+		{"subscriptions: {a: {push: {url: ftp://a}}, b: {push: {url: 'http://u:hunter2@a/#x'}}, c:" +
+			" {push: {url: 'http://a:99999'}}, d: {push: {url: 'http://'}}, e: {push: {url: ['http://hunter2']}}" +
+			"}",
 			"subscriptions.e.push.url must be one text, not a list or a map|" +
 				"subscriptions.a.push.url must be a URL like https://app.example.com/hooks|" +
 				"subscriptions.b.push.url must be a URL like https://app.example.com/hooks|" +
@@ -209,7 +210,8 @@ func TestSubscriptionMistakes(t *testing.T) {
 		{"subscriptions: {a: {order: all, push: {url: 'http://a/', concurrency: 4}}}",
 			"subscriptions.a.push.concurrency is 4, and order is all, which delivers one event at a" +
 				" time: remove one of them"},
-		{"subscriptions: {a: {" + ok + ", retry: {first: 0s, max: 0s, for: -1s, final: [200, 400, 400]}}}",
+		{"subscriptions: {a: {" + ok + ", retry: {first: 0s, max: 0s, for: -1s, final: [200, 400," +
+			" 400]}}}",
 			"subscriptions.a.retry.first must be greater than zero|" +
 				"subscriptions.a.retry.max must be greater than zero|" +
 				"subscriptions.a.retry.for must not be negative; 0s means no retries|" +

@@ -182,7 +182,8 @@ type StartedSubscription struct {
 }
 
 // started describes the subscriptions. It waits for the store for a short time only.
-func (d *delivery) started(ctx context.Context, o Options, b *backends) (all []StartedSubscription) {
+func (d *delivery) started(ctx context.Context, o Options,
+	b *backends) (all []StartedSubscription) {
 	known := map[string]*hookgate.SubscriptionInfo{}
 	if len(d.subscriptions) > 0 && (b.away == nil || b.away() == nil) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

@@ -232,7 +232,8 @@ func TestRemovedSubscription(t *testing.T) {
 func TestSubscriptionsThatCannotOpen(t *testing.T) {
 	o := embedded(t)
 	a, b := PushTo("https://a.example.com/"), PushTo("http://b.example.com/")
-	a.Push.Signing = Secrets{"env:HOOKGATE_NOBODY", "hunter2hunter2!", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+	a.Push.Signing = Secrets{"env:HOOKGATE_NOBODY", "hunter2hunter2!",
+		"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 	a.Push.TLSCA = "/no/ca.pem"
 	b.Push.Signing = Secrets{"whsec_hunter2!"}
 	b.Push.Headers = map[string]string{"X-Token": "file:/no/token"}
@@ -405,9 +406,9 @@ func TestStartWithoutPostgres(t *testing.T) {
 func TestRoles(t *testing.T) {
 	c := newConsumer(t)
 	cluster, database := newDatabase(t)
-	both := map[string]SubscriptionOptions{"billing": PushTo(c.URL), "other": PushTo(c.URL)}
-	both["other"] = func(s SubscriptionOptions) SubscriptionOptions { s.Types = []string{"x"}; return s }(
-		both["other"])
+	other := PushTo(c.URL)
+	other.Types = []string{"x"}
+	both := map[string]SubscriptionOptions{"billing": PushTo(c.URL), "other": other}
 	o := shared(t, cluster.URL(database), both)
 	o.Role = RoleIngest
 	ingest, stopIngest := running(t, o)

@@ -295,8 +295,9 @@ func (g *Gate) register(m prometheus.Collector) error {
 func (g *Gate) run(tasks ...func(context.Context)) { g.tasks = append(g.tasks, tasks...) }
 
 // Run does the background work and serves the addresses in the options until ctx ends. Then it
-// waits up to ShutdownTimeout for requests and deliveries in flight, and returns nil. If a listener fails, Run does
-// the same at once and returns the error. A second call does nothing but return an error.
+// waits up to ShutdownTimeout for requests and deliveries in flight, and returns nil. If a listener
+// fails, Run does the same at once and returns the error. A second call does nothing but return an
+// error.
 //
 // A caller that serves the handlers itself must end its own server before ctx ends.
 func (g *Gate) Run(ctx context.Context) error {

@@ -126,8 +126,8 @@ func (o Options) SubscriptionNames() []string {
 }
 
 // definition is the form in which the store keeps a subscription. It has the names of the settings,
-// and no secret: of secrets and values of headers it has the references only, and of the URL neither
-// the password nor the query, which may hold a token.
+// and no secret: of secrets and values of headers it has the references only, and of the URL
+// neither the password nor the query, which may hold a token.
 type definition struct {
 	Sources []string       `json:"sources,omitempty"`
 	Types   []string       `json:"types,omitempty"`

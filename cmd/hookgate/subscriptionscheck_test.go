@@ -8,8 +8,8 @@ import (
 	"github.com/hookgate/hookgate/deliver/push"
 )
 
-// TestSubscriptionsCheck: the exit code says whether a subscription works. A test event is sent only
-// with --send, once and marked.
+// TestSubscriptionsCheck: the exit code says whether a subscription works. A test event is sent
+// only with --send, once and marked.
 func TestSubscriptionsCheck(t *testing.T) {
 	t.Setenv("BILLING_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	status, received := 204, 0

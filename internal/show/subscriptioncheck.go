@@ -55,7 +55,8 @@ func CheckedSubscription(out io.Writer, c SubscriptionCheck) error {
 		if s.Millis >= 0.1 {
 			took = fmt.Sprintf(" (%.1f ms)", s.Millis)
 		}
-		fmt.Fprintf(out, "  %-4s  %-10s  %s%s\n", result, s.Name, strings.ReplaceAll(text, "\n", "\n        "), took)
+		text = strings.ReplaceAll(text, "\n", "\n        ")
+		fmt.Fprintf(out, "  %-4s  %-10s  %s%s\n", result, s.Name, text, took)
 	}
 	_, err := fmt.Fprintln(out)
 	return err
