@@ -195,3 +195,30 @@ func TestEndsWhileRemoving(t *testing.T) {
 		}
 	})
 }
+
+// TestHeldUp: a subscription holds retention up for ten minutes. The log names it once, and says once
+// when that ends. The loop does not count that as more to remove.
+func TestHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := time.Now().Add(10 * time.Minute)
+		s := &script{prune: func(int, hookgate.Cutoffs, int) (hookgate.Pruned, error) {
+			if time.Now().Before(until) {
+				return hookgate.Pruned{HeldUpBy: "billing"}, nil
+			}
+			return hookgate.Pruned{}, nil
+		}}
+		var log bytes.Buffer
+		runFor(t, time.Hour, Config{Events: 24 * time.Hour, PassSubscriptions: true,
+			Logger: slog.New(slog.NewTextHandler(&log, nil))}, s)
+		if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(),
+			"subscription=billing") {
+			t.Errorf("the log is\n%swant two lines that name the subscription", log.String())
+		}
+		if n := len(s.calls); n > 61 {
+			t.Errorf("the store was called %d times in an hour", n)
+		}
+		if !s.calls[0].cutoffs.PassSubscriptions {
+			t.Error("the store does not know that it must not wait for subscriptions")
+		}
+	})
+}

@@ -210,7 +210,7 @@ func (s *Subscriptions) Exceptions(ctx context.Context, f hookgate.ExceptionFilt
 				LEFT JOIN webhook_kept_events k ON k.id = x.event
 				LEFT JOIN webhook_removed_events r ON r.id = x.event
 				WHERE ` + c.and() + " ORDER BY x.event, x.redelivery LIMIT ?",
-			Args: append(c.args, cmp.Or(f.Limit, defaultLimit)),
+			Args: append(c.args, cmp.Or(max(f.Limit, 0), defaultLimit)),
 			Row: func(r Row) (err error) {
 				x := hookgate.StoredException{Exception: scanException(r)}
 				x.Identity = hookgate.Identity{Source: r.Text(11), EventType: r.Text(12),
