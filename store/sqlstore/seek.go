@@ -105,7 +105,7 @@ func (k *seek) back(c *controlled) []Statement {
 		Statement{SQL: "DELETE FROM webhook_holds WHERE subscription = ? AND after_id >= ?",
 			Args: []any{c.id, k.To}},
 		Statement{
-			SQL: `UPDATE webhook_subscriptions SET cursor = ?, epoch = epoch + 1, redelivery = ?,
+			SQL: `UPDATE webhook_subscriptions SET cursor = ?, epoch = ` + nextEpoch + `, redelivery = ?,
 				redeliver_until = ?, redeliveries = ? WHERE id = ?`,
 			Args: []any{k.To, k.Redelivery, c.end, k.Redelivery, c.id},
 		})
@@ -129,7 +129,7 @@ func (k *seek) forward(c *controlled) []Statement {
 		// A later event of the key may still be waiting or parked. Then the key stays held.
 		Statement{SQL: `DELETE FROM webhook_holds WHERE subscription = ? AND after_id < ?
 			AND NOT excepted`, Args: []any{c.id, k.To}},
-		Statement{SQL: "UPDATE webhook_subscriptions SET cursor = ?, epoch = epoch + 1 WHERE id = ?",
+		Statement{SQL: "UPDATE webhook_subscriptions SET cursor = ?, epoch = " + nextEpoch + " WHERE id = ?",
 			Args: []any{k.To, c.id}})
 }
 

@@ -43,6 +43,10 @@ const (
 	unsettled = "state IN ('waiting', 'parked')"
 )
 
+// nextEpoch is the SQL of a new epoch. It is also above that of a forgotten subscription of the same
+// name, whose owner may still try to save.
+const nextEpoch = "(SELECT max(epoch) FROM webhook_subscriptions) + 1"
+
 // settles is the condition for attempts that settle an event; see AttemptOutcome.Settles.
 const settles = "outcome IN ('delivered', 'dead_lettered', 'skipped')"
 
@@ -278,10 +282,8 @@ func (s *Subscriptions) Acquire(ctx context.Context, name, owner string, ttl tim
 			return nil, nil
 		}
 		return append([]Statement{{
-			// The new epoch is also above that of a forgotten subscription of the same name, whose owner
-			// may still try to save.
-			SQL: `UPDATE webhook_subscriptions SET epoch = (SELECT max(epoch) FROM webhook_subscriptions)
-				+ 1, owner = ?2, lease_until = ` + s.Now + ` + ?3 WHERE id = ?1 RETURNING epoch`,
+			SQL: `UPDATE webhook_subscriptions SET epoch = ` + nextEpoch + `, owner = ?2,
+				lease_until = ` + s.Now + ` + ?3 WHERE id = ?1 RETURNING epoch`,
 			Args: []any{id, owner, ttl.Microseconds()},
 			Row:  func(r Row) error { state.Epoch = hookgate.Epoch(r.Int(0)); return nil },
 		}}, s.stateOf(id, state)...), nil

@@ -55,7 +55,8 @@ func testJobs(d *deliveryTest) {
 		second.RedeliveryJob})
 
 	s.save(&hookgate.Results{Jobs: []hookgate.JobProgress{{ID: first.ID, Position: ids[0],
-		Delivered: 1}, {ID: second.ID, Position: ids[2], Failed: 1, Done: true}, {ID: second.ID + 100, Done: true}}})
+		Delivered: 1}, {ID: second.ID, Position: ids[2], Failed: 1, Done: true},
+		{ID: second.ID + 100, Done: true}}})
 	first.Position, first.Delivered = ids[0], 1
 	second.Position, second.Failed = ids[2], 1
 	list := s.jobs(10)
@@ -105,7 +106,8 @@ func testJobEvents(d *deliveryTest) {
 	events[4].Source = "shop"
 	ids := d.Append(d, events...)
 	base := ids[0] - 1
-	paid, shop := hookgate.Filter{Types: []string{"*.paid"}}, hookgate.Filter{Sources: []string{"shop"}}
+	paid := hookgate.Filter{Types: []string{"*.paid"}}
+	shop := hookgate.Filter{Sources: []string{"shop"}}
 	for name, test := range map[string]struct {
 		hookgate.RedeliveryJob
 		want int
