@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
 // application takes the events of a subscription, and fails those with a body that contains bad
@@ -58,10 +60,21 @@ func (a *application) taken() string {
 }
 
 // TestOperateDeliveries operates a subscription by the commands, against an application that fails
-// some events. It checks what the application gets, the exit codes, and the lines of the output
-// that people act on.
+// some events, on both stores. It checks what the application gets, the exit codes, and the lines of
+// the output that people act on.
 func TestOperateDeliveries(t *testing.T) {
-	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		operateDeliveries(t, nil)
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		postgres, database := startPostgres(t, pgtest.Options{})
+		operateDeliveries(t, []string{"DB_URL=" + postgres.URL(database)})
+	})
+}
+
+func operateDeliveries(t *testing.T, env []string) {
 	app := newApplication(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "hookgate.yaml")
@@ -72,7 +85,8 @@ subscriptions:
     push: {url: "`+app.URL+`/hooks"}
     retry: {for: 0s}
 `), 0o600))
-	g := startGate(t, startOptions{dir: filepath.Join(dir, "data"), args: []string{"--config", file}})
+	g := startGate(t, startOptions{dir: filepath.Join(dir, "data"), env: env,
+		args: []string{"--config", file}})
 	send := func(id, key string) {
 		t.Helper()
 		status, answer := g.send(fmt.Sprintf(
