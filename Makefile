@@ -124,9 +124,10 @@ $(PROMTOOL):
 RESULTS := bench-results
 
 .PHONY: bench
-bench: ## Compare hookgate and a bare net/http server, in one run (about 15 minutes)
+bench: ## Compare hookgate and a bare net/http server, in one run (about 25 minutes)
 	go run ./bench -json $(RESULTS)/bench.json -curves $(RESULTS)
 	go run ./bench -start -json $(RESULTS)/start.json
+	go run ./bench -deliver -rounds 3 -json $(RESULTS)/deliver.json
 
 .PHONY: bench-scale
 bench-scale: ## Compare a gate with 10 million events and an empty one (half an hour, 25 GB in TMPDIR)

@@ -33,8 +33,10 @@ type filling struct {
 	claim  func(context.Context, []hookgate.Record) error
 	events int
 	size   int
-	rng    *rand.Rand
-	text   []byte // source of the bodies
+	// keys, if set, returns the ordering key of the n-th event, and whether it is the sender's own.
+	keys func(n int, eventType string) (key string, keyed bool)
+	rng  *rand.Rand
+	text []byte // source of the bodies
 	// samples are some of the events.
 	samples []hookgate.Record
 }
@@ -104,11 +106,15 @@ func (f *filling) records(partition, before, size int) []hookgate.Record {
 			Truncate(time.Microsecond)
 		id := hookgate.Identity{Source: "default", EventType: types[f.rng.IntN(len(types))],
 			MessageID: "evt-" + hex.EncodeToString(ids[i][:])}
+		key, keyed := key, false
+		if f.keys != nil {
+			key, keyed = f.keys(n, id.EventType)
+		}
 		start := len(bodies)
 		bodies = f.appendBody(bodies, id, key, n)
 		records[i] = hookgate.Record{
 			Request: hookgate.Request{
-				RequestID: hookgate.NewRequestID(at), Identity: id, OrderingKey: key, Sequence: int64(n),
+				RequestID: hookgate.NewRequestID(at), Identity: id, OrderingKey: key, Keyed: keyed, Sequence: int64(n),
 				Body:       bodies[start:len(bodies):len(bodies)],
 				RemoteAddr: "127.0.0.1:40000", ReceivedAt: at,
 			},

@@ -6,6 +6,7 @@
 //
 //	go run ./bench          the comparison, a backlog, the memory: about eight minutes
 //	go run ./bench -start   from the start to ready with a backlog; from SIGKILL to the next 202
+//	go run ./bench -deliver events to consumers: latency, backlogs, consumers that fail
 //	go run ./bench -scale   with 10 million events, against an empty gate
 //	go run ./bench -cost    without each guarantee
 //	go run ./bench -sweep   connections, bodies, keys, partitions, processes
@@ -35,6 +36,10 @@ func main() {
 		serveBare(os.Args[2:])
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == sinkCommand {
+		serveSink()
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
@@ -51,11 +56,12 @@ type settings struct {
 	Size        int    `json:"bodyBytes"`
 	Connections int    `json:"connections"`
 	Events      int    `json:"scaleEvents"`
+	Backlog     int    `json:"backlogEvents,omitempty"`
 	Only        string `json:"only,omitempty"`
 	Against     string `json:"against,omitempty"`
 
-	long, start, scale, cost, sweep bool
-	json, curves, profile, lines    string
+	long, start, scale, cost, sweep, deliver bool
+	json, curves, profile, lines             string
 }
 
 // pacedRate is the number of events per second in a paced run.
@@ -75,7 +81,9 @@ func parse() (s settings) {
 	flag.IntVar(&s.Paced, "paced", 5_000, "events of a run at 500/s; 0 leaves it out")
 	flag.IntVar(&s.Size, "size", 600, "bytes of a body")
 	flag.IntVar(&s.Connections, "connections", 50, "connections of the client")
-	flag.IntVar(&s.Events, "events", 10_000_000, "events that -scale fills in")
+	flag.IntVar(&s.Events, "events", 0,
+		"events that -scale (10,000,000) or -deliver (1,000,000) fills in; 0: that many")
+	flag.IntVar(&s.Backlog, "backlog", backlogEvents, "events of a backlog that -deliver pushes")
 	flag.StringVar(&s.Only, "only", "", "measure these alone: `names` of columns, separated by commas")
 	flag.StringVar(&s.Against, "against", "",
 		"another hookgate `binary`, measured in turn with this one: columns other-…")
@@ -89,6 +97,8 @@ func parse() (s settings) {
 		"measure instead: the cost of each guarantee, by leaving it out")
 	flag.BoolVar(&s.sweep, "sweep", false,
 		"measure instead: connections, body sizes, keys, partitions and processes")
+	flag.BoolVar(&s.deliver, "deliver", false,
+		"measure instead: from events to consumers; -only names parts: "+partNames())
 	flag.StringVar(&s.json, "json", "", "write every figure of every round to this `file`")
 	flag.StringVar(&s.curves, "curves", "", "`folder` for the latency curves, as SVG")
 	flag.StringVar(&s.lines, "lines", "",
@@ -96,6 +106,11 @@ func parse() (s settings) {
 	flag.StringVar(&s.profile, "profile", "",
 		"`folder` for CPU profiles of hookgate, one for each flat-out run")
 	flag.Parse()
+	if s.Events == 0 && s.deliver {
+		s.Events = 1_000_000
+	} else if s.Events == 0 {
+		s.Events = 10_000_000
+	}
 	return s
 }
 
@@ -121,7 +136,8 @@ func run(ctx context.Context) (err error) {
 	for _, part := range []struct {
 		wanted bool
 		run    func(context.Context, *document, settings, string) error
-	}{{s.start, startTimes}, {s.scale, scale}, {s.cost, cost}, {s.sweep, sweep}} {
+	}{{s.start, startTimes}, {s.scale, scale}, {s.cost, cost}, {s.sweep, sweep},
+		{s.deliver, deliveries}} {
 		if part.wanted {
 			chosen = true
 			if err := part.run(ctx, d, s, gate); err != nil {

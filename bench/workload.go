@@ -29,6 +29,7 @@ type measured struct {
 	persisted float64 // events/s until the last is stored, if the candidate stores
 	latency   *hdrhistogram.Histogram
 	cpu       map[string]float64 // µs per event, by party
+	begun     time.Time
 }
 
 // milliseconds returns a quantile of the latencies, from 0 to 100.
@@ -62,6 +63,7 @@ func (st *stand) replay(ctx context.Context, g load.Generator, rate float64,
 	}
 	m.latency = newHistogram()
 	begin := time.Now()
+	m.begun = begin
 	var senders sync.WaitGroup
 	summaries, latencies, errs := make([]load.Summary, n), make([]*hdrhistogram.Histogram, n),
 		make([]error, n)
