@@ -126,8 +126,8 @@ func TestPlansOfDelivery(t *testing.T) {
 		mustApply(t, s, batch, 1000)
 	}
 	for _, fill := range []string{
-		`INSERT INTO webhook_subscriptions SELECT n, 's' || n, '{}', '{}', 'key', 1, 0, 9, 1, '', 0, 0, 0, '', '',
-			0, 0, 0, 0, 1, 0, 0, 0 FROM generate_series(1, 2) n`,
+		`INSERT INTO webhook_subscriptions SELECT n, 's' || n, '{}', '{}', 'key', 1, 0, 9, 1, '', 0, 0,
+			0, '', '', 0, 0, 0, 0, 1, 0, 0, 0 FROM generate_series(1, 2) n`,
 		`INSERT INTO webhook_deliveries SELECT 1, n, 0, 1, 'delivered', 200, n, 1, '', ''
 			FROM generate_series(1, 20000) n`,
 		`INSERT INTO webhook_holds (subscription, ordering_key, after_id) SELECT 1, 'k' || n, n

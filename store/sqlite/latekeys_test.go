@@ -30,7 +30,8 @@ func keyedBatch(from, size, keys int) *hookgate.Batch {
 func TestReadKeyWhileIndexed(t *testing.T) {
 	const keys, batches, size = 3, 150, 6
 	path := filepath.Join(t.TempDir(), "store.db")
-	s, _ := openBounded(t, path, lateBounds{set: 16, slice: 5, small: 3, most: 60, every: time.Millisecond})
+	s, _ := openBounded(t, path,
+		lateBounds{set: 16, slice: 5, small: 3, most: 60, every: time.Millisecond})
 	defer s.Close()
 	var stored [keys][]int64
 	var ended atomic.Bool
@@ -84,8 +85,8 @@ func TestReadKeyWhileIndexed(t *testing.T) {
 	}
 }
 
-// TestReadKeyUsesIndex: the index of keys keeps a read of one key from reading all events that the late
-// indexes lack.
+// TestReadKeyUsesIndex: the index of keys keeps a read of one key from reading all events that the
+// late indexes lack.
 func TestReadKeyUsesIndex(t *testing.T) {
 	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
 	defer s.Close()
@@ -191,8 +192,8 @@ func TestSavesShareATransaction(t *testing.T) {
 // TestWriterBoundsSaves: a transaction has at most maxSaves saves and about saveRows of their rows,
 // and at least one save.
 func TestWriterBoundsSaves(t *testing.T) {
-	for _, test := range []struct{ saves, rows, want int }{{maxSaves + 5, 1, maxSaves}, {5, saveRows, 1},
-		{5, saveRows / 3, 3}, {1, 2 * saveRows, 1}} {
+	for _, test := range []struct{ saves, rows, want int }{{maxSaves + 5, 1, maxSaves},
+		{5, saveRows, 1}, {5, saveRows / 3, 3}, {1, 2 * saveRows, 1}} {
 		var w writer
 		for range test.saves {
 			w.join(&write{save: true, rows: test.rows})
