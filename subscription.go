@@ -67,9 +67,9 @@ type Subscriptions interface {
 	// revision. Define returns the revision of each definition, in their order.
 	//
 	// complete reports that the caller delivers. Subscriptions that are not among its defs are then
-	// marked as removed: they keep their state and no longer hold up retention. A removed subscription
-	// that is defined again continues at its cursor. A changed Order of a subscription with exceptions
-	// or holds is an *OrderError; then nothing has changed.
+	// marked as removed: they keep their state and no longer hold up retention. A removed
+	// subscription that is defined again continues at its cursor. A changed Order of a subscription
+	// with exceptions or holds is an *OrderError; then nothing has changed.
 	Define(ctx context.Context, defs []SubscriptionDefinition, complete bool) (revisions []int64,
 		err error)
 
@@ -193,8 +193,8 @@ type Exception struct {
 	// Due is when the next attempt begins, for ExceptionWaiting.
 	Due time.Time
 	// Since is the reading of the subscription's clock at the first failure. Time for which the
-	// consumer asked by Retry-After is added to it. So the clock's reading less Since is the time that
-	// counts against the time to retry.
+	// consumer asked by Retry-After is added to it. So the clock's reading less Since is the time
+	// that counts against the time to retry.
 	Since time.Duration
 	// Wait is the wait before Due. The next one doubles it.
 	Wait time.Duration
@@ -232,8 +232,8 @@ type Due struct {
 	// Next is when the next exception that is not returned and not left out becomes due; zero if
 	// there is none.
 	Next time.Time
-	// Count is the number of exceptions that are waiting or parked, and Held the number of holds. Large
-	// numbers may be some seconds old, and are counted up to MaxBacklog.
+	// Count is the number of exceptions that are waiting or parked, and Held the number of holds.
+	// Large numbers may be some seconds old, and are counted up to MaxBacklog.
 	Count, Held int
 	// Version, Paused and Jobs are as in SubscriptionState, read in the same transaction.
 	Version int64
@@ -300,8 +300,8 @@ type Results struct {
 	Jobs []JobProgress
 	// Pause pauses the subscription if it is not empty, and is the reason.
 	Pause string
-	// BrokenSince is when the breaker opened, for people; set to the zero time when it closes. nil: no
-	// change.
+	// BrokenSince is when the breaker opened, for people; set to the zero time when it closes. nil:
+	// no change.
 	BrokenSince *time.Time
 }
 
@@ -314,8 +314,8 @@ type RedeliveryJob struct {
 	// Events are the ids to deliver, in rising order, whether the filters select them or not. It is
 	// empty if After and Until select the events.
 	Events []int64
-	// After (exclusive) and Until (inclusive) are the ids that the job covers. Redeliver sets an Until
-	// that is 0 or after the end of the log to the end.
+	// After (exclusive) and Until (inclusive) are the ids that the job covers. Redeliver sets an
+	// Until that is 0 or after the end of the log to the end.
 	After, Until int64
 	// Filter selects events between After and Until, besides the filter of the subscription.
 	Filter Filter
@@ -441,9 +441,9 @@ type SubscriptionControl interface {
 	// change with dryRun. Exceptions that do not match any more are ignored. If it settles one that
 	// is waiting or parked, After of the hold of its key becomes the event. A Limit of 0 is no limit.
 	Resolve(ctx context.Context, f ExceptionFilter, a Resolution, dryRun bool, p Person) (int, error)
-	// Redeliver stores a redelivery job. Its fields ID, Redelivery, Position, Delivered and Failed are
-	// set by the store. With dryRun nothing is stored. It returns the job and the number of events
-	// that it covers, counted up to MaxBacklog.
+	// Redeliver stores a redelivery job. Its fields ID, Redelivery, Position, Delivered and Failed
+	// are set by the store. With dryRun nothing is stored. It returns the job and the number of
+	// events that it covers, counted up to MaxBacklog.
 	Redeliver(ctx context.Context, name string, job RedeliveryJob, dryRun bool, p Person) (
 		StoredJob, int, error)
 	// CancelJob ends a redelivery job. It reports whether the job was running; false also if there is
@@ -462,8 +462,8 @@ type Resolution string
 
 // The resolutions.
 const (
-	// ResolveRetry makes a waiting, parked or dead exception due now and renews its time to retry. One
-	// that was dead does not hold its key again.
+	// ResolveRetry makes a waiting, parked or dead exception due now and renews its time to retry.
+	// One that was dead does not hold its key again.
 	ResolveRetry Resolution = "retry"
 	// ResolveSkip settles a waiting, parked or dead exception without delivering the event.
 	ResolveSkip Resolution = "skip"

@@ -202,8 +202,8 @@ func (s *API) answer(c *call, side httpserver.Side) {
 	}
 }
 
-// withMessageID returns the request with its message id as one segment of the path. Else a mux would
-// redirect an id such as "a//b" or ".." to a shorter path.
+// withMessageID returns the request with its message id as one segment of the path. Else a mux
+// would redirect an id such as "a//b" or ".." to a shorter path.
 func withMessageID(r *http.Request) *http.Request {
 	id, ok := strings.CutPrefix(r.URL.EscapedPath(), tracePrefix)
 	if !ok {
@@ -218,8 +218,8 @@ func withMessageID(r *http.Request) *http.Request {
 
 var messageIDEscapes = strings.NewReplacer("/", "%2F", ".", "%2E")
 
-// unrouted answers a call that fits no route. Its path may be that of a sender with a wrong address,
-// so it is logged.
+// unrouted answers a call that fits no route. Its path may be that of a sender with a wrong
+// address, so it is logged.
 func (c *call) unrouted(by *routing) {
 	status, text := http.StatusNotFound, "no such path"
 	if by.status == http.StatusMethodNotAllowed {

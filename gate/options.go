@@ -166,8 +166,8 @@ type RedisOptions struct {
 	TLSCA string `setting:"tls_ca" only:"redis"`
 }
 
-// SpoolOptions say whether the gate spools webhooks to a local file while the store or Redis is away. The
-// configuration has it as on or off.
+// SpoolOptions say whether the gate spools webhooks to a local file while the store or Redis is
+// away. The configuration has it as on or off.
 type SpoolOptions struct {
 	// Off makes the gate answer 503 instead.
 	Off bool `setting:"-"`

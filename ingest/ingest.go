@@ -43,8 +43,8 @@ type exchange struct {
 	// began is when the body had arrived.
 	began time.Time
 
-	// The resources of the guard that the request holds: a place in flight, and bytes for body, content
-	// and parts.
+	// The resources of the guard that the request holds: a place in flight, and bytes for body,
+	// content and parts.
 	inFlight                 bool
 	memory, unpacked, listed int64
 	// stranger is the part of memory that was reserved before the request was authentic.

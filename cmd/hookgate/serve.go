@@ -76,8 +76,8 @@ func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error
 			strings.Join(c.Unused, ", "))
 	}
 	collector.Tune()
-	// No other user can read the files, regardless of the mode of the folder. SQLite gives its journals
-	// the mode of the database.
+	// No other user can read the files, regardless of the mode of the folder. SQLite gives its
+	// journals the mode of the database.
 	syscall.Umask(0o077)
 
 	c.Logger, c.Version = log, versionText()

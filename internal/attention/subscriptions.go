@@ -33,8 +33,8 @@ func (s *Subscriptions) All(ctx context.Context) (all []hookgate.SubscriptionInf
 	return s.all.get(ctx)
 }
 
-// Items is a Source: items for each subscription that has parked events, is paused, whose breaker is
-// open, or that holds up retention.
+// Items is a Source: items for each subscription that has parked events, is paused, whose breaker
+// is open, or that holds up retention.
 func (s *Subscriptions) Items(ctx context.Context) (items []Item) {
 	all, known := s.All(ctx)
 	if !known {

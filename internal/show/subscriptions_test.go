@@ -35,11 +35,13 @@ func printed(t *testing.T, want string, print func(io.Writer) error) {
 // what the state means.
 func TestSubscriptionTables(t *testing.T) {
 	all := read[[]api.Subscription](t, `[
-		{"name":"billing","state":"delivering","order":"key","filter":{"types":["invoice.*"],"sources":["stripe"]},
+		{"name":"billing","state":"delivering","order":"key","filter":{"types":["invoice.*"],
+	"sources":["stripe"]},
 		 "definition":{"push":{"url":"http://10.0.0.7/hooks","timeout":"30s","concurrency":32},"retry":{"first":"1s","max":"5m0s","for":"72h0m0s"},"then":"dead_letter"},
 		 "cursor":"7","end":"9","lagSeconds":1.2345,"backlog":2,"waiting":1,"parked":2,"dead":3,"held":1,"owner":"gate-1",
 		 "createdAt":"2026-11-24T02:14:58Z","lastDeliveredAt":"2026-11-24T03:00:00Z","live":{"inFlight":3,"limit":16,"breaker":"half_open"}},
-		{"name":"search","state":"paused","order":"none","filter":{},"cursor":"0","end":"9","lagSeconds":7325,"backlog":100000,
+		{"name":"search","state":"paused","order":"none","filter":{},"cursor":"0","end":"9",
+	"lagSeconds":7325,"backlog":100000,
 		 "owner":"","pausedAt":"2026-11-24T03:00:00Z","createdAt":"2026-11-24T02:14:58Z"}]`)
 	printed(t, `NAME     STATE       CONSUMER               LAG    BACKLOG  WAITING  PARKED  DEAD  OWNER
 billing  delivering  http://10.0.0.7/hooks  1.23s  2        1        2       3     gate-1
@@ -69,9 +71,11 @@ created         2026-11-24T02:14:58Z
 // TestExceptionAndJobTables: exceptions and jobs are lines whose text breaks no table.
 func TestExceptionAndJobTables(t *testing.T) {
 	exceptions := read[[]api.Exception](t, `[
-		{"event":"17","state":"waiting","key":"k\t1","attempts":2,"due":"2026-11-24T03:00:00Z","reason":"503: a\nb","status":503,
+		{"event":"17","state":"waiting","key":"k\t1","attempts":2,"due":"2026-11-24T03:00:00Z",
+	"reason":"503: a\nb","status":503,
 		 "changedAt":"2026-11-24T02:00:00Z","source":"stripe","eventType":"paid","messageId":"evt-1"},
-		{"event":"18","redelivery":2,"state":"dead","key":"","attempts":1,"reason":"no connection","status":0,
+		{"event":"18","redelivery":2,"state":"dead","key":"","attempts":1,"reason":"no connection",
+	"status":0,
 		 "changedAt":"2026-11-24T02:00:00Z","source":"stripe","eventType":"paid","messageId":"evt-2"}]`)
 	printed(t, `EVENT       STATE    SINCE                 NEXT                  ATTEMPTS  STATUS  SOURCE  TYPE  MESSAGE ID  KEY   REASON
 17          waiting  2026-11-24T02:00:00Z  2026-11-24T03:00:00Z  2         503     stripe  paid  evt-1       k\t1  503: a\nb
@@ -82,8 +86,10 @@ func TestExceptionAndJobTables(t *testing.T) {
 		})
 	})
 	jobs := read[[]api.RedeliveryJob](t, `[
-		{"id":"2","state":"running","after":"5","until":"9","filter":{"types":["a.*"]},"key":"k1","rate":50,"delivered":3,"by":"alice","createdAt":"2026-11-24T02:00:00Z"},
-		{"id":"1","state":"done","events":["5"],"failed":1,"by":"alice","reason":"lost","createdAt":"2026-11-24T02:00:00Z","endedAt":"2026-11-24T03:00:00Z"}]`)
+		{"id":"2","state":"running","after":"5","until":"9","filter":{"types":["a.*"]},"key":"k1",
+	"rate":50,"delivered":3,"by":"alice","createdAt":"2026-11-24T02:00:00Z"},
+		{"id":"1","state":"done","events":["5"],"failed":1,"by":"alice","reason":"lost",
+	"createdAt":"2026-11-24T02:00:00Z","endedAt":"2026-11-24T03:00:00Z"}]`)
 	printed(t, `JOB  STATE    EVENTS                                    DELIVERED  FAILED  RATE  CREATED               ENDED                 BY     REASON
 2    running  after 5 to 9, a.* of all sources, key k1  3          0       50/s  2026-11-24T02:00:00Z  -                     alice  -
 1    done     1 event                                   0          1       -     2026-11-24T02:00:00Z  2026-11-24T03:00:00Z  alice  lost
@@ -112,10 +118,16 @@ exceptions  1 skipped, 0 deleted
 func TestDeliveryStages(t *testing.T) {
 	trail := read[[]api.RequestTrail](t, `[{"requestId":"r","stages":[
 		{"stage":"received","timestamp":"2026-11-24T02:00:00Z","metadata":{"remoteAddr":"a"}},
-		{"stage":"attempt_failed","timestamp":"2026-11-24T02:00:00.25Z","metadata":{"subscription":"billing","attempt":1,"redelivery":0,"status":503,"durationMs":31.4,"reason":"503: busy"}},
-		{"stage":"delivered","timestamp":"2026-11-24T03:00:00Z","metadata":{"subscription":"billing","attempt":2,"redelivery":0,"status":200,"durationMs":12}},
-		{"stage":"redelivered","timestamp":"2026-11-24T03:00:01Z","metadata":{"subscription":"billing","redelivery":3,"by":"alice","reason":"lost its database"}},
-		{"stage":"skipped","timestamp":"2026-11-24T03:00:02Z","metadata":{"subscription":"billing","attempt":4,"redelivery":3,"by":"alice"}}]}]`)
+		{"stage":"attempt_failed","timestamp":"2026-11-24T02:00:00.25Z",
+	"metadata":{"subscription":"billing","attempt":1,"redelivery":0,"status":503,"durationMs":31.4,
+	"reason":"503: busy"}},
+		{"stage":"delivered","timestamp":"2026-11-24T03:00:00Z","metadata":{"subscription":"billing",
+	"attempt":2,"redelivery":0,"status":200,"durationMs":12}},
+		{"stage":"redelivered","timestamp":"2026-11-24T03:00:01Z",
+	"metadata":{"subscription":"billing","redelivery":3,"by":"alice",
+	"reason":"lost its database"}},
+		{"stage":"skipped","timestamp":"2026-11-24T03:00:02Z","metadata":{"subscription":"billing",
+	"attempt":4,"redelivery":3,"by":"alice"}}]}]`)
 	printed(t, `request r
   received        2026-11-24T02:00:00.000000Z               {"remoteAddr":"a"}
   attempt_failed  2026-11-24T02:00:00.250000Z  +250.000 ms  billing: attempt 1, 31 ms: 503: busy

@@ -46,8 +46,8 @@ type Config struct {
 	// MaxConns is the largest number of connections; default 10. A worker uses one while it stores
 	// a batch.
 	MaxConns int
-	// ConnectTimeout bounds the opening of one connection. The default is connect_timeout of the URL, or
-	// 5 s.
+	// ConnectTimeout bounds the opening of one connection. The default is connect_timeout of the URL,
+	// or 5 s.
 	ConnectTimeout time.Duration
 	// StatementTimeout bounds one statement, including its wait for locks, and the pause between
 	// the round trips of a transaction; default 30 s.
@@ -114,8 +114,8 @@ type Store struct {
 	// keeps that right for holdTime.
 	name     string
 	holdTime time.Duration
-	// pruning admits one call of Prune at a time. It guards the link, the log entry and the kept event
-	// after which Prune continues.
+	// pruning admits one call of Prune at a time. It guards the link, the log entry and the kept
+	// event after which Prune continues.
 	pruning                  sync.Mutex
 	pruneCursor, entryCursor int64
 	keptPass                 prune.KeptPass

@@ -43,8 +43,8 @@ const (
 	unsettled = "state IN ('waiting', 'parked')"
 )
 
-// nextEpoch is the SQL of a new epoch. It is also above that of a forgotten subscription of the same
-// name, whose owner may still try to save.
+// nextEpoch is the SQL of a new epoch. It is also above that of a forgotten subscription of the
+// same name, whose owner may still try to save.
 const nextEpoch = "(SELECT max(epoch) FROM webhook_subscriptions) + 1"
 
 // settles is the condition for attempts that settle an event; see AttemptOutcome.Settles.

@@ -91,8 +91,8 @@ func Subscribed(t *testing.T, open func(t *testing.T) (Instance, *sqlstore.Subsc
 	}
 }
 
-// testHoldsRetentionUp: the body of an event stays until the last configured subscription has passed
-// it, and the step names that subscription. Removed subscriptions hold nothing up.
+// testHoldsRetentionUp: the body of an event stays until the last configured subscription has
+// passed it, and the step names that subscription. Removed subscriptions hold nothing up.
 func testHoldsRetentionUp(t *testing.T, s Instance, subs *sqlstore.Subscriptions) {
 	slow, fast := subscribeTo(t, s, subs, "slow"), subscribeTo(t, s, subs, "fast")
 	ids := appendKeys(t, s, "a", "b", "c", "d")
@@ -148,8 +148,8 @@ func testPassedOver(t *testing.T, s Instance, subs *sqlstore.Subscriptions) {
 	}
 }
 
-// testOldAttempts: attempts go with the lineage of their event. Those of an event that a subscription
-// still needs stay as long as its copy does.
+// testOldAttempts: attempts go with the lineage of their event. Those of an event that a
+// subscription still needs stay as long as its copy does.
 func testOldAttempts(t *testing.T, s Instance, subs *sqlstore.Subscriptions) {
 	a := subscribeTo(t, s, subs, "a")
 	ids := appendKeys(t, s, "a", "b", "c")
