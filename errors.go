@@ -120,8 +120,8 @@ type OrderError struct {
 
 // Error implements error.
 func (e *OrderError) Error() string {
-	return fmt.Sprintf("subscription %s: its order cannot change while %d of its events are waiting or"+
-		" parked; retry, skip or dead-letter them first", e.Subscription, e.Exceptions)
+	return fmt.Sprintf("subscription %s: its order cannot change while %d of its events are waiting"+
+		" or parked; retry, skip or dead-letter them first", e.Subscription, e.Exceptions)
 }
 
 // HorizonError is the error of reading or seeking to a place that retention has removed.

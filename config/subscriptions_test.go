@@ -179,7 +179,8 @@ func TestSubscriptionMistakes(t *testing.T) {
 				"subscriptions.a.retry.final[1] 4.5 must be a whole number|" +
 				"subscriptions.a.then true is a boolean, and the setting takes another kind of value"},
 		{"subscriptions: {a: {push: {url: ftp://a}}, b: {push: {url: 'http://u:hunter2@a/#x'}}, c:" +
-			" {push: {url: 'http://a:99999'}}, d: {push: {url: 'http://'}}, e: {push: {url: ['http://hunter2']}}" +
+			" {push: {url: 'http://a:99999'}}, d: {push: {url: 'http://'}}," +
+			" e: {push: {url: ['http://hunter2']}}" +
 			"}",
 			"subscriptions.e.push.url must be one text, not a list or a map|" +
 				"subscriptions.a.push.url must be a URL like https://app.example.com/hooks|" +

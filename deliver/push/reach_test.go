@@ -15,7 +15,8 @@ func TestReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	c, err := push.New(push.Config{Name: "billing", URL: "http://" + listener.Addr().String() + "/hook"})
+	url := "http://" + listener.Addr().String() + "/hook"
+	c, err := push.New(push.Config{Name: "billing", URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}

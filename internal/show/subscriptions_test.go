@@ -37,9 +37,12 @@ func TestSubscriptionTables(t *testing.T) {
 	all := read[[]api.Subscription](t, `[
 		{"name":"billing","state":"delivering","order":"key","filter":{"types":["invoice.*"],
 	"sources":["stripe"]},
-		 "definition":{"push":{"url":"http://10.0.0.7/hooks","timeout":"30s","concurrency":32},"retry":{"first":"1s","max":"5m0s","for":"72h0m0s"},"then":"dead_letter"},
-		 "cursor":"7","end":"9","lagSeconds":1.2345,"backlog":2,"waiting":1,"parked":2,"dead":3,"held":1,"owner":"gate-1",
-		 "createdAt":"2026-11-24T02:14:58Z","lastDeliveredAt":"2026-11-24T03:00:00Z","live":{"inFlight":3,"limit":16,"breaker":"half_open"}},
+		"definition":{"push":{"url":"http://10.0.0.7/hooks","timeout":"30s","concurrency":32},
+		"retry":{"first":"1s","max":"5m0s","for":"72h0m0s"},"then":"dead_letter"},
+		"cursor":"7","end":"9","lagSeconds":1.2345,"backlog":2,"waiting":1,"parked":2,"dead":3,
+		"held":1,"owner":"gate-1",
+		"createdAt":"2026-11-24T02:14:58Z","lastDeliveredAt":"2026-11-24T03:00:00Z",
+		"live":{"inFlight":3,"limit":16,"breaker":"half_open"}},
 		{"name":"search","state":"paused","order":"none","filter":{},"cursor":"0","end":"9",
 	"lagSeconds":7325,"backlog":100000,
 		 "owner":"","pausedAt":"2026-11-24T03:00:00Z","createdAt":"2026-11-24T02:14:58Z"}]`)

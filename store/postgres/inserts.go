@@ -11,7 +11,8 @@ const copyEvents = 48
 
 // clear starts empty rows for the items from one index to another.
 func (a *application) clear(from, to int) {
-	a.events, a.requests, a.letters, a.wholes = newRows(len(eventColumns)), newRows(len(requestColumns)), newRows(5),
+	a.events, a.requests, a.letters, a.wholes = newRows(len(eventColumns)),
+		newRows(len(requestColumns)), newRows(5),
 		newRows(4)
 	if to-from < copyEvents {
 		return

@@ -18,23 +18,38 @@ func TestPlans(t *testing.T) {
 	s, _ := openStore(t, url)
 	defer s.Close()
 	const fill = `DO $$ BEGIN
-		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000000-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
+		INSERT INTO webhook_events SELECT n, 'm' || n, 't' || n % 7, 'default', 'k' || n % 3, n,
+			'x', 'x', '00000000-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, '', 0, '[]', '',
+			0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_events SELECT 30000 + n, 'p' || n, 't' || n % 7, 'default', 'k' || n % 3, n, 'x', 'x', '00000001-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, 'r' || n, n, '[]', '', 0, n, n / 100, sha256((30000 + n)::text::bytea), true, n, n, 'w', 1, '', 'x'
+		INSERT INTO webhook_events SELECT 30000 + n, 'p' || n, 't' || n % 7, 'default', 'k' || n %
+			3, n, 'x', 'x', '00000001-0000-7000-8000-' || lpad(n::text, 12, '0'), n, n, 0, 'r' || n,
+			n, '[]', '', 0, n, n / 100, sha256((30000 + n)::text::bytea), true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 300) n;
-		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
+		INSERT INTO webhook_requests SELECT n, 'r' || n, 'duplicate', '', '', 'm' || n, 't',
+			'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea),
+			true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_removed_events SELECT -n, 'm' || n, 't', 'default', 'k', n, 'x', 'e' || n, n, n, 0, '', 0, '[]', '', 0, n, n / 100, 1, true, n, n, 'w', 1, '', 'x'
+		INSERT INTO webhook_removed_events SELECT -n, 'm' || n, 't', 'default', 'k', n, 'x', 'e' ||
+			n, n, n, 0, '', 0, '[]', '', 0, n, n / 100, 1, true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_requests SELECT n, 'r' || n, 'dead_lettered', '', '', 'd' || n, 't', 'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea), true, n, n, 'w', 1, '', 'x'
+		INSERT INTO webhook_requests SELECT n, 'r' || n, 'dead_lettered', '', '', 'd' || n, 't',
+			'default', 'k', n, 'x', n, n, 0, '', 0, '[]', '', 0, n, n / 100, sha256(n::text::bytea),
+			true, n, n, 'w', 1, '', 'x'
 			FROM generate_series(30001, 32000) n;
-		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(30001, 32000) n;
-		INSERT INTO webhook_subscriptions SELECT n, 's' || n, '{}', '{}', 'key', 1, 1, 30000, 1, '', 0, 0, 0, '', '', 0, 0, 0, 0, 1, 0, 0, 0
+		INSERT INTO webhook_dead_letters SELECT n, 'r' || n, 'x', '', n FROM generate_series(30001,
+			32000) n;
+		INSERT INTO webhook_subscriptions SELECT n, 's' || n, '{}', '{}', 'key', 1, 1, 30000, 1, '',
+			0, 0, 0, '', '', 0, 0, 0, 0, 1, 0, 0, 0
 			FROM generate_series(1, 5) n;
-		INSERT INTO webhook_deliveries SELECT 1 + n % 5, n, 0, 1, 'delivered', 200, n, 1, '', '' FROM generate_series(1, 30000) n;
-		INSERT INTO webhook_exceptions SELECT 1 + n % 5, n, 0, '', 'dead', 1, 0, 0, 0, '', 500, n FROM generate_series(1, 10000) n;
-		INSERT INTO webhook_holds (subscription, ordering_key, after_id) SELECT 1 + n % 5, 'h' || n, n FROM generate_series(1, 10000) n;
-		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, n, n, '', n, n, 1, '' FROM generate_series(0, 30000) n;
+		INSERT INTO webhook_deliveries SELECT 1 + n % 5, n, 0, 1, 'delivered', 200, n, 1, '', ''
+			FROM generate_series(1, 30000) n;
+		INSERT INTO webhook_exceptions SELECT 1 + n % 5, n, 0, '', 'dead', 1, 0, 0, 0, '', 500, n
+			FROM generate_series(1, 10000) n;
+		INSERT INTO webhook_holds (subscription, ordering_key, after_id) SELECT 1 + n % 5, 'h' || n,
+			n FROM generate_series(1, 10000) n;
+		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, n, n, '', n, n, 1, '' FROM
+			generate_series(0, 30000) n;
 		END $$`
 	outsider := connect(t, url)
 	for _, script := range []string{fill, "ANALYZE"} {

@@ -254,7 +254,8 @@ func (p *pruning) writes() ([]statement, error) {
 	}
 	writes = append(writes, p.removeLinks()...)
 	for i := range p.step.Checkpoints {
-		writes = append(writes, writeRows(checkpointStatements, prune.CheckpointArgs(&p.step.Checkpoints[i], now))...)
+		args := prune.CheckpointArgs(&p.step.Checkpoints[i], now)
+		writes = append(writes, writeRows(checkpointStatements, args)...)
 	}
 	for i := range p.step.Gaps {
 		writes = append(writes, p.removeEntries(&p.step.Gaps[i], now)...)

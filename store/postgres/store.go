@@ -170,7 +170,8 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, misconfigured(reasonSettings, fmt.Errorf("open store: %w", err))
 	}
-	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, config.ConnConfig.ConnectTimeout, defaultConnectTimeout)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, config.ConnConfig.ConnectTimeout,
+		defaultConnectTimeout)
 	configure(config.ConnConfig, c)
 	config.MaxConns = int32(c.MaxConns)
 	s := &Store{
