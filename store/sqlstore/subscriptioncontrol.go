@@ -3,11 +3,13 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/store/entry"
 )
 
 const (
@@ -145,12 +147,17 @@ func (s *Subscriptions) resolvePage(ctx context.Context, f *hookgate.ExceptionFi
 	if a == hookgate.ResolveDeadLetter {
 		conditions.add("x.state <> 'dead'")
 	}
+	holding := map[string]int64{} // the last event that holds a key
 	err = s.control(ctx, f.Subscription, []Statement{{
-		SQL: "SELECT x.event, x.redelivery FROM webhook_exceptions x WHERE " + conditions.and() +
+		SQL: `SELECT x.event, x.redelivery, CASE x.state WHEN 'dead' THEN '' ELSE x.ordering_key END
+			FROM webhook_exceptions x WHERE ` + conditions.and() +
 			" ORDER BY x.event, x.redelivery LIMIT ?",
 		Args: append(conditions.args, f.Limit),
 		Row: func(r Row) error {
 			found = append(found, hookgate.EventRedelivery{Event: r.Int(0), Redelivery: r.Int(1)})
+			if key := r.Text(2); key != "" {
+				holding[key] = r.Int(0)
+			}
 			return nil
 		},
 	}}, func(c *controlled) (changes []Statement, err error) {
@@ -159,6 +166,9 @@ func (s *Subscriptions) resolvePage(ctx context.Context, f *hookgate.ExceptionFi
 		}
 		for part := range slices.Chunk(found, listMax) {
 			changes = append(changes, s.resolve(c, part, a, p)...)
+		}
+		if len(holding) > 0 && a != hookgate.ResolveRetry {
+			changes = append(changes, s.raise(c, holding))
 		}
 		return changes, nil
 	})
@@ -194,15 +204,20 @@ func (s *Subscriptions) resolve(c *controlled, exceptions []hookgate.EventRedeli
 	}
 	return []Statement{
 		s.settle(c, outcome, p, these, ids[1:]...),
-		{
-			// The engine goes on with the key after the event.
-			SQL: `UPDATE webhook_holds AS h SET after_id = x.event FROM (SELECT ordering_key,
-					max(event) AS event FROM webhook_exceptions WHERE subscription = ?` + these + `
-					AND state <> 'dead' AND ordering_key <> '' GROUP BY ordering_key) AS x
-				WHERE h.subscription = ? AND h.ordering_key = x.ordering_key AND h.after_id < x.event`,
-			Args: append(slices.Clone(ids), c.id),
-		},
 		remove,
+	}
+}
+
+// raise returns the statement that raises the holds of keys to events, which a person has settled.
+// The engine then goes on with the key.
+func (s *Subscriptions) raise(c *controlled, settled map[string]int64) Statement {
+	keys := slices.Sorted(maps.Keys(settled))
+	return Statement{
+		SQL: `UPDATE webhook_holds AS h SET after_id = r.event FROM r
+			WHERE h.subscription = ?1 AND h.ordering_key = r.ordering_key AND h.after_id < r.event`,
+		Args: []any{c.id},
+		Rows: &Rows{Columns: []string{"ordering_key", "event"}, Len: len(keys),
+			Write: func(i int, to entry.Cells) { to.Text(keys[i]); to.Int(settled[keys[i]]) }},
 	}
 }
 

@@ -64,7 +64,7 @@ CREATE INDEX webhook_exceptions_due ON webhook_exceptions (subscription, state, 
 CREATE INDEX webhook_exceptions_key ON webhook_exceptions (subscription, ordering_key)
     WHERE ordering_key <> '' AND state <> 'dead';
 
--- The keys whose events wait.
+-- The keys whose events wait. Without INDEXED BY the triggers would read all exceptions of a subscription.
 CREATE TABLE webhook_holds (
     subscription INTEGER NOT NULL,
     ordering_key TEXT    NOT NULL,
@@ -76,7 +76,8 @@ CREATE INDEX webhook_holds_free ON webhook_holds (subscription, excepted, orderi
 
 -- +goose StatementBegin
 CREATE TRIGGER webhook_holds_excepted_insert AFTER INSERT ON webhook_holds
-WHEN EXISTS (SELECT 1 FROM webhook_exceptions e WHERE e.subscription = new.subscription
+WHEN EXISTS (SELECT 1 FROM webhook_exceptions e INDEXED BY webhook_exceptions_key
+    WHERE e.subscription = new.subscription
     AND e.ordering_key = new.ordering_key AND e.ordering_key <> '' AND e.state <> 'dead')
 BEGIN UPDATE webhook_holds SET excepted = 1
     WHERE subscription = new.subscription AND ordering_key = new.ordering_key; END;
@@ -90,7 +91,7 @@ BEGIN UPDATE webhook_holds SET excepted = 1
 -- +goose StatementBegin
 CREATE TRIGGER webhook_exceptions_update AFTER UPDATE OF state, ordering_key ON webhook_exceptions
 WHEN new.ordering_key <> old.ordering_key OR (new.state = 'dead') <> (old.state = 'dead')
-BEGIN UPDATE webhook_holds SET excepted = EXISTS (SELECT 1 FROM webhook_exceptions e
+BEGIN UPDATE webhook_holds SET excepted = EXISTS (SELECT 1 FROM webhook_exceptions e INDEXED BY webhook_exceptions_key
         WHERE e.subscription = new.subscription AND e.ordering_key = webhook_holds.ordering_key
             AND e.ordering_key <> '' AND e.state <> 'dead')
     WHERE subscription = new.subscription AND ordering_key IN (old.ordering_key, new.ordering_key); END;
@@ -98,7 +99,7 @@ BEGIN UPDATE webhook_holds SET excepted = EXISTS (SELECT 1 FROM webhook_exceptio
 -- +goose StatementBegin
 CREATE TRIGGER webhook_exceptions_delete AFTER DELETE ON webhook_exceptions
 WHEN old.ordering_key <> '' AND old.state <> 'dead'
-BEGIN UPDATE webhook_holds SET excepted = EXISTS (SELECT 1 FROM webhook_exceptions e
+BEGIN UPDATE webhook_holds SET excepted = EXISTS (SELECT 1 FROM webhook_exceptions e INDEXED BY webhook_exceptions_key
         WHERE e.subscription = old.subscription AND e.ordering_key = old.ordering_key
             AND e.ordering_key <> '' AND e.state <> 'dead')
     WHERE subscription = old.subscription AND ordering_key = old.ordering_key; END;
