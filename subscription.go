@@ -25,7 +25,8 @@ type Start struct {
 	At StartAt
 	// Time is for StartTime: the first event is the first one stored at or after it.
 	Time time.Time
-	// After is for StartAfter: the first event is the first one with a higher id.
+	// After is for StartAfter: the first event is the first one with a higher id. An id that the log
+	// has not reached yet means its end.
 	After int64
 }
 

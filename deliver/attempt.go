@@ -15,8 +15,6 @@ import (
 const (
 	// maxReason bounds the text that is kept of a failed attempt, in bytes.
 	maxReason = 4 << 10
-	// scan bounds the items of extra that are tried for a free slot.
-	scan = 64
 )
 
 // dispatch begins attempts as long as it may. It returns how long to wait until the next one may
@@ -63,13 +61,27 @@ func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 	}
 }
 
+// fresh reports whether an item has not failed as a probe.
+func fresh(it *item) bool { return !it.probed }
+
 // takeable returns the index of an item of extra that can begin, or -1. While new events are ready,
-// extra has at most half of the attempts, and new events have the first probe.
+// extra has at most half of the attempts. New events that have not failed as a probe are the first
+// probes; takeable moves one of them to the front. Then probes alternate between ready and extra.
 func (r *runner) takeable(limit int, now time.Time) int {
-	if len(r.ready) > 0 && (r.breaker.open || r.extras >= max(1, limit/2)) {
+	if r.breaker.open && r.order != hookgate.OrderAll {
+		i := slices.IndexFunc(r.ready, func(it *item) bool { return fresh(it) && !r.inAir(it) })
+		if i > 0 {
+			it := r.ready[i]
+			r.ready = slices.Insert(slices.Delete(r.ready, i, i+1), 0, it)
+		}
+		if i >= 0 || len(r.ready) > 0 && r.extraLast {
+			return -1
+		}
+	}
+	if len(r.ready) > 0 && r.extras >= max(1, limit/2) {
 		return -1
 	}
-	for i, it := range r.extra[:min(len(r.extra), scan)] {
+	for i, it := range r.extra {
 		if it.job != nil && now.Before(it.job.wait) {
 			continue
 		}
@@ -106,6 +118,7 @@ func (r *runner) giveSlot(it *item) {
 // begin begins an attempt.
 func (r *runner) begin(it *item, extra bool) {
 	r.flying++
+	r.extraLast = extra
 	r.slow.begun++
 	if it.job != nil {
 		it.job.begun(time.Now())
@@ -192,9 +205,6 @@ func (r *runner) answered(a answered) {
 	switch a.answer.Verdict {
 	case hookgate.VerdictDelivered:
 		r.settle(it, hookgate.AttemptDelivered, &a)
-	case hookgate.VerdictFinal:
-		it.exception = (&Retry{}).failed(it.exception, &a.answer, a.at, r.clock)
-		r.apply(it, &a)
 	case hookgate.VerdictGone:
 		r.paused = true
 		r.pending.pause = "the consumer answered 410: " + a.answer.Reason
@@ -223,7 +233,13 @@ func class(a *hookgate.Answer) string {
 // was an outage: no attempt of it counts. Otherwise the event is a suspect until the next answer or
 // for suspectTime.
 func (r *runner) outage(a answered) {
+	again := a.it.probed || a.it.exception.Attempts > 0
+	a.it.probed = true
 	if r.breaker.open {
+		if again && r.breaker.good > 0 {
+			r.fail(a) // others are delivered, and this one fails again
+			return
+		}
 		r.breaker.failure(r.keyOf(a.it), a.at)
 		r.requeue(a.it)
 		return

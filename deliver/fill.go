@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -43,7 +44,8 @@ func (r *runner) wantsEvents(now time.Time) bool {
 	}
 	r.readAgain = time.Time{}
 	if r.breaker.open {
-		return r.openCount == 0 // for the next probe
+		// For the next probe: an event that fails alone must not keep others from being probed.
+		return r.openCount < maxActive && !slices.ContainsFunc(r.ready, fresh)
 	}
 	return r.openCount < max(maxOpen, 4*r.concurrency) && r.openBytes < maxOpenBytes
 }
@@ -51,13 +53,16 @@ func (r *runner) wantsEvents(now time.Time) bool {
 // readPage reads a page of the store, because the tail does not have it.
 func (r *runner) readPage(ctx context.Context) {
 	r.reading = true
-	after := r.position
+	after, reader := r.position, r.reader
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 		defer cancel()
-		page, err := r.reader.read(ctx, after)
+		page, err := reader.read(ctx, after)
 		r.post(func() {
 			r.reading = false
+			if reader != r.reader {
+				return // block has moved the position back
+			}
 			if err != nil {
 				r.failures++
 				r.readAgain = time.Now().Add(storeRetry.Pause(r.failures))

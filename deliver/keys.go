@@ -61,6 +61,8 @@ func (r *runner) hold(k *key, after int64) {
 func (r *runner) setExcepted(k *key, excepted bool) {
 	k.excepted = excepted
 	if excepted {
+		// Its events are read again. Otherwise thousands of keys that fail would keep theirs in memory.
+		k.buffer, k.readTo = nil, k.after
 		delete(r.draining, k.name)
 	} else {
 		r.draining[k.name] = true
@@ -102,6 +104,10 @@ func (r *runner) spill(k *key) {
 
 // vacate frees the slot that an item has, and goes on with its key.
 func (r *runner) vacate(it *item) {
+	if it.drained {
+		it.drained = false
+		r.drained--
+	}
 	if k := it.key; k != nil && k.current == it {
 		k.current = nil
 		r.proceed(k)
@@ -131,7 +137,9 @@ func (r *runner) proceed(k *key) {
 	if len(k.buffer) > 0 {
 		e := k.buffer[0]
 		k.buffer = k.buffer[1:]
-		k.current = &item{event: &e, redelivery: r.numberOf(e.ID), key: k, number: -1, path: true}
+		k.current = &item{event: &e, redelivery: r.numberOf(e.ID), key: k, number: -1, path: true,
+			drained: true}
+		r.drained++
 		r.ready = append(r.ready, k.current)
 		return
 	}
@@ -161,7 +169,7 @@ func (r *runner) numberOf(event int64) int64 {
 
 // readKeys reads the next events of keys that are held and whose slot is free.
 func (r *runner) readKeys(ctx context.Context) {
-	for len(r.wantRead) > 0 && r.keyReads < keyReads && len(r.ready) < 2*r.concurrency && !r.closing {
+	for len(r.wantRead) > 0 && r.keyReads < keyReads && r.drained < 2*r.concurrency && !r.closing {
 		k := r.wantRead[0]
 		r.wantRead = r.wantRead[1:]
 		k.queued, k.reading = false, true
@@ -200,6 +208,9 @@ func (r *runner) hasReadKey(k *key, page *hookgate.LogPage, err error) {
 		return
 	}
 	r.failures = 0
+	if k.excepted {
+		return
+	}
 	k.readTo = max(k.readTo, page.Next)
 	for _, e := range page.Events {
 		if r.sub.Definition.Filter.Match(e.Source, e.EventType) {

@@ -63,6 +63,21 @@ func (p *pending) except(id hookgate.EventRedelivery, e hookgate.Exception, stor
 	p.created[id] = e
 }
 
+// nextDue returns the earliest time at which an exception is due, given that of the exceptions in
+// the store that are not attempted now.
+func (p *pending) nextDue(stored time.Time) time.Time {
+	next := stored
+	for _, exceptions := range []map[hookgate.EventRedelivery]hookgate.Exception{p.created,
+		p.updated} {
+		for _, e := range exceptions {
+			if e.State == hookgate.ExceptionWaiting && (next.IsZero() || e.Due.Before(next)) {
+				next = e.Due
+			}
+		}
+	}
+	return next
+}
+
 // results returns what the Save stores.
 func (p *pending) results(cursor int64, clock time.Duration) *hookgate.Results {
 	r := &hookgate.Results{Cursor: cursor, Clock: clock, Attempts: p.attempts,

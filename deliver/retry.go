@@ -14,7 +14,7 @@ const maxRetryAfter = time.Hour
 // reading of the subscription's clock. The waits are exponential with full jitter, as in
 // "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 //
-// The result is waiting, or parked if the event is out of time.
+// The result is waiting, or parked if the event is out of time or the answer is final.
 func (p *Retry) failed(e hookgate.Exception, a *hookgate.Answer, now time.Time,
 	clock time.Duration) hookgate.Exception {
 	if e.Attempts == 0 {
@@ -23,7 +23,7 @@ func (p *Retry) failed(e hookgate.Exception, a *hookgate.Answer, now time.Time,
 	e.Attempts++
 	e.Reason, e.Status, e.Changed = a.Reason, a.Status, now
 	left := p.For - (clock - e.Since)
-	if left <= 0 {
+	if left <= 0 || a.Verdict == hookgate.VerdictFinal {
 		e.State, e.Due = hookgate.ExceptionParked, time.Time{}
 		return e
 	}

@@ -54,8 +54,11 @@ type item struct {
 	// in the ring of the job.
 	job       *job
 	jobNumber int64
-	// counted reports that it counts among the open events.
-	counted bool
+	// counted reports that it counts among the open events, and drained that it counts in
+	// runner.drained.
+	counted, drained bool
+	// probed reports that an attempt has failed while the breaker was open, or opened it.
+	probed bool
 }
 
 func (it *item) id() hookgate.EventRedelivery {
@@ -119,22 +122,25 @@ type runner struct {
 	draining  map[string]bool // the held keys without an exception
 	wantRead  []*key
 	keyReads  int
+	drained   int     // items from key.buffer without a result
 	ready     []*item // own the slot of their key
 	extra     []*item // due exceptions and redeliveries, which need a slot
 	fetching  int     // due exceptions whose events are being read
 	blocked   bool    // OrderAll: an event is waiting or parked
 
-	flying   int            // attempts in flight
-	extras   int            // of those from extra
-	air      map[int64]bool // the events without a key that are in flight
-	suspects []answered
-	breaker  breaker
-	reach    reach
-	slow     slowStart
-	pace     pace
-	ownUntil time.Time // after a failure of our own
-	ownFails int
-	problem  string
+	flying int // attempts in flight
+	extras int // of those from extra
+	// extraLast reports that the last attempt was from extra.
+	extraLast bool
+	air       map[int64]bool // the events without a key that are in flight
+	suspects  []answered
+	breaker   breaker
+	reach     reach
+	slow      slowStart
+	pace      pace
+	ownUntil  time.Time // after a failure of our own
+	ownFails  int
+	problem   string
 
 	paused   bool
 	clock    time.Duration // up to clockAt
@@ -376,7 +382,7 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 		earliest(r.stopBy)
 	} else {
 		free := !r.laneBusy && r.again == nil
-		if free && len(r.extra) == 0 && r.fetching == 0 && !r.idle() && !now.Before(r.dueAgain) {
+		if free && !r.hasDueItems() && !r.idle() && !now.Before(r.dueAgain) {
 			earliest(r.nextDue)
 		}
 		if now.Before(r.dueAgain) {
@@ -534,8 +540,12 @@ func (r *runner) wantsDue(now time.Time) bool {
 	if r.reload {
 		return true
 	}
-	return !r.idle() && !r.nextDue.IsZero() && !now.Before(r.nextDue) && len(r.extra) == 0 &&
-		r.fetching == 0
+	return !r.idle() && !r.nextDue.IsZero() && !now.Before(r.nextDue) && !r.hasDueItems()
+}
+
+// hasDueItems reports whether exceptions that are due wait for an attempt already.
+func (r *runner) hasDueItems() bool {
+	return r.fetching > 0 || slices.ContainsFunc(r.extra, func(it *item) bool { return it.excepted })
 }
 
 // askDue asks the store for exceptions that are due and keys that are free.
@@ -571,11 +581,14 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, err error) {
 		return // a person has changed something since: ask again
 	}
 	if due.Version > r.version {
+		// A person has changed something meanwhile. This answer leaves out exceptions that are dropped
+		// now: ask again.
 		r.changed(due.Version)
+		return
 	}
 	r.reload = len(due.Holds) > r.concurrency // there may be more
 	r.paused = due.Paused || r.pending.pause != ""
-	r.nextDue = due.Next
+	r.nextDue = r.pending.nextDue(due.Next)
 	r.setJobs(due.Jobs)
 	r.count = due.Count + len(r.pending.created)
 	for i := range due.Holds {

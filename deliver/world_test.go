@@ -38,6 +38,9 @@ type world struct {
 	bad    []string
 	// most is the largest number of attempts at a time.
 	now, most int
+
+	// lag is how long calls of the store take, by name; set it before start.
+	lag map[string]time.Duration
 }
 
 type start struct {
@@ -89,6 +92,25 @@ func (p *process) alive() error {
 	default:
 		return nil
 	}
+}
+
+// lag waits as long as a call takes.
+func (p *process) lag(call string) {
+	if d := p.w.lag[call]; d > 0 {
+		time.Sleep(d)
+	}
+}
+
+func (p *process) ReadLog(ctx context.Context, q hookgate.LogQuery) (hookgate.LogPage, error) {
+	page, err := p.Log.ReadLog(ctx, q)
+	p.lag("ReadLog")
+	return page, err
+}
+
+func (p *process) Due(ctx context.Context, name string, q hookgate.DueQuery) (hookgate.Due, error) {
+	due, err := p.Subscriptions.Due(ctx, name, q)
+	p.lag("Due")
+	return due, err
 }
 
 func (p *process) Save(ctx context.Context, name string, epoch hookgate.Epoch,

@@ -157,7 +157,7 @@ func (s *Store) place(start hookgate.Start) int64 {
 	case hookgate.StartBeginning:
 		return s.horizon
 	case hookgate.StartAfter:
-		return start.After
+		return min(start.After, s.last)
 	case hookgate.StartTime:
 		for i, e := range s.events {
 			if e.kept || e.StoredAt.Before(start.Time) {

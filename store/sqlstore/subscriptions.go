@@ -176,7 +176,7 @@ func placeOf(start hookgate.Start, horizon, end, since int64) int64 {
 	case hookgate.StartBeginning:
 		return horizon
 	case hookgate.StartAfter:
-		return start.After
+		return min(start.After, end)
 	case hookgate.StartTime:
 		if since >= 0 {
 			return max(horizon, since)
