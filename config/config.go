@@ -149,7 +149,9 @@ func decode(k *koanf.Koanf) (Config, error) {
 	if err != nil {
 		// A source that could not be decoded is a source all the same.
 		for _, name := range k.MapKeys("sources") {
-			c.Sources[name] = c.Sources[name]
+			if _, decoded := c.Sources[name]; !decoded {
+				c.Sources[name] = gate.SourceOptions{}
+			}
 		}
 		return c, allOf(append([]error{err}, withoutRepeats(mistakes, c.CheckSubscriptions())...))
 	}

@@ -412,10 +412,3 @@ func (w *world) seek(to int64) hookgate.SeekResult {
 }
 
 var by = hookgate.Person{By: "ann", Reason: "test"}
-
-// count returns how many attempts began, of the events that f selects.
-func (w *world) count(f func(start) bool) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(slices.DeleteFunc(slices.Clone(w.starts), func(s start) bool { return !f(s) }))
-}

@@ -355,7 +355,7 @@ func TestRollingRestart(t *testing.T) {
 	newer, _ := running(t, shared(t, cluster.URL(database),
 		map[string]SubscriptionOptions{"billing": PushTo(after.URL)}))
 	sendIDs(t, older, "b")
-	got := before.URL
+	var got string
 	select {
 	case <-before.got: // the older process had not noticed yet
 		got = before.URL

@@ -205,8 +205,6 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	})
 	subscribed := attention.NewSubscriptions(b.subscriptions.Subscriptions, o.retentionWaits())
 	observed := metricsConfigOf(o, b, letters, clock, subscribed, edge)
-	followed := attention.NewSubscriptions(b.subscriptions.Subscriptions, observed.RetentionWaits)
-	observed.Subscriptions = followed.All
 	observed.Guard, observed.Release = protection.Status, triggers.Status
 	if g.canary != nil {
 		observed.CanaryPercent = g.canary.Percent
@@ -222,7 +220,6 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	watched.Add(refusing.Items)
 	watched.Add(subscribed.Items)
 	watched.Add(clock.Items)
-	watched.Add(followed.Items)
 	watched.Add(attention.FailedAudit(o.dir().AuditFailed))
 	if b.replaced != nil {
 		watched.Add(attention.StoreReplaced(b.replaced))
