@@ -23,7 +23,7 @@ func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 	for {
 		limit := r.slow.limit(r.concurrency)
 		if r.idle() || r.again != nil || r.flying >= limit || r.lapsed(now) ||
-			r.flying+len(r.suspects)+r.unsaved >= 2*r.concurrency {
+			r.flying+len(r.suspects)+r.unsaved >= 16*r.concurrency {
 			return 0
 		}
 		if now.Before(r.ownUntil) {
