@@ -48,6 +48,10 @@ func backlogPart(ctx context.Context, b *deliveryBench) (func(int) error, func()
 			if err != nil {
 				return fmt.Errorf("%s: %w", shape.name, err)
 			}
+			used, err := usageOf(&stand{servers: []*server{to.server}})
+			if err != nil {
+				return err
+			}
 			if err := b.post(ctx, to, name+"-loop", shape.connections); err != nil {
 				return err
 			}
@@ -55,6 +59,19 @@ func backlogPart(ctx context.Context, b *deliveryBench) (func(int) error, func()
 			if err != nil {
 				return err
 			}
+			again, err := usageOf(&stand{servers: []*server{to.server}})
+			if err != nil {
+				return err
+			}
+			sum := 0.0
+			for _, each := range pushed.used {
+				sum += each
+			}
+			loop := again.since(used, b.s.Backlog)
+			b.add("backlog", shape.name, "pushed, µs/event, gate", "µs/event", pushed.used["server"])
+			b.add("backlog", shape.name, "pushed, µs/event, sum", "µs/event", sum)
+			b.add("backlog", shape.name, "plain loop, µs/event, sum", "µs/event",
+				loop["client"]+loop["server"])
 			b.add("backlog", shape.name, pushedRate, eventsPerSecond, pushed.perSecond())
 			b.add("backlog", shape.name, loopRate, eventsPerSecond, posted.perSecond())
 			b.add("backlog", shape.name, ofLoop, "", pushed.perSecond()/posted.perSecond())
@@ -73,24 +90,46 @@ func judgeBacklog(b *deliveryBench) {
 // push starts a gate on a filled store with one new subscription from the beginning, and waits until
 // n events have reached its consumer.
 func (b *deliveryBench) push(ctx context.Context, st *stand, to *consumers, server, name, kind string,
-	n, round int) (counts sinkCounts, err error) {
+	n, round int) (pushed pushed, err error) {
 	c, err := b.candidate(server, subscriber{name: name, url: to.url + "/" + kind + "/" + name,
 		start: "beginning"})
 	if err != nil {
-		return counts, err
+		return pushed, err
+	}
+	before, err := usageOf(&stand{servers: []*server{to.server}, backends: st.backends})
+	if err != nil {
+		return pushed, err
 	}
 	if err := c.profiled(b.s, "push-"+server, round).serve(ctx, st); err != nil {
-		return counts, err
+		return pushed, err
 	}
 	defer st.rest()
 	end, err := st.servers[0].profile(ctx)
 	if err != nil {
-		return counts, err
+		return pushed, err
 	}
-	if counts, err = to.wait(ctx, name, n); err != nil {
-		return counts, err
+	if pushed.sinkCounts, err = to.wait(ctx, name, n); err != nil {
+		return pushed, err
 	}
-	return counts, end()
+	after, err := usageOf(&stand{servers: []*server{to.server}, backends: st.backends})
+	if err != nil {
+		return pushed, err
+	}
+	gate, err := usageOf(st)
+	if err != nil {
+		return pushed, err
+	}
+	pushed.used = after.since(before, n)
+	pushed.used["sink"] = pushed.used["server"]
+	pushed.used["server"] = gate.since(usage{}, n)["server"]
+	delete(pushed.used, "client") // this process only waits
+	return pushed, end()
+}
+
+// pushed is the outcome of push: the counts, and the processor time of each party in µs per event.
+type pushed struct {
+	sinkCounts
+	used map[string]float64
 }
 
 // post posts as many bodies as a backlog has, over a number of connections.

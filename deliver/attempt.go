@@ -15,6 +15,10 @@ import (
 const (
 	// maxReason bounds the text that is kept of a failed attempt, in bytes.
 	maxReason = 4 << 10
+	// unsavedPerAttempt times the concurrency bounds the attempts whose result is not saved yet. If the
+	// process is killed, as many events are delivered again. A smaller bound would make fast consumers
+	// wait for the disk.
+	unsavedPerAttempt = 16
 )
 
 // dispatch begins attempts as long as it may. It returns how long to wait until the next one may
@@ -23,7 +27,7 @@ func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 	for {
 		limit := r.slow.limit(r.concurrency)
 		if r.idle() || r.again != nil || r.flying >= limit || r.lapsed(now) ||
-			r.flying+len(r.suspects)+r.unsaved >= 16*r.concurrency {
+			r.flying+len(r.suspects)+r.unsaved >= unsavedPerAttempt*r.concurrency {
 			return 0
 		}
 		if now.Before(r.ownUntil) {

@@ -138,33 +138,51 @@ func run(conn *sqlite.Conn, s sqlstore.Statement) error {
 	return s.Guard
 }
 
-// runRows runs a statement for each of its rows.
+// together is how many rows a statement has that can have many.
+const together = 32
+
+// runRows runs a statement for each of its rows, or for many at a time.
 func runRows(conn *sqlite.Conn, s sqlstore.Statement) error {
-	text := append(make([]byte, 0, 1024), "WITH r ("...)
-	text = append(text, strings.Join(s.Rows.Columns, ", ")...)
-	text = append(text, ") AS (VALUES "...)
-	for i := range s.Rows.Columns {
-		if i == 0 {
-			text = append(text, '(')
-		} else {
-			text = append(text, ", "...)
+	i := 0
+	for _, size := range []int{together, 1} {
+		if s.Rows.Len-i < size || size > 1 && !s.Rows.Together {
+			continue
 		}
-		text = strconv.AppendInt(append(text, '?'), int64(len(s.Args)+1+i), 10)
-	}
-	text = append(append(text, ")) "...), s.SQL...)
-	stmt, err := conn.Prepare(string(text))
-	if err != nil {
-		return err
-	}
-	for i := range s.Rows.Len {
-		if err := runRow(stmt, &s, i); err != nil {
+		stmt, err := prepareRows(conn, &s, size)
+		if err != nil {
 			return err
+		}
+		for ; s.Rows.Len-i >= size; i += size {
+			if err := runThese(stmt, &s, i, size); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func runRow(stmt *sqlite.Stmt, s *sqlstore.Statement, i int) (err error) {
+// prepareRows prepares a statement for n rows.
+func prepareRows(conn *sqlite.Conn, s *sqlstore.Statement, n int) (*sqlite.Stmt, error) {
+	text := append(make([]byte, 0, 4096), "WITH r ("...)
+	text = append(text, strings.Join(s.Rows.Columns, ", ")...)
+	text = append(text, ") AS (VALUES "...)
+	columns := len(s.Rows.Columns)
+	for i := range n * columns {
+		switch {
+		case i%columns > 0:
+			text = append(text, ", "...)
+		case i > 0:
+			text = append(text, "), ("...)
+		default:
+			text = append(text, '(')
+		}
+		text = strconv.AppendInt(append(text, '?'), int64(len(s.Args)+1+i), 10)
+	}
+	return conn.Prepare(string(append(append(text, ")) "...), s.SQL...)))
+}
+
+// runThese runs a statement for n rows, the first of which is i.
+func runThese(stmt *sqlite.Stmt, s *sqlstore.Statement, i, n int) (err error) {
 	defer func() { err = errors.Join(err, stmt.Reset()) }()
 	to := cells{stmt: stmt}
 	for _, arg := range s.Args {
@@ -183,7 +201,9 @@ func runRow(stmt *sqlite.Stmt, s *sqlstore.Statement, i int) (err error) {
 			return fmt.Errorf("no type of SQLite for %T", arg)
 		}
 	}
-	s.Rows.Write(i, &to)
+	for j := range n {
+		s.Rows.Write(i+j, &to)
+	}
 	for {
 		found, err := stmt.Step()
 		if err == nil && found && s.Row != nil {

@@ -157,7 +157,8 @@ func (s *Subscriptions) addAttempts(name string, r *hookgate.Results) Statement 
 			SELECT ` + subscriptionID + `, ` + columns + ` FROM r WHERE true
 			ON CONFLICT DO NOTHING`,
 		Args: []any{name},
-		Rows: &Rows{Columns: attemptNames, Len: len(r.Attempts), Write: func(i int, c entry.Cells) {
+		Rows: &Rows{Together: true, Columns: attemptNames, Len: len(r.Attempts), Write: func(i int,
+			c entry.Cells) {
 			a := &r.Attempts[i]
 			c.Int(a.Event)
 			c.Int(a.Redelivery)
@@ -188,7 +189,7 @@ func (s *Subscriptions) removeExceptions(name string, gone []hookgate.EventRedel
 		SQL: `DELETE FROM webhook_exceptions WHERE (subscription, event, redelivery) IN
 			(SELECT ` + subscriptionID + `, event, redelivery FROM r ` + fence + `)`,
 		Args: []any{name},
-		Rows: &Rows{Columns: []string{"event", "redelivery"}, Len: len(gone),
+		Rows: &Rows{Together: true, Columns: []string{"event", "redelivery"}, Len: len(gone),
 			Write: func(i int, c entry.Cells) { c.Int(gone[i].Event); c.Int(gone[i].Redelivery) }},
 	}
 }

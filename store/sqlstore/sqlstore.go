@@ -41,6 +41,8 @@ type Rows struct {
 	Len     int
 	// Write writes the cells of a row.
 	Write func(i int, cells entry.Cells)
+	// Together says that the plan for many rows at once is as good as that for one.
+	Together bool
 }
 
 // DB runs statements.
