@@ -89,9 +89,9 @@ func judgeBacklog(b *deliveryBench) {
 
 // push starts a gate on a filled store with one new subscription from the beginning, and waits until
 // n events have reached its consumer.
-func (b *deliveryBench) push(ctx context.Context, st *stand, to *consumers, server, name, kind string,
+func (b *deliveryBench) push(ctx context.Context, st *stand, to *consumers, column, name, kind string,
 	n, round int) (pushed pushed, err error) {
-	c, err := b.candidate(server, subscriber{name: name, url: to.url + "/" + kind + "/" + name,
+	c, err := b.candidate(column, subscriber{name: name, url: to.url + "/" + kind + "/" + name,
 		start: "beginning"})
 	if err != nil {
 		return pushed, err
@@ -100,7 +100,7 @@ func (b *deliveryBench) push(ctx context.Context, st *stand, to *consumers, serv
 	if err != nil {
 		return pushed, err
 	}
-	if err := c.profiled(b.s, "push-"+server, round).serve(ctx, st); err != nil {
+	if err := c.profiled(b.s, "push-"+column, round).serve(ctx, st); err != nil {
 		return pushed, err
 	}
 	defer st.rest()
