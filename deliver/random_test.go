@@ -24,6 +24,15 @@ func random(t *testing.T, seed uint64) {
 		Concurrency: 1 + rng.IntN(12),
 		Retry:       deliver.Retry{First: time.Second, Max: 30 * time.Second, For: time.Minute},
 		DeadLetter:  rng.IntN(3) == 0})
+	if rng.IntN(2) == 0 {
+		w.sub.Definition.Filter.Types = []string{"t"}
+	}
+	if rng.IntN(4) > 0 {
+		w.lag = map[string]time.Duration{}
+		for _, call := range []string{"ReadLog", "Due", "Save"} {
+			w.lag[call] = time.Duration(rng.IntN(50)) * time.Millisecond
+		}
+	}
 	keys := 1 + rng.IntN(20)
 	var mu sync.Mutex // guards the random numbers of the callbacks
 	calls := rand.New(rand.NewPCG(seed, 2))

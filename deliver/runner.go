@@ -379,7 +379,9 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 		earliest(now.Add(wait))
 	}
 	if r.closing {
-		earliest(r.stopBy)
+		if now.Before(r.stopBy) {
+			earliest(r.stopBy)
+		}
 	} else {
 		free := !r.laneBusy && r.again == nil
 		if free && !r.hasDueItems() && !r.idle() && !now.Before(r.dueAgain) {

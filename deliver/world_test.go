@@ -118,6 +118,7 @@ func (p *process) Save(ctx context.Context, name string, epoch hookgate.Epoch,
 	if err := p.alive(); err != nil {
 		return 0, err
 	}
+	p.lag("Save")
 	return p.Subscriptions.Save(ctx, name, epoch, r)
 }
 
@@ -212,6 +213,11 @@ func (w *world) append(keys ...string) (ids []int64) {
 			e.OrderingKey, e.Keyed = key, true
 		}
 		w.mu.Lock()
+		if len(w.sub.Definition.Filter.Types) > 0 { // other events stand between those that match
+			other := e
+			other.EventType = "other"
+			w.store.Append(other, other)
+		}
 		e.ID = w.store.Append(e)[0]
 		w.events = append(w.events, e)
 		name := e.Key()
