@@ -217,6 +217,9 @@ type DueQuery struct {
 	// leave out.
 	NotEvents []EventRedelivery
 	NotKeys   []string
+	// NoHolds leaves out all holds. An owner that has read them needs them again only after a change
+	// by a person.
+	NoHolds bool
 }
 
 // EventRedelivery names a delivery within a subscription.

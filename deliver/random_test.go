@@ -88,7 +88,11 @@ func random(t *testing.T, seed uint64) {
 	until := int64(0)
 	for range 60 {
 		w.store.SetFail(fail)
-		w.append(some(rng, rng.IntN(60), keys)...)
+		n := rng.IntN(60)
+		if rng.IntN(30) == 0 {
+			n = 2000 // more than a page
+		}
+		w.append(some(rng, n, keys)...)
 		i := rng.IntN(len(processes))
 		switch rng.IntN(12) {
 		case 0:
@@ -112,7 +116,7 @@ func random(t *testing.T, seed uint64) {
 			}
 		case 4:
 			w.store.SetFail(nil)
-			job := hookgate.RedeliveryJob{Until: w.info().End, Rate: rng.IntN(50)}
+			job := hookgate.RedeliveryJob{Until: w.info().End, Rate: 100 * rng.IntN(4)}
 			if _, _, err := w.store.Redeliver(t.Context(), "billing", job, false, by); err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +138,10 @@ func random(t *testing.T, seed uint64) {
 	for _, p := range processes {
 		p.d.Wake()
 	}
-	time.Sleep(10 * time.Minute)
+	time.Sleep(30 * time.Minute)
+	if i := w.info(); i.Waiting > 0 {
+		t.Errorf("half an hour after the last failure: %+v", i)
+	}
 	for range 3 { // parked and dead ones
 		filter := hookgate.ExceptionFilter{Subscription: "billing", Limit: 100_000}
 		if _, err := w.store.Resolve(t.Context(), filter, hookgate.ResolveRetry, false, by); err != nil {

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -409,7 +410,7 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 	if end := r.lease.Load(); end > now.UnixNano() && r.flying > 0 {
 		earliest(time.Unix(0, end))
 	}
-	if r.again != nil && !r.laneBusy {
+	if r.again != nil && !r.laneBusy && !r.givesUp() {
 		earliest(r.againAt)
 	}
 	var timer <-chan time.Time
@@ -557,21 +558,24 @@ func (r *runner) askDue(ctx context.Context, now time.Time) {
 	for id := range r.active {
 		q.NotEvents = append(q.NotEvents, id)
 	}
-	for name := range r.draining {
-		q.NotKeys = append(q.NotKeys, name)
+	if q.NoHolds = !r.reload; r.reload {
+		q.NotKeys = slices.Collect(maps.Keys(r.draining)) // can be many
 	}
+	r.reload = false // what sets it meanwhile is newer than the answer
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 		defer cancel()
 		due, err := r.d.store.Due(ctx, r.name, q)
-		r.post(func() { r.hasDue(ctx, &due, err) })
+		r.post(func() { r.hasDue(ctx, &due, q.NoHolds, err) })
 	}()
 }
 
 // hasDue takes an answer of Due.
-func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, err error) {
+func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, noHolds bool, err error) {
 	r.laneBusy = false
+	full := !noHolds
 	if err != nil {
+		r.reload = r.reload || full
 		r.failures++
 		r.dueAgain = time.Now().Add(storeRetry.Pause(r.failures))
 		r.d.config.Logger.Warn("cannot read what is due for delivery", "subscription", r.name,
@@ -580,6 +584,7 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, err error) {
 	}
 	r.failures = 0
 	if due.Version < r.version {
+		r.reload = true
 		return // a person has changed something since: ask again
 	}
 	if due.Version > r.version {
@@ -588,7 +593,7 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, err error) {
 		r.changed(due.Version)
 		return
 	}
-	r.reload = len(due.Holds) > r.concurrency // there may be more
+	r.reload = r.reload || full && len(due.Holds) > r.concurrency // there may be more
 	r.paused = due.Paused || r.pending.pause != ""
 	r.nextDue = r.pending.nextDue(due.Next)
 	r.setJobs(due.Jobs)

@@ -1,7 +1,9 @@
 package deliver_test
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,5 +203,33 @@ func TestStartsAhead(t *testing.T) {
 		if err != nil || all[0].Cursor > all[0].End {
 			t.Errorf("%+v (error %v)", all, err)
 		}
+	})
+}
+
+// TestStopsCalmly: a process stops while the store hangs, and an attempt does not end although it
+// is cut off. It waits without using the processor: in the bubble of this test the clock would
+// stand still.
+func TestStopsCalmly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deliver.Subscription{})
+		hangs := make(chan struct{})
+		w.sub.Consumer = consumer(func(context.Context, *hookgate.Delivery) hookgate.Answer {
+			<-hangs
+			return hookgate.Answer{Verdict: hookgate.VerdictInterrupted}
+		})
+		w.append("a")
+		d := deliver.New(deliver.Config{Owner: "a", Subscriptions: []deliver.Subscription{w.sub}},
+			w.store, w.store)
+		if err := d.Define(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { d.Run(ctx) })
+		time.Sleep(time.Minute)
+		stop()
+		time.Sleep(time.Hour)
+		close(hangs)
+		running.Wait()
 	})
 }

@@ -107,6 +107,12 @@ func (p *process) ReadLog(ctx context.Context, q hookgate.LogQuery) (hookgate.Lo
 	return page, err
 }
 
+func (p *process) ReadEvents(ctx context.Context, ids []int64) ([]hookgate.LogEvent, error) {
+	events, err := p.Log.ReadEvents(ctx, ids)
+	p.lag("ReadEvents")
+	return events, err
+}
+
 func (p *process) Due(ctx context.Context, name string, q hookgate.DueQuery) (hookgate.Due, error) {
 	due, err := p.Subscriptions.Due(ctx, name, q)
 	p.lag("Due")

@@ -20,7 +20,15 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 	if known != nil {
 		limit = countAlways + 1
 	}
-	// The queries also return those to leave out, which are few.
+	notKeys := make(map[string]bool, len(q.NotKeys))
+	for _, key := range q.NotKeys {
+		notKeys[key] = true
+	}
+	holds := q.Max + len(q.NotKeys)
+	if q.NoHolds {
+		holds = 0
+	}
+	// The queries also return those to leave out. NotEvents are few.
 	err = s.db.Queries(ctx,
 		Statement{SQL: "SELECT version, paused_at FROM webhook_subscriptions WHERE " + named,
 			Args: []any{name}, Row: func(r Row) error {
@@ -43,9 +51,9 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 			}},
 		Statement{SQL: `SELECT ordering_key, after_id FROM webhook_holds WHERE subscription = ` +
 			subscriptionID + ` AND excepted = false ORDER BY ordering_key LIMIT ?2`,
-			Args: []any{name, q.Max + len(q.NotKeys)}, Row: func(r Row) error {
+			Args: []any{name, holds}, Row: func(r Row) error {
 				h := hookgate.Hold{OrderingKey: r.Text(0), After: r.Int(1)}
-				if len(due.Holds) < q.Max && !slices.Contains(q.NotKeys, h.OrderingKey) {
+				if len(due.Holds) < q.Max && !notKeys[h.OrderingKey] {
 					due.Holds = append(due.Holds, h)
 				}
 				return nil
