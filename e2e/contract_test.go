@@ -21,9 +21,10 @@ const (
 
 // Values of the setting role.
 const (
-	roleAll    = "all"
-	roleIngest = "ingest"
-	roleWorker = "worker"
+	roleAll     = "all"
+	roleDeliver = "deliver"
+	roleIngest  = "ingest"
+	roleWorker  = "worker"
 )
 
 // The kinds of queue that the health reports.

@@ -29,6 +29,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(consumerVariable); dir != "" {
+		os.Exit(runConsumer(dir))
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "hookgate-test-")
 		if err != nil {

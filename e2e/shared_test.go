@@ -122,7 +122,9 @@ func (s *shared) restartPostgres() {
 type stream struct {
 	t *testing.T
 	// name is the prefix of its message ids and ordering keys.
-	name   string
+	name string
+	// mixed adds events of keylessType, which have no ordering key, and of rareType.
+	mixed  bool
 	ledger string
 	ends   atomic.Bool
 	done   chan struct{}
@@ -131,6 +133,11 @@ type stream struct {
 	summary load.Summary
 	input   []byte
 }
+
+const (
+	keylessType = "order.viewed"    // a seventh of a mixed stream
+	rareType    = "order.cancelled" // a twentieth
+)
 
 // startStream sends so many events a second to a gate.
 func startStream(t *testing.T, g *gate, rate float64) *stream {
@@ -142,10 +149,16 @@ func startStream(t *testing.T, g *gate, rate float64) *stream {
 // sends at most shortRate events a second, so that the tests take less of the processor.
 func startNamedStream(t *testing.T, g *gate, rate float64, name string) *stream {
 	t.Helper()
+	return startStreamOf(t, g, rate, &stream{name: name})
+}
+
+// startStreamOf is startNamedStream for a stream with these settings.
+func startStreamOf(t *testing.T, g *gate, rate float64, s *stream) *stream {
+	t.Helper()
 	const shortRate = 200
 	rate = modeltest.Pick(min(rate, shortRate), rate)
-	s := &stream{t: t, name: name, ledger: filepath.Join(t.TempDir(), "ledger.ndjson"),
-		done: make(chan struct{})}
+	s.t, s.ledger = t, filepath.Join(t.TempDir(), "ledger.ndjson")
+	s.done = make(chan struct{})
 	ledger, err := os.Create(s.ledger)
 	if err != nil {
 		t.Fatal(err)
@@ -177,14 +190,23 @@ func (s *stream) messages(yield func(load.Message, error) bool) {
 	filling := strings.Repeat("x", 350)
 	for n := 0; !s.ends.Load(); n++ {
 		var body []byte
-		if n%20 == 19 {
+		switch {
+		case n%20 == 19:
 			body = sent[len(sent)-1-rand.IntN(min(len(sent), 500))]
-		} else {
-			key := rand.IntN(len(sequences))
+		case s.mixed && n%7 == 3:
+			body = fmt.Appendf(nil, `{"messageId":"%sm-%d","eventType":"%s","payload":{}}`, s.name, n,
+				keylessType)
+		default:
+			key, eventType := rand.IntN(len(sequences)), "order.paid"
+			if s.mixed && n%20 == 11 {
+				eventType = rareType
+			}
 			sequences[key]++
-			body = fmt.Appendf(nil, `{"messageId":"%sm-%d","eventType":"order.paid",`+
-				`"orderingKey":"%scustomer-%d","sequence":%d,"payload":{"data":%q}}`,
-				s.name, n, s.name, key, sequences[key], filling)
+			body = fmt.Appendf(nil, `{"messageId":"%sm-%d","eventType":%q,"orderingKey":"%scustomer-%d",`+
+				`"sequence":%d,"payload":{"data":%q}}`, s.name, n, eventType, s.name, key, sequences[key],
+				filling)
+		}
+		if n%20 != 19 {
 			sent = append(sent, body)
 		}
 		s.input = append(append(s.input, body...), '\n')
