@@ -232,9 +232,9 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// TestSecretOfUnit installs the secret file as the example in deploy/README.md does. The service's user can
-// read it and nobody else can. Root uses a user and a group that do not exist; others use their
-// own.
+// TestSecretOfUnit installs the secret file as the example in deploy/README.md does. The service's
+// user can read it and nobody else can. Root uses a user and a group that do not exist; others use
+// their own.
 func TestSecretOfUnit(t *testing.T) {
 	const example = "file:/etc/hookgate/github-secret"
 	install, err := os.ReadFile("../deploy/README.md")
