@@ -65,9 +65,14 @@ func TestRetries(t *testing.T) {
 }
 
 // TestOutage: the consumer is away for ten minutes while events arrive. No attempt counts, no rows
-// are made, the first delivery comes within one pause of probes, and the rate at most doubles each
-// second.
+// are made, and the rate at most doubles each second afterwards. The first delivery comes within
+// 5 s if no connection could be opened, and otherwise with the next probe.
 func TestOutage(t *testing.T) {
+	t.Run("refuses connections", func(t *testing.T) { outage(t, true, 5) })
+	t.Run("answers 503", func(t *testing.T) { outage(t, false, 60) })
+}
+
+func outage(t *testing.T, away bool, within int) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{Concurrency: 32})
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -80,12 +85,14 @@ func TestOutage(t *testing.T) {
 		}
 		feed(5 * time.Second)
 		w.setBehave(refused)
+		w.setAway(away)
 		feed(10 * time.Minute)
 		if n := w.info(); n.Waiting > 2 || n.BrokenSince.IsZero() {
 			t.Errorf("in the outage: %+v", n)
 		}
 		back := time.Now()
 		w.setBehave(ok)
+		w.setAway(false)
 		feed(3 * time.Minute)
 		time.Sleep(10 * time.Minute)
 		p.end()
@@ -103,7 +110,7 @@ func TestOutage(t *testing.T) {
 		for perSecond[first] == 0 {
 			first++
 		}
-		if first > 60 {
+		if first > within {
 			t.Errorf("the first delivery came after %d s", first)
 		}
 		for s, limit := first, 4; s < first+8; s, limit = s+1, 2*limit {

@@ -26,6 +26,8 @@ type world struct {
 	mu sync.Mutex // guards all below
 	// behave decides the answer of an attempt and how long it takes.
 	behave func(d *hookgate.Delivery) (hookgate.Answer, time.Duration)
+	// away reports that no connection to the consumer can be opened.
+	away bool
 	// events are all matching events, in order.
 	events    []hookgate.LogEvent
 	ofKey     map[string][]int64 // those of each key that are not known to be settled
@@ -171,6 +173,16 @@ func (p *process) Deliver(ctx context.Context, d *hookgate.Delivery) hookgate.An
 		p.w.has(d)
 	}
 	return answer
+}
+
+// Reach implements deliver.Reacher.
+func (p *process) Reach(context.Context) error {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	if p.w.away {
+		return errors.New("connection refused")
+	}
+	return nil
 }
 
 // start starts a process.
@@ -343,6 +355,13 @@ func (w *world) setBehave(f func(d *hookgate.Delivery) (hookgate.Answer, time.Du
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.behave = f
+}
+
+// setAway sets whether connections to the consumer can be opened.
+func (w *world) setAway(away bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.away = away
 }
 
 func ok(*hookgate.Delivery) (hookgate.Answer, time.Duration) {
