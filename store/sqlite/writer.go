@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/sqlstore"
@@ -18,6 +20,11 @@ const (
 	// by about two milliseconds.
 	maxSaves = 16
 	saveRows = 512
+	// saveLinger is how long a save waits for appends, to share their transaction, if there was one in
+	// the time before. A transaction of its own would make the next append wait for one more fsync.
+	saveLinger = 5 * time.Millisecond
+	// appending is how long after an append others are expected.
+	appending = 10 * saveLinger
 )
 
 // writer makes calls that wait at the same time share one transaction and one fsync. The first
@@ -31,6 +38,8 @@ type writer struct {
 	// first.
 	led                  bool
 	appends, saves, rest []*write
+	// appended is when the last append came.
+	appended time.Time
 }
 
 // write is one call that writes.
@@ -44,6 +53,9 @@ type write struct {
 	// that it writes.
 	save bool
 	rows int
+	// lingers reports that the save waits for appends and does not need a leader yet. writer.mu guards
+	// it.
+	lingers bool
 	// late reports that the call fills the late indexes.
 	late bool
 	err  error
@@ -58,13 +70,37 @@ func (w *writer) join(c *write) (leads bool) {
 	switch {
 	case c.append:
 		w.appends = append(w.appends, c)
+		w.appended = time.Now()
 	case c.save:
 		w.saves = append(w.saves, c)
+		if time.Since(w.appended) < appending {
+			c.lingers = true
+			time.AfterFunc(saveLinger, func() { w.hurry(c) })
+			return false
+		}
 	default:
 		w.rest = append(w.rest, c)
 	}
-	leads, w.led = !w.led, true
-	return leads
+	if w.led {
+		return false
+	}
+	w.led = true
+	if c.save && w.saves[0] != c {
+		w.saves[0].turn <- true // a leader is the oldest of its kind
+		return false
+	}
+	return true
+}
+
+// hurry ends the wait of a save for appends.
+func (w *writer) hurry(c *write) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c.lingers = false
+	if !w.led && slices.Contains(w.saves, c) {
+		w.led = true
+		w.saves[0].turn <- true
+	}
 }
 
 // take removes and returns the calls of the next transaction. The leader's own call is among them,
@@ -100,12 +136,15 @@ func (w *writer) pass() {
 	switch {
 	case len(w.appends) > 0:
 		w.appends[0].turn <- true
-	case len(w.saves) > 0:
+	case slices.ContainsFunc(w.saves, func(c *write) bool { return !c.lingers }):
 		w.saves[0].turn <- true
 	case len(w.rest) > 0:
 		w.rest[0].turn <- true
 	default:
-		w.led, w.appends, w.saves, w.rest = false, nil, nil, nil
+		w.led, w.appends, w.rest = false, nil, nil
+		if len(w.saves) == 0 {
+			w.saves = nil
+		}
 	}
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/store/storetest"
@@ -139,4 +142,56 @@ func TestClockBehind(t *testing.T) {
 	if d := s.ClockBehind().Minutes(); d < 58 || d > 61 {
 		t.Errorf("the clock is %.1f minutes behind, want an hour", d)
 	}
+}
+
+// TestSavesJoinAppends: while webhooks come, a save joins the transaction of the next append. If
+// none comes, it gets one of its own after saveLinger, and at once when no append came for long. The
+// test asks the writer, in fake time, who leads and what the transactions have.
+func TestSavesJoinAppends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &writer{}
+		call := func(c write) *write {
+			c.turn = make(chan bool, 1)
+			return &c
+		}
+		transaction := func(want ...*write) {
+			t.Helper()
+			if got := w.take(); !slices.Equal(got, want) {
+				t.Errorf("the transaction has %d calls, want %d", len(got), len(want))
+			}
+			w.pass()
+		}
+		first, second := call(write{append: true}), call(write{append: true})
+		joins, alone, late := call(write{save: true}), call(write{save: true}), call(write{save: true})
+		if !w.join(first) {
+			t.Error("the first append does not lead")
+		}
+		if w.join(joins) {
+			t.Error("a save leads although an append came before")
+		}
+		transaction(first, joins)
+		if w.join(alone) || !w.join(second) {
+			t.Error("the append does not lead")
+		}
+		transaction(second, alone)
+		if w.join(alone) {
+			t.Error("a save does not wait for appends")
+		}
+		time.Sleep(saveLinger)
+		synctest.Wait()
+		select {
+		case leads := <-alone.turn:
+			if !leads {
+				t.Error("the save is done before it began")
+			}
+		default:
+			t.Error("the save still waits")
+		}
+		transaction(alone)
+		time.Sleep(appending)
+		if !w.join(late) {
+			t.Error("a save waits although no append came for long")
+		}
+		transaction(late)
+	})
 }
