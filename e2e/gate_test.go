@@ -178,6 +178,13 @@ func spawnGate(t *testing.T, o startOptions) *gate {
 func startGate(t *testing.T, o startOptions) *gate {
 	t.Helper()
 	g := spawnGate(t, o)
+	g.awaitListening()
+	return g
+}
+
+// awaitListening waits until the gate listens, and takes note of its address.
+func (g *gate) awaitListening() {
+	g.t.Helper()
 	g.await("the gate listens", func() bool {
 		if m := listensOn.FindStringSubmatch(g.out.String()); m != nil {
 			g.url = "http://" + m[1]
@@ -188,12 +195,11 @@ func startGate(t *testing.T, o startOptions) *gate {
 		}
 		select {
 		case <-g.ended:
-			t.Fatalf("the gate ended: %v\n%s%s", g.cmd.ProcessState, g.out, g.logs)
+			g.t.Fatalf("the gate ended: %v\n%s%s", g.cmd.ProcessState, g.out, g.logs)
 		default:
 		}
 		return false
 	})
-	return g
 }
 
 // await waits until the condition is true.
