@@ -87,10 +87,10 @@ func judgeBacklog(b *deliveryBench) {
 	}
 }
 
-// push starts a gate on a filled store with one new subscription from the beginning, and waits until
-// n events have reached its consumer.
-func (b *deliveryBench) push(ctx context.Context, st *stand, to *consumers, column, name, kind string,
-	n, round int) (pushed pushed, err error) {
+// push starts a gate on a filled store with one new subscription from the beginning, and waits
+// until n events have reached its consumer.
+func (b *deliveryBench) push(ctx context.Context, st *stand, to *consumers, column, name,
+	kind string, n, round int) (pushed pushed, err error) {
 	c, err := b.candidate(column, subscriber{name: name, url: to.url + "/" + kind + "/" + name,
 		start: "beginning"})
 	if err != nil {
@@ -133,7 +133,8 @@ type pushed struct {
 }
 
 // post posts as many bodies as a backlog has, over a number of connections.
-func (b *deliveryBench) post(ctx context.Context, to *consumers, name string, connections int) error {
+func (b *deliveryBench) post(ctx context.Context, to *consumers, name string,
+	connections int) error {
 	f := newFilling(nil, nil, b.s.Backlog, b.s.Size)
 	var bodies [512][]byte
 	for i := range bodies {
