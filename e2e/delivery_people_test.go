@@ -199,3 +199,82 @@ func TestDeliveryGone(t *testing.T) {
 		(&deliveryAudit{t: t, gate: g, consumer: c, faults: &faults{}}).run(s)
 	})
 }
+
+// TestDeliveryInbox has every reason for which an event comes again: requests that the gate gives
+// up and that still do their work, before and after the next one; kills of both sides; dead letters
+// that are retried late; a seek back; and a redelivery job. Each delivery has one effect.
+func TestDeliveryInbox(t *testing.T) {
+	t.Parallel()
+	f := &fleet{t: t, consumer: startConsumer(t)}
+	s := subscribed{name: "ledger", timeout: 400 * time.Millisecond, first: 20 * time.Millisecond,
+		retryFor: 2 * time.Second, deadLetter: true}
+	f.subscriptions = []subscribed{s}
+	f.consumer.behave(
+		behaviour{Key: "poison", Status: http.StatusInternalServerError},
+		behaviour{Key: "late", UpTo: 1, Before: time.Second, Stubborn: true},
+		behaviour{Key: "lost", UpTo: 1, After: time.Second, Stubborn: true},
+		behaviour{Key: "slow", Before: 20 * time.Millisecond},
+	)
+	gate := &member{role: roleAll}
+	f.start(gate)
+	count := func(n int) {
+		t.Helper()
+		gate.await(fmt.Sprintf("%d deliveries", n), func() bool {
+			return f.consumer.count("ledger") >= n
+		})
+	}
+	for _, key := range []string{"poison", "late", "lost", "slow", "fine", ""} {
+		gate.sendKey(key, 1, 3)
+	}
+	count(4)
+	f.restart(gate)
+	count(10)
+	f.consumer.kill()
+	f.consumer.start()
+	count(15)
+	gate.awaitSubscription("ledger", "there are dead letters", func(s api.Subscription) bool {
+		return s.Dead == 3 && s.Waiting == 0 && s.Held == 0
+	})
+	f.consumer.behave(f.consumer.behaviours()[1:]...)
+	gate.sendKey("poison", 4, 5)
+	count(17)
+	gate.change("ledger/retry", `{"state":"dead"}`, nil)
+	count(20)
+	ids := gate.ids()
+	audit := deliveryAudit{t: t, gate: gate.gate, consumer: f.consumer, faults: &f.faults, again: 100,
+		notShort: true, late: map[int64]bool{}, redelivered: map[string][]hookgate.EventRedelivery{}}
+	for n := 1; n <= 3; n++ {
+		audit.late[ids[fmt.Sprint("poison-", n)]] = true
+	}
+	gate.awaitIdle("ledger")
+
+	var sought api.Sought
+	gate.change("ledger/seek", fmt.Sprintf(`{"to":"%d"}`, ids["lost-1"]), &sought)
+	more := 0
+	for _, id := range ids {
+		if id > ids["lost-1"] {
+			more++
+			audit.redelivered["ledger"] = append(audit.redelivered["ledger"],
+				hookgate.EventRedelivery{Event: id, Redelivery: sought.Redelivery})
+		}
+	}
+	count(22)
+	f.restart(gate)
+	count(20 + more)
+	var job api.Redelivery
+	gate.change("ledger/redeliver", fmt.Sprintf(`{"ids":["%d","%d"]}`, ids["late-1"], ids["slow-2"]),
+		&job)
+	for _, message := range []string{"late-1", "slow-2"} {
+		audit.redelivered["ledger"] = append(audit.redelivered["ledger"],
+			hookgate.EventRedelivery{Event: ids[message], Redelivery: job.Job.Redelivery})
+	}
+	if job.Job.Redelivery <= sought.Redelivery {
+		t.Errorf("the seek has redelivery %d and the job %d", sought.Redelivery, job.Job.Redelivery)
+	}
+	count(22 + more)
+	gate.sendKey("fine", 4, 4)
+	count(23 + more)
+	gate.awaitIdle("ledger")
+	audit.gate = gate.gate
+	audit.run(s)
+}
