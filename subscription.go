@@ -217,9 +217,9 @@ type DueQuery struct {
 	// leave out.
 	NotEvents []EventRedelivery
 	NotKeys   []string
-	// NoHolds leaves out all holds. An owner that has read them needs them again only after a change
-	// by a person.
-	NoHolds bool
+	// MaxHolds bounds the holds in place of Max; 0 means Max, and a number below 0 leaves out all
+	// holds. An owner that has read them needs them again only after a change by a person.
+	MaxHolds int
 }
 
 // EventRedelivery names a delivery within a subscription.

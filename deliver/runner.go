@@ -32,6 +32,8 @@ const (
 	// keyReads bounds the reads for freed keys at a time, keyPage the events of one, and keyBytes
 	// their bodies.
 	keyReads, keyPage, keyBytes = 4, 64, 256 << 10
+	// holdsPage bounds the holds that are read at a time.
+	holdsPage = 1000
 	// saveTimeout bounds one call of the store.
 	saveTimeout = time.Minute
 )
@@ -95,8 +97,8 @@ type runner struct {
 	stopping chan struct{} // closed by stop
 	lost     chan struct{} // closed by lose
 	ended    chan struct{}
-	status   atomic.Pointer[Status] // for any goroutine
-	lease    atomic.Int64           // for any goroutine: Unix nanoseconds; 0: no end
+	status   atomic.Pointer[Status]    // for any goroutine
+	lease    atomic.Pointer[time.Time] // its end, for any goroutine; nil: no end
 	version  int64
 
 	attempts       context.Context // ends when attempts in flight must end
@@ -220,14 +222,16 @@ func closeOnce(c chan struct{}) {
 // renew sets the end of the lease; zero: none.
 func (r *runner) renew(end time.Time) {
 	if !end.IsZero() {
-		r.lease.Store(end.UnixNano())
+		r.lease.Store(&end)
 	}
 }
 
-// lapsed reports whether the lease has run out.
+// lapsed reports whether the lease has run out by either clock: a wall clock that was set back does
+// not prolong it, nor does the time for which the machine was suspended, when the monotonic clock
+// stands still.
 func (r *runner) lapsed(now time.Time) bool {
 	end := r.lease.Load()
-	return end != 0 && now.UnixNano() >= end
+	return end != nil && (!now.Before(*end) || now.UnixNano() >= end.UnixNano())
 }
 
 // noticeVersion notices a change by a person.
@@ -407,8 +411,8 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 			earliest(r.reach.at)
 		}
 	}
-	if end := r.lease.Load(); end > now.UnixNano() && r.flying > 0 {
-		earliest(time.Unix(0, end))
+	if end := r.lease.Load(); end != nil && r.flying > 0 && !r.lapsed(now) {
+		earliest(*end)
 	}
 	if r.again != nil && !r.laneBusy && !r.givesUp() {
 		earliest(r.againAt)
@@ -558,7 +562,8 @@ func (r *runner) askDue(ctx context.Context, now time.Time) {
 	for id := range r.active {
 		q.NotEvents = append(q.NotEvents, id)
 	}
-	if q.NoHolds = !r.reload; r.reload {
+	if q.MaxHolds = -1; r.reload {
+		q.MaxHolds = holdsPage
 		q.NotKeys = slices.Collect(maps.Keys(r.draining)) // can be many
 	}
 	r.reload = false // what sets it meanwhile is newer than the answer
@@ -566,14 +571,13 @@ func (r *runner) askDue(ctx context.Context, now time.Time) {
 		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 		defer cancel()
 		due, err := r.d.store.Due(ctx, r.name, q)
-		r.post(func() { r.hasDue(ctx, &due, q.NoHolds, err) })
+		r.post(func() { r.hasDue(ctx, &due, q.MaxHolds > 0, err) })
 	}()
 }
 
 // hasDue takes an answer of Due.
-func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, noHolds bool, err error) {
+func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, full bool, err error) {
 	r.laneBusy = false
-	full := !noHolds
 	if err != nil {
 		r.reload = r.reload || full
 		r.failures++
@@ -593,7 +597,7 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, noHolds bool, er
 		r.changed(due.Version)
 		return
 	}
-	r.reload = r.reload || full && len(due.Holds) > r.concurrency // there may be more
+	r.reload = r.reload || full && len(due.Holds) >= holdsPage // there may be more
 	r.paused = due.Paused || r.pending.pause != ""
 	r.nextDue = r.pending.nextDue(due.Next)
 	r.setJobs(due.Jobs)

@@ -107,8 +107,8 @@ func TestQuietOutage(t *testing.T) {
 	}
 }
 
-// TestBlocksWhileReading: with OrderAll an event fails while the next page of the log is being read.
-// No event of that page is delivered before the failed one and those after it.
+// TestBlocksWhileReading: with OrderAll an event fails while the next page of the log is read. No
+// event of that page is delivered before the failed one and those after it.
 func TestBlocksWhileReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{
@@ -196,7 +196,8 @@ func TestStartsAhead(t *testing.T) {
 		w.append("a")
 		ahead := hookgate.SubscriptionDefinition{Name: "ahead", Order: hookgate.OrderKey,
 			Definition: "{}", Start: hookgate.Start{At: hookgate.StartAfter, After: 1 << 52}}
-		if _, err := w.store.Define(t.Context(), []hookgate.SubscriptionDefinition{ahead}, false); err != nil {
+		defs := []hookgate.SubscriptionDefinition{ahead}
+		if _, err := w.store.Define(t.Context(), defs, false); err != nil {
 			t.Fatal(err)
 		}
 		all, err := w.store.Subscriptions(t.Context())
@@ -231,5 +232,38 @@ func TestStopsCalmly(t *testing.T) {
 		time.Sleep(time.Hour)
 		close(hangs)
 		running.Wait()
+	})
+}
+
+// TestManyFreed: the first events of thousands of keys are parked, and a person skips all of them.
+// The later events of all keys are delivered.
+func TestManyFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deliver.Subscription{Concurrency: 32})
+		var poison = map[int64]bool{}
+		for i := range 2500 {
+			poison[w.append(fmt.Sprint("k", i))[0]] = true
+		}
+		for i := range 2500 {
+			w.append(fmt.Sprint("k", i))
+		}
+		w.setBehave(func(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
+			if poison[d.Event.ID] {
+				return hookgate.Answer{Verdict: hookgate.VerdictFinal, Status: 422}, time.Millisecond
+			}
+			return ok(d)
+		})
+		p := w.start("a", 0)
+		time.Sleep(time.Minute)
+		if i := w.info(); i.Parked != 2500 || i.Held != 2500 || len(w.missing()) != 5000 {
+			t.Errorf("%+v", i)
+		}
+		for range 3 {
+			w.person(hookgate.ResolveSkip)
+			p.d.Wake()
+		}
+		time.Sleep(time.Minute)
+		p.end()
+		w.mustSettle()
 	})
 }

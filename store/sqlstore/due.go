@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,10 +25,7 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 	for _, key := range q.NotKeys {
 		notKeys[key] = true
 	}
-	holds := q.Max + len(q.NotKeys)
-	if q.NoHolds {
-		holds = 0
-	}
+	maxHolds := max(0, cmp.Or(q.MaxHolds, q.Max))
 	// The queries also return those to leave out. NotEvents are few.
 	err = s.db.Queries(ctx,
 		Statement{SQL: "SELECT version, paused_at FROM webhook_subscriptions WHERE " + named,
@@ -51,9 +49,9 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 			}},
 		Statement{SQL: `SELECT ordering_key, after_id FROM webhook_holds WHERE subscription = ` +
 			subscriptionID + ` AND excepted = false ORDER BY ordering_key LIMIT ?2`,
-			Args: []any{name, holds}, Row: func(r Row) error {
+			Args: []any{name, maxHolds + len(q.NotKeys)}, Row: func(r Row) error {
 				h := hookgate.Hold{OrderingKey: r.Text(0), After: r.Int(1)}
-				if len(due.Holds) < q.Max && !notKeys[h.OrderingKey] {
+				if len(due.Holds) < maxHolds && !notKeys[h.OrderingKey] {
 					due.Holds = append(due.Holds, h)
 				}
 				return nil

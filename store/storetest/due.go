@@ -84,6 +84,12 @@ func testDueHolds(d *deliveryTest) {
 	if some := s.due(hookgate.DueQuery{Now: day, Max: 2}); len(some.Holds) != 2 || some.Held != 5 {
 		d.Errorf("at most two are %+v", some)
 	}
+	if some := s.due(hookgate.DueQuery{Now: day, Max: 1, MaxHolds: 2}); len(some.Holds) != 2 {
+		d.Errorf("at most two holds are %+v", some)
+	}
+	if none := s.due(hookgate.DueQuery{Now: day, Max: 10, MaxHolds: -1}); len(none.Holds) != 0 {
+		d.Errorf("without holds came %+v", none)
+	}
 	want.Holds = []hookgate.Hold{hold(3, "d")}
 	same(d, "some left out", s.due(hookgate.DueQuery{Now: day, Max: 10,
 		NotKeys: []string{"c", "e", "nobody"}}), want)
