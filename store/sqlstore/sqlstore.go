@@ -41,7 +41,7 @@ type Rows struct {
 	Len     int
 	// Write writes the cells of a row.
 	Write func(i int, cells entry.Cells)
-	// Together says that the plan for many rows at once is as good as that for one.
+	// Together permits one statement for many rows, because its plan still looks up each by its index.
 	Together bool
 }
 
