@@ -18,7 +18,7 @@ const (
 	// unsavedPerAttempt times the concurrency bounds the attempts whose result is not saved yet. If the
 	// process is killed, as many events are delivered again. A smaller bound would make fast consumers
 	// wait for the disk.
-	unsavedPerAttempt = 16
+	unsavedPerAttempt = 4
 )
 
 // dispatch begins attempts as long as it may. It returns how long to wait until the next one may

@@ -79,7 +79,7 @@ func outage(t *testing.T, away bool, within int) {
 		p := w.start("a", 0)
 		feed := func(d time.Duration) {
 			for range int(d / (20 * time.Millisecond)) {
-				w.append(some(rng, 2, 50)...)
+				w.append(some(rng, 1, 50)...)
 				time.Sleep(20 * time.Millisecond)
 			}
 		}

@@ -11,9 +11,10 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/deliver"
+	"github.com/hookgate/hookgate/internal/modeltest"
 )
 
-var seeds = flag.Int("seeds", 25, "number of random schedules")
+var seeds = flag.Int("seeds", modeltest.Pick(10, 1000), "number of random schedules")
 
 // random runs one random schedule.
 func random(t *testing.T, seed uint64) {

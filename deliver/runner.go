@@ -566,7 +566,7 @@ func (r *runner) askDue(ctx context.Context, now time.Time) {
 		q.MaxHolds = holdsPage
 		q.NotKeys = slices.Collect(maps.Keys(r.draining)) // can be many
 	}
-	r.reload = false // what sets it meanwhile is newer than the answer
+	r.reload = false // a later change sets it again
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 		defer cancel()

@@ -111,7 +111,7 @@ func (f *fleet) audit(s *stream, kills int) {
 	}
 	auditStore(f.t, g, s.input, s.ledger)
 	audit := deliveryAudit{t: f.t, gate: g, consumer: f.consumer, faults: &f.faults,
-		again: kills * 2 * subscribed{}.filled().concurrency}
+		again: kills * 4 * subscribed{}.filled().concurrency}
 	audit.run(f.subscriptions...)
 }
 

@@ -53,7 +53,7 @@ func (s *Store) keepHead(l *logPart) {
 // that transaction.
 func (s *Store) locked(ctx context.Context, f func(context.Context, *transaction) error) error {
 	for waited := time.Duration(0); ; waited += lockTimeout {
-		err := s.transact(ctx, s.beginAppend, f)
+		err := s.transact(ctx, &s.beginAppend, f)
 		if !hasState(err, lockNotAvailable) || waited >= s.statementTimeout {
 			return err
 		}

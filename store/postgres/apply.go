@@ -47,7 +47,7 @@ func (s *Store) apply(ctx context.Context, b *hookgate.Batch, items []entry.Item
 		s.lookUpFirst--
 	} else if head != nil && len(items) > 0 && fresh(items) {
 		a = s.newApplication(b, items)
-		err = s.transact(ctx, s.beginAppend, func(ctx context.Context,
+		err = s.transact(ctx, &s.beginAppend, func(ctx context.Context,
 			t *transaction) error {
 			return a.optimistic(ctx, t, *head)
 		})

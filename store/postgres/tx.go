@@ -74,11 +74,12 @@ func (t *transaction) commit(ctx context.Context, statements ...statement) error
 	return rejection(err)
 }
 
-// transact runs f with a durable transaction. f must commit it.
-func (s *Store) transact(ctx context.Context, begin []statement, f func(context.Context,
+// transact runs f with a durable transaction. f must commit it. It reads begin, a field of s, once
+// Prepare has succeeded.
+func (s *Store) transact(ctx context.Context, begin *[]statement, f func(context.Context,
 	*transaction) error) error {
 	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
-		if err := f(ctx, &transaction{Store: s, conn: conn, begin: begin}); err != nil {
+		if err := f(ctx, &transaction{Store: s, conn: conn, begin: *begin}); err != nil {
 			s.rollBack(ctx, conn)
 			return err
 		}
@@ -105,7 +106,7 @@ func (s *Store) note(err error) {
 // an error of the last round trip the outcome is unknown.
 func (s *Store) tx(ctx context.Context, first []statement, rest ...func() ([]statement,
 	error)) error {
-	err := s.transact(ctx, s.begin, func(ctx context.Context,
+	err := s.transact(ctx, &s.begin, func(ctx context.Context,
 		t *transaction) error {
 		return t.steps(ctx, first, rest...)
 	})
