@@ -38,7 +38,8 @@ var allowedImports = map[string]struct {
 		"store/prune", "store/sqlstore"}, "a store depends on neither HTTP, queue nor other store"},
 	"store/postgres": {[]string{"audit", "store/entry", "store/migrations", "store/prune",
 		"store/sqlstore"}, "a store depends on neither HTTP, queue nor other store"},
-	"store/storetest": {[]string{"audit", "deliver/memory", "store/entry", "store/sqlstore"},
+	"store/storetest": {[]string{"audit", "deliver/memory", "internal/modeltest",
+		"store/entry", "store/sqlstore"},
 		"a conformance suite does not depend on a backend"},
 
 	// HTTP: it uses ports, not backends.

@@ -357,6 +357,13 @@ func (w *world) setBehave(f func(d *hookgate.Delivery) (hookgate.Answer, time.Du
 	w.behave = f
 }
 
+// began returns the attempts that have begun.
+func (w *world) began() []start {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.starts)
+}
+
 // setAway sets whether connections to the consumer can be opened.
 func (w *world) setAway(away bool) {
 	w.mu.Lock()

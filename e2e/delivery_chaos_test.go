@@ -267,10 +267,12 @@ func TestDeliveryStaleOwner(t *testing.T) {
 // gate. The next owner knows from the store what is settled, although the cursor could not move on.
 func TestDeliveryBehindHang(t *testing.T) {
 	t.Parallel()
-	f := &fleet{t: t, consumer: startConsumer(t)}
+	patient := append([]subscribed{}, chaosSubscriptions...)
+	patient[0].timeout = time.Hour
+	f := &fleet{t: t, consumer: startConsumer(t), subscriptions: patient}
 	gate := &member{role: roleAll}
 	f.start(gate)
-	f.consumer.behave(behaviour{Message: "m-5", Before: forever, UpTo: 1})
+	f.consumer.behave(behaviour{Subscription: "ledger", Message: "m-5", Before: forever, UpTo: 1})
 	stream := startStreamOf(t, gate.gate, 1000, &stream{mixed: true})
 	want := modeltest.Pick(400, 3500)
 	gate.await("many behind it succeed", func() bool { return f.consumer.count("ledger") >= want })

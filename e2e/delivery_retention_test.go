@@ -45,8 +45,10 @@ func TestDeliveryRetention(t *testing.T) {
 		g.change("billing/pause", "", nil)
 		g.sendKey("late", 1, 3)
 		g.awaitHealth("subscription_holds_retention")
-		if n := len(g.ids()); n != 3 {
-			t.Errorf("the log has %d events that the subscription still needs, want 3", n)
+		// An attempt can begin just before the gate notices the pause.
+		if n, delivered := len(g.ids()), c.count("billing")-7; n+delivered != 3 {
+			t.Errorf("the log has %d events that the subscription still needs, and %d were delivered", n,
+				delivered)
 		}
 		g.change("billing/resume", "", nil)
 		g.await("the others are delivered", func() bool { return c.count("billing") == 10 })

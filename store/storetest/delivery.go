@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/modeltest"
 )
 
 // DeliveryBackend creates stores that have the ports of delivery. A backend runs their suite from
@@ -93,7 +94,8 @@ func RemoveFrom(s Pruner) func(TB, int64) {
 }
 
 // RunDelivery runs the suite of Log, Subscriptions, SubscriptionReader and SubscriptionControl.
-// The tests of what an owner does run three times. The second time each write of the owner fails
+// The tests of what an owner does run three times; outside of make soak the second and third time
+// only those of Save. The second time each write of the owner fails
 // once, without effect, and is repeated. The third time it fails after it has taken effect, and is
 // repeated. All tests of a run share one store, as subscriptions do.
 func RunDelivery(t *testing.T, b DeliveryBackend) {
@@ -167,8 +169,12 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 				s.Owner = &twice{s.Owner, s.FailWrites, mode.done}
 			}
 			tests := owner
-			if mode.done == nil {
+			switch {
+			case mode.done == nil:
 				tests = slices.Concat(owner, others)
+			case !modeltest.Soak():
+				tests = slices.DeleteFunc(slices.Clone(owner),
+					func(t test) bool { return !strings.HasPrefix(t.name, "Save") })
 			}
 			for _, test := range tests {
 				t.Run(test.name, func(t *testing.T) {
