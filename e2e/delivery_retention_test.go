@@ -9,8 +9,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// TestDeliveryRetention has a parked event, which retention must keep together with those behind it,
-// and a cursor far behind, which holds retention up. A seek before the horizon gets 410.
+// TestDeliveryRetention has a parked event, which retention must keep together with those behind
+// it, and a cursor far behind, which holds retention up. A seek before the horizon gets 410.
 func TestDeliveryRetention(t *testing.T) {
 	onBothStores(t, func(t *testing.T, env []string) {
 		c := startConsumer(t)
@@ -45,8 +45,9 @@ func TestDeliveryRetention(t *testing.T) {
 		g.change("billing/pause", "", nil)
 		g.sendKey("late", 1, 3)
 		g.awaitHealth("subscription_holds_retention")
-		// An attempt can begin just before the gate notices the pause.
-		if n, delivered := len(g.ids()), c.count("billing")-7; n+delivered != 3 {
+		// An attempt can begin just before the gate notices the pause, and end before its result is
+		// stored.
+		if n, delivered := len(g.ids()), c.count("billing")-7; n+delivered < 3 || n > 3 {
 			t.Errorf("the log has %d events that the subscription still needs, and %d were delivered", n,
 				delivered)
 		}
