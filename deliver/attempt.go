@@ -89,13 +89,11 @@ func (r *runner) takeable(limit int, now time.Time) int {
 		if it.job != nil && now.Before(it.job.wait) {
 			continue
 		}
-		if r.order != hookgate.OrderKey || !it.event.Keyed {
-			if r.inAir(it) {
-				continue
+		if !r.isKeyed(it.event) {
+			if !r.inAir(it) {
+				return i
 			}
-			return i
-		}
-		if k := r.keys[it.event.OrderingKey]; k == nil || k.current == nil {
+		} else if k := r.keys[it.event.OrderingKey]; k == nil || k.current == nil {
 			return i
 		}
 	}
@@ -108,15 +106,10 @@ func (r *runner) inAir(it *item) bool { return it.key == nil && r.air[it.event.I
 
 // giveSlot gives an item of extra the slot of its key.
 func (r *runner) giveSlot(it *item) {
-	if r.order != hookgate.OrderKey || !it.event.Keyed {
-		return
+	if r.isKeyed(it.event) {
+		it.key = r.keyNamed(it.event.OrderingKey)
+		it.key.current = it
 	}
-	k := r.keys[it.event.OrderingKey]
-	if k == nil {
-		k = &key{name: it.event.OrderingKey}
-		r.keys[k.name] = k
-	}
-	k.current, it.key = it, k
 }
 
 // begin begins an attempt.
@@ -345,7 +338,7 @@ func (r *runner) block(it *item) {
 		r.forget(other)
 	}
 	r.forget(it)
-	r.blocked, r.ready, r.page, r.ring = true, nil, nil, ring{}
+	r.blocked, r.ready, r.page, r.paged, r.ring = true, nil, nil, false, ring{}
 	r.position = it.event.ID - 1
 	r.reader.close()
 	r.reader = r.d.tail.reader(r.position, &r.sub.Definition.Filter)

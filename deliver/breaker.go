@@ -31,10 +31,10 @@ const (
 //	                        └──────────(bad probe)────────┘
 type breaker struct {
 	open bool
-	// since is when it opened, nextProbe when a probe may begin, and pause the pause before it.
-	since, nextProbe time.Time
-	pause            time.Duration
-	good             int
+	// nextProbe is when a probe may begin, and pause the pause before it.
+	nextProbe time.Time
+	pause     time.Duration
+	good      int
 
 	// failed are the keys that have failed since the last success.
 	failed map[string]bool
@@ -98,7 +98,7 @@ func (b *breaker) failure(key string, now time.Time) (opens bool) {
 	if len(b.failed) < min(rowToOpen, max(1, len(b.active))) && !b.half() {
 		return false
 	}
-	b.open, b.good, b.since = true, 0, now
+	b.open, b.good = true, 0
 	b.pause = firstProbe
 	b.nextProbe = now.Add(b.pause)
 	clear(b.failed)

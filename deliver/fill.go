@@ -16,8 +16,8 @@ func (r *runner) fill(ctx context.Context, now time.Time) {
 			r.page = r.page[1:]
 			continue
 		}
-		if r.page != nil {
-			r.page, r.position = nil, max(r.position, r.pageEnd)
+		if r.paged {
+			r.paged, r.position = false, max(r.position, r.pageEnd)
 		}
 		events, known := r.reader.next(pageEvents)
 		switch {
@@ -27,7 +27,7 @@ func (r *runner) fill(ctx context.Context, now time.Time) {
 		case len(events) == 0 && r.reader.isWaiting():
 			return
 		default:
-			r.page, r.pageEnd = append([]hookgate.LogEvent{}, events...), r.reader.place()
+			r.page, r.pageEnd, r.paged = events, r.reader.place(), true
 		}
 	}
 	// Make room: the oldest event has been attempted for long, and thousands behind it are settled.
@@ -54,11 +54,9 @@ func (r *runner) wantsEvents(now time.Time) bool {
 func (r *runner) readPage(ctx context.Context) {
 	r.reading = true
 	after, reader := r.position, r.reader
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-		defer cancel()
+	r.call(ctx, func(ctx context.Context) func() {
 		page, err := reader.read(ctx, after)
-		r.post(func() {
+		return func() {
 			r.reading = false
 			if reader != r.reader {
 				return // block has moved the position back
@@ -71,9 +69,9 @@ func (r *runner) readPage(ctx context.Context) {
 			}
 			r.failures = 0
 			r.reader.took(&page)
-			r.page, r.pageEnd = append([]hookgate.LogEvent{}, page.Events...), page.Next
-		})
-	}()
+			r.page, r.pageEnd, r.paged = page.Events, page.Next, true
+		}
+	})
 }
 
 // take passes the next event of the log, and makes an item of it unless it does not match, is
@@ -92,19 +90,15 @@ func (r *runner) take(e *hookgate.LogEvent) {
 	event := *e // the page is not kept for the sake of one event
 	it := &item{event: &event, redelivery: r.numberOf(e.ID), path: true}
 	var k *key
-	if r.order == hookgate.OrderKey && e.Keyed {
-		k = r.keys[e.OrderingKey]
-		if k != nil && k.held {
+	if r.isKeyed(e) {
+		k = r.keyNamed(e.OrderingKey)
+		if k.held {
 			r.ring.push(e.ID, nil)
 			if e.ID > k.after {
 				k.lastSeen = e.ID
 				r.proceed(k)
 			}
 			return
-		}
-		if k == nil {
-			k = &key{name: e.OrderingKey}
-			r.keys[k.name] = k
 		}
 		it.key = k
 	}

@@ -66,12 +66,10 @@ func (r *runner) fillJob(ctx context.Context) {
 	}
 	j.reading = true
 	read := j.read
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-		defer cancel()
+	r.call(ctx, func(ctx context.Context) func() {
 		events, next, ended, err := j.page(ctx, r.d.log, read)
-		r.post(func() { r.hasJobPage(j, events, next, ended, err) })
-	}()
+		return func() { r.hasJobPage(j, events, next, ended, err) }
+	})
 }
 
 // page reads the next events of the job after an id.

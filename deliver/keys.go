@@ -35,6 +35,21 @@ type key struct {
 	queued    bool // in runner.wantRead
 }
 
+// isKeyed reports whether an event waits for earlier events of its ordering key.
+func (r *runner) isKeyed(e *hookgate.LogEvent) bool {
+	return r.order == hookgate.OrderKey && e.Keyed
+}
+
+// keyNamed returns a key, which is free if it was not known.
+func (r *runner) keyNamed(name string) *key {
+	k := r.keys[name]
+	if k == nil {
+		k = &key{name: name}
+		r.keys[name] = k
+	}
+	return k
+}
+
 // hold holds a key, or raises its After.
 func (r *runner) hold(k *key, after int64) {
 	if !k.held {
@@ -176,12 +191,10 @@ func (r *runner) readKeys(ctx context.Context) {
 		r.keyReads++
 		q := hookgate.LogQuery{After: max(k.after, k.readTo), Until: r.position, OrderingKey: k.name,
 			Max: keyPage, MaxBytes: keyBytes}
-		go func() {
-			ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-			defer cancel()
+		r.call(ctx, func(ctx context.Context) func() {
 			page, err := r.d.log.ReadLog(ctx, q)
-			r.post(func() { r.hasReadKey(k, &page, err) })
-		}()
+			return func() { r.hasReadKey(k, &page, err) }
+		})
 	}
 }
 

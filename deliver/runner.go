@@ -34,8 +34,8 @@ const (
 	keyReads, keyPage, keyBytes = 4, 64, 256 << 10
 	// holdsPage bounds the holds that are read at a time.
 	holdsPage = 1000
-	// saveTimeout bounds one call of the store.
-	saveTimeout = time.Minute
+	// storeTimeout bounds one call of the store.
+	storeTimeout = time.Minute
 )
 
 // item is an event to deliver.
@@ -112,6 +112,7 @@ type runner struct {
 	position  int64
 	page      []hookgate.LogEvent
 	pageEnd   int64
+	paged     bool // page is not taken to its end yet
 	reading   bool
 	readAgain time.Time
 	failures  int // of reads in a row
@@ -278,6 +279,16 @@ func (r *runner) post(f func()) {
 	}
 }
 
+// call calls the store in a goroutine, for at most storeTimeout. Then it runs what f returns in the
+// goroutine of run.
+func (r *runner) call(ctx context.Context, f func(context.Context) func()) {
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		r.post(f(ctx))
+	}()
+}
+
 // run delivers until stop, lose, or another owner.
 func (r *runner) run(ctx context.Context) {
 	defer close(r.ended)
@@ -301,7 +312,7 @@ func (r *runner) run(ctx context.Context) {
 		r.await(now, wait)
 	}
 	if !r.fenced {
-		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		if err := r.d.store.Release(ctx, r.name, r.epoch); err != nil {
 			r.d.config.Logger.Warn("cannot give back a subscription", "subscription", r.name, "error", err)
@@ -365,7 +376,7 @@ func (r *runner) givesUp() bool {
 
 // cursor returns the cursor to save.
 func (r *runner) cursor() int64 {
-	if r.page == nil && !r.reading {
+	if !r.paged && !r.reading {
 		r.position = max(r.position, r.reader.place())
 	}
 	return r.ring.cursor(r.position)
@@ -496,12 +507,10 @@ func (r *runner) useLane(ctx context.Context, now time.Time) {
 // save stores results.
 func (r *runner) save(ctx context.Context, results *hookgate.Results) {
 	r.laneBusy, r.dueLast = true, false
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-		defer cancel()
+	r.call(ctx, func(ctx context.Context) func() {
 		version, err := r.d.store.Save(ctx, r.name, r.epoch, results)
-		r.post(func() { r.hasSaved(results, version, err) })
-	}()
+		return func() { r.hasSaved(results, version, err) }
+	})
 }
 
 // hasSaved takes the result of a Save. After an error other than ErrFenced the outcome is unknown,
@@ -567,12 +576,10 @@ func (r *runner) askDue(ctx context.Context, now time.Time) {
 		q.NotKeys = slices.Collect(maps.Keys(r.draining)) // can be many
 	}
 	r.reload = false // a later change sets it again
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-		defer cancel()
-		due, err := r.d.store.Due(ctx, r.name, q)
-		r.post(func() { r.hasDue(ctx, &due, q.MaxHolds > 0, err) })
-	}()
+	r.call(ctx, func(callCtx context.Context) func() {
+		due, err := r.d.store.Due(callCtx, r.name, q)
+		return func() { r.hasDue(ctx, &due, q.MaxHolds > 0, err) }
+	})
 }
 
 // hasDue takes an answer of Due.
@@ -619,21 +626,20 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, full bool, err e
 		byEvent[e.Event] = append(byEvent[e.Event], e)
 	}
 	if len(ids) > 0 {
-		r.fetch(ids, byEvent)
+		r.fetch(ctx, ids, byEvent)
 	}
 }
 
 // fetch reads the events of exceptions that are due.
-func (r *runner) fetch(ids []int64, byEvent map[int64][]hookgate.Exception) {
+func (r *runner) fetch(ctx context.Context, ids []int64,
+	byEvent map[int64][]hookgate.Exception) {
 	r.fetching = len(ids)
 	slices.Sort(ids)
 	version := r.version
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
-		defer cancel()
+	r.call(ctx, func(ctx context.Context) func() {
 		events, err := r.d.log.ReadEvents(ctx, ids)
-		r.post(func() { r.hasFetched(events, byEvent, version, err) })
-	}()
+		return func() { r.hasFetched(events, byEvent, version, err) }
+	})
 }
 
 // hasFetched queues exceptions that are due, with their events.
