@@ -27,15 +27,21 @@ func serveBare(args []string) {
 			os.Exit(1)
 		}
 	}
+	serveUntilTerm("bare", bare(file))
+}
+
+// serveUntilTerm serves a free port of loopback until SIGTERM. It prints the address, which the
+// parent process reads.
+func serveUntilTerm(name string, handler http.Handler) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bare:", err)
+		fmt.Fprintln(os.Stderr, name+":", err)
 		os.Exit(1)
 	}
-	fmt.Println("bare listens on", listener.Addr())
+	fmt.Println(name, "listens on", listener.Addr())
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	server := &http.Server{Handler: bare(file)}
+	server := &http.Server{Handler: handler}
 	go server.Serve(listener)
 	<-ctx.Done()
 	server.Close()

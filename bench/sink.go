@@ -5,15 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -77,18 +74,7 @@ func (c *sinkCounts) perSecond() float64 {
 }
 
 func serveSink() {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "sink:", err)
-		os.Exit(1)
-	}
-	fmt.Println("sink listens on", listener.Addr())
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	server := &http.Server{Handler: &sink{counts: map[string]*sinkCount{}}}
-	go server.Serve(listener)
-	<-ctx.Done()
-	server.Close()
+	serveUntilTerm(sinkCommand, &sink{counts: map[string]*sinkCount{}})
 }
 
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
-	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/store/sqlstore"
 	"github.com/hookgate/hookgate/store/storetest"
 )
@@ -83,22 +82,10 @@ func TestGrownElsewhere(t *testing.T) {
 // TestGrownBehindBouncer: behind PgBouncer in transaction mode notifications do not arrive. The
 // process finds this out, and polls.
 func TestGrownBehindBouncer(t *testing.T) {
-	c, err := pgtest.Shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := pgtest.StartBouncer(t.Context(), c, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	name, err := c.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, _ := openStore(t, b.URL(name))
+	url := behindBouncer(t)
+	s, _ := openStore(t, url)
 	defer s.Close()
-	other, _ := openStore(t, b.URL(name))
+	other, _ := openStore(t, url)
 	defer other.Close()
 	if proven, err := s.listen(t.Context()); proven || !errors.Is(err, errNoNotification) {
 		t.Errorf("listening works: %t (error %v)", proven, err)

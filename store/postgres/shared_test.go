@@ -101,9 +101,10 @@ func openAtOnce(t *testing.T, url string, n int) {
 	all.Wait()
 }
 
-// TestBouncer: everything works behind a pooler that gives each transaction another session and has
-// fewer sessions than connections.
-func TestBouncer(t *testing.T) {
+// behindBouncer returns the URL of a new database behind PgBouncer in transaction mode, which has
+// two sessions.
+func behindBouncer(t *testing.T) string {
+	t.Helper()
 	c, err := pgtest.Shared()
 	if err != nil {
 		t.Fatal(err)
@@ -112,15 +113,22 @@ func TestBouncer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
+	t.Cleanup(func() { b.Close() })
 	name, err := c.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	openAtOnce(t, b.URL(name), 8)
-	load(t, b.URL(name), 8, 5)
+	return b.URL(name)
+}
 
-	s := instance(t, b.URL(name))
+// TestBouncer: everything works behind a pooler that gives each transaction another session and has
+// fewer sessions than connections.
+func TestBouncer(t *testing.T) {
+	url := behindBouncer(t)
+	openAtOnce(t, url, 8)
+	load(t, url, 8, 5)
+
+	s := instance(t, url)
 	defer s.Close()
 	// After a rejection or a time-out another client gets the session, so it must not be in a
 	// transaction.
