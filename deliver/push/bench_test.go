@@ -3,6 +3,7 @@ package push
 import (
 	"bytes"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -70,11 +71,15 @@ func BenchmarkDeliver(b *testing.B) {
 	b.ReportMetric(posting.Seconds()/delivering.Seconds(), "ratio")
 }
 
-// TestHeaderAllocates bounds the allocations of the header of an attempt, signature included.
+// TestHeaderAllocates bounds the allocations of the header of an attempt, signature included. The
+// fewest of many runs count, because a sync.Pool drops items at random under the race detector.
 func TestHeaderAllocates(t *testing.T) {
 	c := open(t, Config{URL: "http://a/", Signing: []string{testSecret}})
 	d := delivery()
-	n := testing.AllocsPerRun(100, func() { c.header(d) })
+	n := math.Inf(1)
+	for range 100 {
+		n = min(n, testing.AllocsPerRun(1, func() { c.header(d) }))
+	}
 	if n > 15 {
 		t.Errorf("the header of an attempt takes %v allocations", n)
 	}
