@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// LogEvent is a stored event with its body, as a Log returns it.
-type LogEvent struct {
+// Event is a stored event with its body, as a Log returns it.
+type Event struct {
 	// ID grows in the order of commits. It is below 2^53.
 	ID int64
 	Identity
@@ -29,7 +29,7 @@ type LogEvent struct {
 
 // Key returns "k:" and the ordering key, or "e:" and the event id if the event has no key of its
 // own. Consumers receive it in the header hookgate-key.
-func (e *LogEvent) Key() string {
+func (e *Event) Key() string {
 	if e.Keyed {
 		return "k:" + e.OrderingKey
 	}
@@ -44,7 +44,7 @@ type Log interface {
 	ReadLog(ctx context.Context, q LogQuery) (LogPage, error)
 	// ReadEvents returns the events with these ids in the order of ids, also those that retention
 	// has removed but keeps for a subscription. An id of no event is skipped.
-	ReadEvents(ctx context.Context, ids []int64) ([]LogEvent, error)
+	ReadEvents(ctx context.Context, ids []int64) ([]Event, error)
 	// Grown returns a channel that is closed when this process knows of events that were stored
 	// after the call of Grown. With PostgreSQL it may be closed although nothing was stored.
 	Grown() <-chan struct{}
@@ -66,7 +66,7 @@ type LogQuery struct {
 
 // LogPage is an answer to a LogQuery.
 type LogPage struct {
-	Events []LogEvent
+	Events []Event
 	// Next is the id up to which the page is complete: the next query continues after it. It can be
 	// greater than the id of the last event. If the page has reached the end of the log or of the
 	// query, Next is that end. It is never less than LogQuery.After.
@@ -124,7 +124,7 @@ func matchGlob(pattern, text string) bool {
 // Delivery is one attempt to hand an event to a consumer.
 type Delivery struct {
 	Subscription string
-	Event        *LogEvent
+	Event        *Event
 	// Attempt counts from 1.
 	Attempt int
 	// Redelivery is 0, or above 0 if a person asked for the event again.
@@ -152,7 +152,9 @@ const (
 	VerdictOutage
 	// VerdictFinal is a failure that no retry can mend.
 	VerdictFinal
-	// VerdictGone pauses the subscription; the event waits.
+	// VerdictDead makes a dead letter of the event, also if the subscription would park it.
+	VerdictDead
+	// VerdictGone pauses the subscription, for the reason of the answer; the event waits.
 	VerdictGone
 	// VerdictOwn is a failure on our side of the connection, such as no route. It does not count as an
 	// attempt.
@@ -168,6 +170,96 @@ type Answer struct {
 	Status int
 	// RetryAfter is the least wait for which the consumer asked; 0 if it did not ask.
 	RetryAfter time.Duration
+	// Delay is the wait before the next attempt, in place of the computed one; nil if the consumer did
+	// not set it. Like RetryAfter it does not count against the time to retry.
+	Delay *time.Duration
 	// Reason says for people why the attempt failed.
 	Reason string
 }
+
+// Leases keeps the state of pull subscriptions. Such a subscription has no owner: every process
+// reads its state and commits results, and the first commit wins. All methods may be called
+// concurrently.
+//
+// An event that is leased counts as passed: the cursor moves on when the lease is stored, and the
+// row of the lease takes the place of the cursor. So an event at or below the cursor that the filter
+// selects is settled, or it is leased, or it has an exception, or its key has a hold with a lower
+// After. With OrderAll the cursor stays before the events that are leased.
+type Leases interface {
+	// PullState returns the state of a subscription in one consistent read.
+	//
+	// Errors: ErrNotFound, and ErrLeased if a process that pushes its events owns it now.
+	PullState(ctx context.Context, name string) (*PullState, error)
+
+	// Commit stores results in one durable transaction, like Subscriptions.Save, if nobody has changed
+	// the subscription since PullState returned a state with this epoch and version. It gives the
+	// subscription the next epoch, records the time as PullState.PulledAt, and returns both.
+	//
+	// Errors: ErrFenced: somebody was faster, and nothing was stored. After any other error the outcome
+	// is unknown. In both cases the caller must call PullState again.
+	Commit(ctx context.Context, name string, epoch Epoch, version int64, r *Results) (Epoch,
+		time.Time, error)
+
+	// EndedLease returns a lease in which no event is open. The store keeps it until ten minutes after
+	// its Until. Events is empty if all of them were acknowledged. ErrNotFound: there is no such lease,
+	// it has run out, or it is not of this subscription.
+	EndedLease(ctx context.Context, name, id string) (*Lease, error)
+
+	// CreateTemporary creates a subscription that is not in the configuration and holds up no
+	// retention. It is forgotten when idle has passed without a Commit. def.Start counts as for
+	// Define. ErrNameTaken: there is a subscription of this name.
+	CreateTemporary(ctx context.Context, def SubscriptionDefinition, idle time.Duration,
+		p Person) error
+
+	// ForgetIdle forgets the temporary subscriptions whose time has passed, and returns their names.
+	ForgetIdle(ctx context.Context) ([]string, error)
+}
+
+// PullState is the state of a pull subscription.
+type PullState struct {
+	// SubscriptionState includes the leases with open events.
+	SubscriptionState
+	// Definition is the stored definition.
+	Definition SubscriptionDefinition
+	// Now is the time by the store's clock, and PulledAt that of the last Commit; zero before the
+	// first one.
+	Now, PulledAt time.Time
+}
+
+// Lease is a set of events that one client of a pull subscription works on.
+type Lease struct {
+	// ID is random. Whoever knows it can settle the events of the lease.
+	ID string
+	// Began is when the lease was stored, and Until when it ends, by the store's clock.
+	Began, Until time.Time
+	// Events are in rising order of ids.
+	Events []LeasedEvent
+}
+
+// LeasedEvent is an event of a lease.
+type LeasedEvent struct {
+	Event, Redelivery int64
+	// OrderingKey is the key whose slot the event has; empty if it waits for nobody.
+	OrderingKey string
+	// Attempts is the number of attempts that failed before this lease.
+	Attempts int
+	// Excepted reports that the event has an exception. Path reports that it is on the way of the
+	// cursor: it is neither an event of a redelivery job nor an exception that holds nobody.
+	Excepted, Path bool
+	// Job is the redelivery job to which the event belongs, or 0.
+	Job   int64
+	State LeasedState
+}
+
+// LeasedState is the state of an event within its lease.
+type LeasedState string
+
+// The states of an event in a lease.
+const (
+	// LeasedOpen waits for the client.
+	LeasedOpen LeasedState = ""
+	// LeasedAcked was acknowledged.
+	LeasedAcked LeasedState = "acked"
+	// LeasedGivenBack has failed, or stands behind an event of its key that has failed.
+	LeasedGivenBack LeasedState = "given_back"
+)

@@ -37,6 +37,14 @@ var (
 	// was changed.
 	ErrInUse = errors.New("subscription is in use: pause it or remove it from the configuration first")
 
+	// ErrLeasesOut is the error of moving the cursor of a pull subscription while clients have leases.
+	// Nothing was changed. The caller revokes the leases and tries again.
+	ErrLeasesOut = errors.New("clients have leases of the subscription")
+
+	// ErrNameTaken is the error of creating a subscription whose name another one has. Nothing was
+	// changed.
+	ErrNameTaken = errors.New("there is a subscription of this name")
+
 	// ErrNotFound is the error of a Reader for something that does not exist.
 	ErrNotFound = errors.New("not found")
 )

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Event is a stored event without its body.
-type Event struct {
+// StoredEvent is a stored event without its body.
+type StoredEvent struct {
 	// ID names the event in the store and in the read API. Opaque.
 	ID string
 	Identity
@@ -122,13 +122,13 @@ type Events interface {
 	// Events yields the events that match. An After that no event can have as its ID yields
 	// ErrNotFound. If ctx ends first, the error is a *PartialError once Events has made any
 	// progress.
-	Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error]
+	Events(ctx context.Context, f EventFilter) iter.Seq2[StoredEvent, error]
 	// Search returns one page of the events that match, newest first. EventSearch.MaxTime bounds
 	// its time, however many events are stored and however few match. A Cursor that Search did not
 	// give out for such a search is ErrNotFound.
 	Search(ctx context.Context, q EventSearch) (EventPage, error)
 	// Event returns one event. ErrNotFound: there is none, or retention has removed it.
-	Event(ctx context.Context, id string) (Event, error)
+	Event(ctx context.Context, id string) (StoredEvent, error)
 	// Body returns the exact bytes of an event's body, or ErrNotFound.
 	Body(ctx context.Context, id string) ([]byte, error)
 	// Counts counts what is stored. It must not read every row, because it is called every few
@@ -209,7 +209,7 @@ type EventSearch struct {
 // EventPage is the result of a search.
 type EventPage struct {
 	// Events are in the order of the search, newest first.
-	Events []Event
+	Events []StoredEvent
 	// Older is the Cursor of the next page of older events; empty if there are none.
 	Older string
 	// Newer is the Cursor of the next page of newer events. It stays valid while new events come. It

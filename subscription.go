@@ -151,6 +151,9 @@ type SubscriptionState struct {
 	Redelivery, RedeliverUntil int64
 	// Jobs are the redelivery jobs that are not finished, oldest first.
 	Jobs []RedeliveryJob
+	// Leases are the leases with open events, oldest first. A new owner, which pushes, gives them
+	// back. See Leases.
+	Leases []Lease
 }
 
 // Hold is an ordering key whose events wait. The first of them may have an exception.
@@ -162,6 +165,9 @@ type Hold struct {
 	// Excepted reports whether an event of the key has an exception that is waiting or parked. In
 	// Results it is ignored.
 	Excepted bool
+	// LeaseMax bounds the number of events of the next lease that has one of the key, because an
+	// earlier lease ran out; 0: no bound. The last Save counts.
+	LeaseMax int
 }
 
 // ExceptionState is the state of an exception.
@@ -205,6 +211,9 @@ type Exception struct {
 	Status int
 	// Changed is when the exception got its state.
 	Changed time.Time
+	// LeaseMax bounds the number of events of the next lease that has this one, because an earlier
+	// lease ran out; 0: no bound.
+	LeaseMax int
 }
 
 // DueQuery asks for exceptions and holds to work on.
@@ -307,6 +316,11 @@ type Results struct {
 	// BrokenSince is when the breaker opened, for people; set to the zero time when it closes. nil:
 	// no change.
 	BrokenSince *time.Time
+	// Leases are leases that are new or changed; each replaces the stored one of its id. One without
+	// an open event has ended: see Leases.EndedLease.
+	Leases []Lease
+	// Expired are the ids of leases to remove, because they have run out.
+	Expired []string
 }
 
 // RedeliveryJob delivers events again because a person asked for it.
@@ -370,6 +384,13 @@ type SubscriptionInfo struct {
 	Backlog int64
 	// Waiting, Parked and Dead count exceptions, and Held counts holds.
 	Waiting, Parked, Dead, Held int64
+	// Leases counts the leases with open events, and Leased their open events.
+	Leases, Leased int64
+	// PulledAt is when a client last called; zero if none has.
+	PulledAt time.Time
+	// Idle is the time without a call after which the gate forgets the subscription; 0: never. See
+	// Leases.CreateTemporary.
+	Idle time.Duration
 	// Owner is the process that delivers; empty if there is none.
 	Owner string
 	// PausedAt is zero if the subscription is not paused. PausedBy is empty if the gate paused it.
@@ -439,7 +460,8 @@ type SubscriptionControl interface {
 	// cursor, records each waiting or parked exception up to the new cursor as skipped, and removes
 	// the holds that are left without an exception and whose After is before the new cursor.
 	//
-	// Errors: *HorizonError and *AheadError, and ErrNotFound; then nothing has changed.
+	// Errors: *HorizonError and *AheadError, ErrNotFound, and ErrLeasesOut while clients have open
+	// leases; then nothing has changed.
 	Seek(ctx context.Context, name string, to Start, dryRun bool, p Person) (SeekResult, error)
 	// Resolve retries, skips or dead-letters exceptions and returns how many it changed, or would
 	// change with dryRun. Exceptions that do not match any more are ignored. If it settles one that

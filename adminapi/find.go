@@ -55,7 +55,7 @@ func (s *API) findID(c *call) {
 // finder collects what is found, each thing once and at most maxFound of a kind.
 type finder struct{ answer api.Finding }
 
-func (f *finder) event(matched string, e *hookgate.Event) {
+func (f *finder) event(matched string, e *hookgate.StoredEvent) {
 	f.answer.Events = addFound(f, f.answer.Events, api.FoundEvent{Matched: matched, Event: eventOf(e)},
 		func(other api.FoundEvent) bool { return other.Event.ID == e.ID })
 }

@@ -524,21 +524,21 @@ type fakeReader struct {
 }
 
 func (r *fakeReader) Events(context.Context,
-	hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return func(yield func(hookgate.Event, error) bool) {
+	hookgate.EventFilter) iter.Seq2[hookgate.StoredEvent, error] {
+	return func(yield func(hookgate.StoredEvent, error) bool) {
 		for i := range r.n {
-			if !yield(hookgate.Event{ID: "id-" + string(rune('a'+i%26))}, nil) {
+			if !yield(hookgate.StoredEvent{ID: "id-" + string(rune('a'+i%26))}, nil) {
 				return
 			}
 		}
 		if r.err != nil {
-			yield(hookgate.Event{}, r.err)
+			yield(hookgate.StoredEvent{}, r.err)
 		}
 	}
 }
 
-func (r *fakeReader) Event(context.Context, string) (hookgate.Event, error) {
-	return hookgate.Event{}, r.err
+func (r *fakeReader) Event(context.Context, string) (hookgate.StoredEvent, error) {
+	return hookgate.StoredEvent{}, r.err
 }
 func (r *fakeReader) Body(context.Context, string) ([]byte, error) { return nil, r.err }
 func (r *fakeReader) Trace(context.Context, string, hookgate.RequestID,

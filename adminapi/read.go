@@ -100,15 +100,15 @@ func (s *API) events(c *call) {
 		return
 	}
 	f := q.EventFilter
-	answerList(c, listing[hookgate.Event, api.Event]{
+	answerList(c, listing[hookgate.StoredEvent, api.Event]{
 		name: "events", one: "an event", limit: f.Limit,
-		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.Event, error] {
+		read: func(ctx context.Context, limit int) iter.Seq2[hookgate.StoredEvent, error] {
 			f.Limit = limit
 			return s.stored.Events(ctx, f)
 		},
 		pageTime: s.config.SearchTime,
 		row:      eventOf,
-		id:       func(e *hookgate.Event) string { return e.ID },
+		id:       func(e *hookgate.StoredEvent) string { return e.ID },
 		page: func(rows []api.Event, next string, partial bool) any {
 			return api.Events{Events: rows, Next: next, Partial: partial}
 		},

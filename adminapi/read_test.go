@@ -238,11 +238,11 @@ type pacedReader struct {
 }
 
 func (r *pacedReader) Events(context.Context,
-	hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return func(yield func(hookgate.Event, error) bool) {
+	hookgate.EventFilter) iter.Seq2[hookgate.StoredEvent, error] {
+	return func(yield func(hookgate.StoredEvent, error) bool) {
 		for range r.pages {
 			for range flushEvery {
-				if !yield(hookgate.Event{ID: "id"}, nil) {
+				if !yield(hookgate.StoredEvent{ID: "id"}, nil) {
 					return
 				}
 			}
@@ -272,10 +272,10 @@ type endlessReader struct {
 }
 
 func (r *endlessReader) Events(context.Context,
-	hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return func(yield func(hookgate.Event, error) bool) {
+	hookgate.EventFilter) iter.Seq2[hookgate.StoredEvent, error] {
+	return func(yield func(hookgate.StoredEvent, error) bool) {
 		defer close(r.stopped)
-		for yield(hookgate.Event{ID: "id"}, nil) {
+		for yield(hookgate.StoredEvent{ID: "id"}, nil) {
 		}
 	}
 }
@@ -297,13 +297,13 @@ func TestStreamEndsWithItsClient(t *testing.T) {
 type haltingReader struct{ fakeReader }
 
 func (r *haltingReader) Events(ctx context.Context,
-	_ hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
-	return func(yield func(hookgate.Event, error) bool) {
-		if !yield(hookgate.Event{ID: "7"}, nil) {
+	_ hookgate.EventFilter) iter.Seq2[hookgate.StoredEvent, error] {
+	return func(yield func(hookgate.StoredEvent, error) bool) {
+		if !yield(hookgate.StoredEvent{ID: "7"}, nil) {
 			return
 		}
 		<-ctx.Done()
-		yield(hookgate.Event{}, &hookgate.PartialError{After: "9", Err: ctx.Err()})
+		yield(hookgate.StoredEvent{}, &hookgate.PartialError{After: "9", Err: ctx.Err()})
 	}
 }
 

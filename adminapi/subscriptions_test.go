@@ -43,7 +43,7 @@ func newSubscribed(t *testing.T, n int, required ...string) *subscribed {
 		Filter: hookgate.Filter{Types: []string{"paid"}}, Definition: `{"types":["paid"]}`}}, true)
 	must(t, err)
 	for i := range n {
-		s.ids = append(s.ids, s.memory.Append(hookgate.LogEvent{
+		s.ids = append(s.ids, s.memory.Append(hookgate.Event{
 			Identity: hookgate.Identity{Source: "shop", EventType: "paid",
 				MessageID: fmt.Sprint("evt-", i)}, Keyed: true, OrderingKey: fmt.Sprint("k", i%3),
 			RequestID: hookgate.NewRequestID(time.Now()), Body: []byte("{}")})...)

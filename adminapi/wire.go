@@ -19,7 +19,7 @@ import (
 
 // This file turns what the parts of the gate return into the types of package api.
 
-func eventOf(e *hookgate.Event) api.Event {
+func eventOf(e *hookgate.StoredEvent) api.Event {
 	return api.Event{
 		ID: e.ID, Source: e.Source, MessageID: e.MessageID, EventType: e.EventType,
 		OrderingKey: e.OrderingKey, Sequence: sequenceOf(e.Sequence), RequestID: e.RequestID.String(),

@@ -1,8 +1,10 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -204,9 +206,12 @@ func (r *runner) answered(a answered) {
 		r.settle(it, hookgate.AttemptDelivered, &a)
 	case hookgate.VerdictGone:
 		r.paused = true
-		r.pending.pause = "the consumer answered 410: " + a.answer.Reason
-		r.d.config.Logger.Warn("the consumer answered 410; the subscription is paused until a person"+
-			" resumes it", "subscription", r.name)
+		r.pending.pause = cmp.Or(a.answer.Reason, "the consumer asked for it")
+		if a.answer.Status == http.StatusGone {
+			r.pending.pause = "the consumer answered 410: " + a.answer.Reason
+		}
+		r.d.config.Logger.Warn("the consumer asked for a pause; the subscription is paused until a person"+
+			" resumes it", "subscription", r.name, "reason", r.pending.pause)
 		r.requeue(it)
 	default:
 		r.fail(a)
@@ -282,7 +287,7 @@ func (r *runner) requeue(it *item) {
 // fail takes a failed attempt.
 func (r *runner) fail(a answered) {
 	it := a.it
-	it.exception = r.sub.Retry.failed(it.exception, &a.answer, a.at, r.clock)
+	it.exception = r.sub.Retry.Failed(it.exception, &a.answer, a.at, r.clock)
 	r.apply(it, &a)
 }
 
@@ -291,6 +296,8 @@ func (r *runner) apply(it *item, a *answered) {
 	parked := it.exception.State == hookgate.ExceptionParked
 	if parked && r.sub.DeadLetter {
 		it.exception.State = hookgate.ExceptionDead
+	}
+	if it.exception.State == hookgate.ExceptionDead {
 		r.settle(it, hookgate.AttemptDeadLettered, a)
 		return
 	}

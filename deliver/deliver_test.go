@@ -292,7 +292,7 @@ func TestIdle(t *testing.T) {
 				clear(calls)
 				mu.Unlock()
 				for range 600 {
-					w.store.Append(hookgate.LogEvent{Identity: hookgate.Identity{Source: "other",
+					w.store.Append(hookgate.Event{Identity: hookgate.Identity{Source: "other",
 						EventType: "t"}})
 					time.Sleep(time.Second)
 				}

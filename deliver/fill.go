@@ -76,7 +76,7 @@ func (r *runner) readPage(ctx context.Context) {
 
 // take passes the next event of the log, and makes an item of it unless it does not match, is
 // settled, has an exception, or stands behind a hold.
-func (r *runner) take(e *hookgate.LogEvent) {
+func (r *runner) take(e *hookgate.Event) {
 	r.position = e.ID
 	if !r.sub.Definition.Filter.Match(e.Source, e.EventType) {
 		return

@@ -73,7 +73,7 @@ func (r *runner) fillJob(ctx context.Context) {
 }
 
 // page reads the next events of the job after an id.
-func (j *job) page(ctx context.Context, log hookgate.Log, after int64) (events []hookgate.LogEvent,
+func (j *job) page(ctx context.Context, log hookgate.Log, after int64) (events []hookgate.Event,
 	next int64, ended bool, err error) {
 	if len(j.Events) > 0 {
 		ids := slices.Sorted(slices.Values(j.Events))
@@ -91,7 +91,7 @@ func (j *job) page(ctx context.Context, log hookgate.Log, after int64) (events [
 }
 
 // hasJobPage queues the events of a page.
-func (r *runner) hasJobPage(j *job, events []hookgate.LogEvent, next int64, ended bool, err error) {
+func (r *runner) hasJobPage(j *job, events []hookgate.Event, next int64, ended bool, err error) {
 	j.reading = false
 	if j.cancelled {
 		return

@@ -26,7 +26,7 @@ type key struct {
 	// after is Hold.After. lastSeen is the last event of the key that the reader has passed, and
 	// readTo how far the key has been read into buffer.
 	after, lastSeen, readTo int64
-	buffer                  []hookgate.LogEvent
+	buffer                  []hookgate.Event
 	// excepted reports that an event of the key is waiting or parked.
 	excepted bool
 	// changedIn is the Save with the last change of the hold.
@@ -36,7 +36,7 @@ type key struct {
 }
 
 // isKeyed reports whether an event waits for earlier events of its ordering key.
-func (r *runner) isKeyed(e *hookgate.LogEvent) bool {
+func (r *runner) isKeyed(e *hookgate.Event) bool {
 	return r.order == hookgate.OrderKey && e.Keyed
 }
 

@@ -40,7 +40,7 @@ const (
 
 // item is an event to deliver.
 type item struct {
-	event      *hookgate.LogEvent
+	event      *hookgate.Event
 	redelivery int64
 	key        *key // nil if it waits for nobody
 	// number is its number in the ring, or -1.
@@ -110,7 +110,7 @@ type runner struct {
 	// reading the log
 	reader    *reader
 	position  int64
-	page      []hookgate.LogEvent
+	page      []hookgate.Event
 	pageEnd   int64
 	paged     bool // page is not taken to its end yet
 	reading   bool
@@ -643,7 +643,7 @@ func (r *runner) fetch(ctx context.Context, ids []int64,
 }
 
 // hasFetched queues exceptions that are due, with their events.
-func (r *runner) hasFetched(events []hookgate.LogEvent, byEvent map[int64][]hookgate.Exception,
+func (r *runner) hasFetched(events []hookgate.Event, byEvent map[int64][]hookgate.Exception,
 	version int64, err error) {
 	r.fetching = 0
 	if err != nil || version != r.version {

@@ -34,7 +34,7 @@ type tail struct {
 	mu sync.Mutex // guards all below
 	// begun reports that there is a window. events are the events with ids in (low, high].
 	begun     bool
-	events    []hookgate.LogEvent
+	events    []hookgate.Event
 	low, high int64
 	bytes     int
 	// waiting are the readers that wait at high.
@@ -65,7 +65,7 @@ func (t *tail) reader(after int64, filter *hookgate.Filter) *reader {
 // next returns the events that follow the reader's position without reading the store, and moves
 // the position. known is false if they are not in the window: then the caller reads a page. If
 // there are none, the reader waits: arrived receives a value later.
-func (r *reader) next(max int) (events []hookgate.LogEvent, known bool) {
+func (r *reader) next(max int) (events []hookgate.Event, known bool) {
 	t := r.tail
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,7 +83,7 @@ func (r *reader) next(max int) (events []hookgate.LogEvent, known bool) {
 		return nil, true
 	}
 	i, _ := slices.BinarySearchFunc(t.events, r.position+1,
-		func(e hookgate.LogEvent, id int64) int { return cmp.Compare(e.ID, id) })
+		func(e hookgate.Event, id int64) int { return cmp.Compare(e.ID, id) })
 	n := min(max, len(t.events)-i)
 	events = slices.Clone(t.events[i : i+n])
 	if i+n == len(t.events) {
@@ -230,7 +230,7 @@ func (t *tail) add(after int64, page *hookgate.LogPage) {
 	t.events = t.events[drop:]
 	now := time.Now()
 	t.waiting = slices.DeleteFunc(t.waiting, func(r *reader) bool {
-		matches := slices.ContainsFunc(page.Events, func(e hookgate.LogEvent) bool {
+		matches := slices.ContainsFunc(page.Events, func(e hookgate.Event) bool {
 			return r.filter.Match(e.Source, e.EventType)
 		})
 		if !matches {

@@ -29,7 +29,7 @@ type world struct {
 	// away reports that no connection to the consumer can be opened.
 	away bool
 	// events are all matching events, in order.
-	events    []hookgate.LogEvent
+	events    []hookgate.Event
 	ofKey     map[string][]int64 // those of each key that are not known to be settled
 	delivered map[hookgate.EventRedelivery]int
 	settled   map[int64]bool // delivered with redelivery 0, or settled by a person or as a dead letter
@@ -109,7 +109,7 @@ func (p *process) ReadLog(ctx context.Context, q hookgate.LogQuery) (hookgate.Lo
 	return page, err
 }
 
-func (p *process) ReadEvents(ctx context.Context, ids []int64) ([]hookgate.LogEvent, error) {
+func (p *process) ReadEvents(ctx context.Context, ids []int64) ([]hookgate.Event, error) {
 	events, err := p.Log.ReadEvents(ctx, ids)
 	p.lag("ReadEvents")
 	return events, err
@@ -225,7 +225,7 @@ func (p *process) end() {
 // append stores events: one for each ordering key, "" for an event without a key.
 func (w *world) append(keys ...string) (ids []int64) {
 	for _, key := range keys {
-		e := hookgate.LogEvent{Identity: hookgate.Identity{Source: "s", EventType: "t",
+		e := hookgate.Event{Identity: hookgate.Identity{Source: "s", EventType: "t",
 			MessageID: fmt.Sprint(len(w.events))}, OrderingKey: "t", Body: []byte(`{}`)}
 		if key != "" {
 			e.OrderingKey, e.Keyed = key, true

@@ -177,7 +177,7 @@ func startApplication(t *testing.T, secrets map[string]any) (url string, verifie
 }
 
 // storedEvents returns the stored events of a gate as its log has them.
-func storedEvents(t *testing.T, g *gate) (all []*hookgate.LogEvent) {
+func storedEvents(t *testing.T, g *gate) (all []*hookgate.Event) {
 	t.Helper()
 	_, text := g.request(http.MethodGet, "/api/events", "", "Accept", "application/x-ndjson")
 	for line := range strings.Lines(text) {
@@ -191,7 +191,7 @@ func storedEvents(t *testing.T, g *gate) (all []*hookgate.LogEvent) {
 		if err1 != nil || err2 != nil || status != 200 {
 			t.Fatalf("event %s of request %s: %v %v %d", e.ID, e.RequestID, err1, err2, status)
 		}
-		all = append(all, &hookgate.LogEvent{ID: id, Identity: hookgate.Identity{Source: e.Source,
+		all = append(all, &hookgate.Event{ID: id, Identity: hookgate.Identity{Source: e.Source,
 			EventType: e.EventType, MessageID: e.MessageID}, OrderingKey: e.OrderingKey, Keyed: true,
 			RequestID: request, Headers: e.Headers, ReceivedAt: e.ReceivedAt.Time,
 			Body: []byte(body)})

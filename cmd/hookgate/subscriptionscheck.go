@@ -113,7 +113,7 @@ func checkSubscription(ctx context.Context, c config.Config, name string,
 	body, _ := json.Marshal(map[string]any{"type": testEventType, "subscription": name,
 		"sentAt": now.UTC().Format(time.RFC3339Nano)})
 	id := hookgate.NewRequestID(now)
-	answer := consumer.SendTest(ctx, &hookgate.LogEvent{
+	answer := consumer.SendTest(ctx, &hookgate.Event{
 		Identity: hookgate.Identity{Source: hookgate.TestSource, EventType: testEventType,
 			MessageID: id.String()},
 		OrderingKey: testEventType, RequestID: id, ReceivedAt: now, StoredAt: now, Body: body,

@@ -44,7 +44,7 @@ type Store struct {
 
 // storedEvent is an event of the log.
 type storedEvent struct {
-	hookgate.LogEvent
+	hookgate.Event
 	// kept reports that retention has removed the event and a subscription still needs it.
 	kept bool
 }
@@ -101,7 +101,7 @@ func (s *Store) do(ctx context.Context, op, name string, call func() error) erro
 // Append stores events in one commit and returns their ids. It sets ID, and StoredAt and ReceivedAt
 // where they are zero. The id is that of the event before plus one, or the time in microseconds
 // since 1970 if that is higher.
-func (s *Store) Append(events ...hookgate.LogEvent) (ids []int64) {
+func (s *Store) Append(events ...hookgate.Event) (ids []int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -114,7 +114,7 @@ func (s *Store) Append(events ...hookgate.LogEvent) (ids []int64) {
 			e.ReceivedAt = now
 		}
 		s.last = e.ID
-		s.events = append(s.events, storedEvent{LogEvent: e})
+		s.events = append(s.events, storedEvent{Event: e})
 		ids = append(ids, e.ID)
 	}
 	if len(events) > 0 {
@@ -149,7 +149,7 @@ func (s *Store) Remove(id int64) (horizon int64) {
 		}
 	}
 	s.events = slices.DeleteFunc(s.events, func(e storedEvent) bool {
-		return e.ID <= id && !excepted[e.ID] && !s.behindHold(&e.LogEvent)
+		return e.ID <= id && !excepted[e.ID] && !s.behindHold(&e.Event)
 	})
 	for i := range s.events {
 		if e := &s.events[i]; e.ID <= id {
@@ -161,7 +161,7 @@ func (s *Store) Remove(id int64) (horizon int64) {
 }
 
 // behindHold reports whether an event waits behind the hold of its key.
-func (s *Store) behindHold(e *hookgate.LogEvent) bool {
+func (s *Store) behindHold(e *hookgate.Event) bool {
 	for _, sub := range s.subscriptions {
 		if after, held := sub.holds[e.OrderingKey]; held && e.Keyed && e.ID > after &&
 			e.ID <= sub.cursor {
@@ -196,7 +196,7 @@ func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate
 				}
 				return nil
 			}
-			page.Events = append(page.Events, e.LogEvent)
+			page.Events = append(page.Events, e.Event)
 		}
 		return nil
 	})
@@ -212,15 +212,15 @@ func (s *Store) after(id int64) int {
 }
 
 // event returns the event with an id, or nil.
-func (s *Store) event(id int64) *hookgate.LogEvent {
+func (s *Store) event(id int64) *hookgate.Event {
 	if i := s.after(id - 1); i < len(s.events) && s.events[i].ID == id {
-		return &s.events[i].LogEvent
+		return &s.events[i].Event
 	}
 	return nil
 }
 
 // ReadEvents implements hookgate.Log.
-func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.LogEvent,
+func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.Event,
 	err error) {
 	err = s.do(ctx, "ReadEvents", "", func() error {
 		for _, id := range ids {

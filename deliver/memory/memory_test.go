@@ -19,7 +19,7 @@ func TestGrown(t *testing.T) {
 		var ids []int64
 		go func() {
 			time.Sleep(time.Hour)
-			ids = s.Append(hookgate.LogEvent{OrderingKey: "a", Keyed: true})
+			ids = s.Append(hookgate.Event{OrderingKey: "a", Keyed: true})
 		}()
 		<-grown
 		page, err := s.ReadLog(t.Context(), hookgate.LogQuery{Max: 10, MaxBytes: 1000})
@@ -38,9 +38,9 @@ func TestClock(t *testing.T) {
 	s := New()
 	at := time.UnixMicro(1000)
 	s.SetClock(func() time.Time { return at })
-	ids := s.Append(hookgate.LogEvent{}, hookgate.LogEvent{})
+	ids := s.Append(hookgate.Event{}, hookgate.Event{})
 	at = time.UnixMicro(500)
-	ids = append(ids, s.Append(hookgate.LogEvent{})...)
+	ids = append(ids, s.Append(hookgate.Event{})...)
 	for i, want := range []int64{1000, 1001, 1002} {
 		if ids[i] != want {
 			t.Errorf("event %d has id %d, want %d", i, ids[i], want)

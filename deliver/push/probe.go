@@ -108,7 +108,7 @@ const TestHeader = "Hookgate-Test"
 
 // SendTest sends an event that only tests the consumer, signed like any other. The header
 // TestHeader marks it.
-func (c *Consumer) SendTest(ctx context.Context, e *hookgate.LogEvent) hookgate.Answer {
+func (c *Consumer) SendTest(ctx context.Context, e *hookgate.Event) hookgate.Answer {
 	h := c.header(&hookgate.Delivery{Event: e, Attempt: 1})
 	h[http.CanonicalHeaderKey(TestHeader)] = []string{"true"}
 	return c.post(ctx, h, e.Body)

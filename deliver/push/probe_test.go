@@ -74,7 +74,7 @@ func TestProbe(t *testing.T) {
 func TestSendTest(t *testing.T) {
 	url, got := serve(t, nil)
 	c := open(t, Config{URL: url, Signing: []string{testSecret}})
-	a := c.SendTest(t.Context(), &hookgate.LogEvent{Body: []byte("{}")})
+	a := c.SendTest(t.Context(), &hookgate.Event{Body: []byte("{}")})
 	r := <-got
 	if a.Verdict != hookgate.VerdictDelivered || r.Header.Get(TestHeader) != "true" ||
 		r.Header.Get("Webhook-Signature") == "" || r.body != "{}" ||

@@ -58,7 +58,7 @@ func open(t *testing.T, c Config) *Consumer {
 func delivery() *hookgate.Delivery {
 	at := time.Date(2026, 11, 29, 12, 30, 0, 123456000, time.UTC)
 	return &hookgate.Delivery{Subscription: "billing", Attempt: 3, Redelivery: 2,
-		Event: &hookgate.LogEvent{
+		Event: &hookgate.Event{
 			ID: 1764419400123456,
 			Identity: hookgate.Identity{Source: "stripe", EventType: "invoice.paid",
 				MessageID: "evt_1"},

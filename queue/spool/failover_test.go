@@ -250,7 +250,7 @@ func (p *pair) isDirect() bool {
 }
 
 // events returns the stored events, oldest first.
-func (f *fickle) events(t queuetest.TB) (all []hookgate.Event) {
+func (f *fickle) events(t queuetest.TB) (all []hookgate.StoredEvent) {
 	t.Helper()
 	for e, err := range f.Events(context.Background(), hookgate.EventFilter{}) {
 		if err != nil {

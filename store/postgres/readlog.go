@@ -80,7 +80,7 @@ func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate
 }
 
 // ReadEvents implements hookgate.Log.
-func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.LogEvent,
+func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.Event,
 	err error) {
 	if len(ids) == 0 {
 		return nil, nil

@@ -82,7 +82,7 @@ func TestEarlierRelease(t *testing.T) {
 	if got, err := s.Counts(ctx); err != nil || got != want {
 		t.Errorf("counts are %+v (error %v), want %+v", got, err, want)
 	}
-	before := map[string]hookgate.Event{}
+	before := map[string]hookgate.StoredEvent{}
 	for e, err := range s.Events(ctx, hookgate.EventFilter{}) {
 		if err != nil {
 			t.Fatal(err)

@@ -34,7 +34,7 @@ func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate
 }
 
 // ReadEvents implements hookgate.Log.
-func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.LogEvent,
+func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.Event,
 	err error) {
 	err = s.read(ctx, func(conn *sqlite.Conn) (err error) {
 		defer sqlitex.Transaction(conn)(&err)
@@ -55,7 +55,7 @@ func (s *Store) ReadEvents(ctx context.Context, ids []int64) (events []hookgate.
 func (s *Store) Grown() <-chan struct{} { return s.growth.Next() }
 
 // readEvent appends an event, if it is stored or kept.
-func readEvent(conn *sqlite.Conn, id int64, to []hookgate.LogEvent) ([]hookgate.LogEvent, error) {
+func readEvent(conn *sqlite.Conn, id int64, to []hookgate.Event) ([]hookgate.Event, error) {
 	before := len(to)
 	for _, table := range [...]string{"webhook_events", "webhook_kept_events"} {
 		err := run(conn, sqlstore.Statement{
@@ -107,7 +107,7 @@ func (p *logReader) read() (page hookgate.LogPage, err error) {
 		}
 		return page, err
 	}
-	page.Events = make([]hookgate.LogEvent, 0, len(p.ids))
+	page.Events = make([]hookgate.Event, 0, len(p.ids))
 	if p.q.OrderingKey == "" {
 		err = run(p.conn, sqlstore.Statement{
 			SQL: "SELECT " + sqlstore.LogColumns + ` FROM webhook_events

@@ -73,7 +73,7 @@ func TestRestored(t *testing.T) {
 		t.Helper()
 		at := time.Now()
 		id := hookgate.NewRequestID(at)
-		return storetest.AppendTo(s)(t, hookgate.LogEvent{RequestID: id, ReceivedAt: at, Keyed: true,
+		return storetest.AppendTo(s)(t, hookgate.Event{RequestID: id, ReceivedAt: at, Keyed: true,
 			OrderingKey: key, Body: []byte(key), Identity: hookgate.Identity{Source: "default",
 				EventType: "t", MessageID: id.String()}})[0]
 	}

@@ -23,7 +23,7 @@ var (
 // other listing reads all events in stored order and skips those that do not match. PostgreSQL may
 // use the index of types instead.
 func (t *Tables) Events(ctx context.Context,
-	f hookgate.EventFilter) iter.Seq2[hookgate.Event, error] {
+	f hookgate.EventFilter) iter.Seq2[hookgate.StoredEvent, error] {
 	return listEvents(ctx, f, t.slots, eventReader{t, f})
 }
 
@@ -36,7 +36,7 @@ type eventReader struct {
 // between returns at most limit matching events in stored order. Their ids are greater than after
 // and, unless until is 0, at most until.
 func (r eventReader) between(ctx context.Context, after, until int64,
-	limit int) (events []hookgate.Event, err error) {
+	limit int) (events []hookgate.StoredEvent, err error) {
 	if !r.canMatch(&r.filter) {
 		return nil, nil
 	}
@@ -57,7 +57,7 @@ func (r eventReader) ahead(ctx context.Context, after int64, skip int) (id int64
 
 // events runs a query for events. rest is the query without the list of columns: it begins with
 // FROM.
-func (t *Tables) events(ctx context.Context, rest string, args []any) (events []hookgate.Event,
+func (t *Tables) events(ctx context.Context, rest string, args []any) (events []hookgate.StoredEvent,
 	err error) {
 	var s entry.Stored // one for all rows saves an allocation for each
 	err = t.db.Query(ctx, Statement{SQL: "SELECT " + eventNames + " " + rest, Args: args,
@@ -135,9 +135,9 @@ func (t *Tables) addPrefix(c *conditions, column, p string) {
 }
 
 // scanEvent reads an event from a row of eventNames. It overwrites s.
-func scanEvent(r Row, s *entry.Stored) (e hookgate.Event, err error) {
+func scanEvent(r Row, s *entry.Stored) (e hookgate.StoredEvent, err error) {
 	eventColumns.Scan(r, s)
-	e = hookgate.Event{
+	e = hookgate.StoredEvent{
 		ID: strconv.FormatInt(s.ID, 10), Identity: s.Request.Identity,
 		OrderingKey: s.Request.OrderingKey, Sequence: s.Request.Sequence, SHA256: s.BodySHA256,
 		ReceivedAt: s.Request.ReceivedAt, RemoteAddr: s.Request.RemoteAddr, Partition: s.Partition,
@@ -151,7 +151,7 @@ func scanEvent(r Row, s *entry.Stored) (e hookgate.Event, err error) {
 }
 
 // Event implements hookgate.Events.
-func (t *Tables) Event(ctx context.Context, id string) (e hookgate.Event, err error) {
+func (t *Tables) Event(ctx context.Context, id string) (e hookgate.StoredEvent, err error) {
 	err = t.event(ctx, eventNames, id, func(r Row) (err error) {
 		e, err = scanEvent(r, new(entry.Stored))
 		return err

@@ -20,17 +20,17 @@ const pageSize = 500
 // the next window ends, then reads the matching events up to that id. Each read is short even if
 // few events match, so a listing never keeps a snapshot of the database open for long.
 func listEvents(ctx context.Context, f hookgate.EventFilter, slots scanSlots,
-	store eventReader) iter.Seq2[hookgate.Event, error] {
+	store eventReader) iter.Seq2[hookgate.StoredEvent, error] {
 	if !readsEach(&f) {
-		return pages("event", f.After, f.Limit, func(e *hookgate.Event) string { return e.ID },
-			func(after int64, limit int) ([]hookgate.Event, error) {
+		return pages("event", f.After, f.Limit, func(e *hookgate.StoredEvent) string { return e.ID },
+			func(after int64, limit int) ([]hookgate.StoredEvent, error) {
 				return store.between(ctx, after, 0, limit)
 			})
 	}
-	return func(yield func(hookgate.Event, error) bool) {
+	return func(yield func(hookgate.StoredEvent, error) bool) {
 		start, err := parseAfter("event", f.After)
 		if err != nil {
-			yield(hookgate.Event{}, err)
+			yield(hookgate.StoredEvent{}, err)
 			return
 		}
 		after, left, w := start, f.Limit, window(firstWindow)
@@ -48,7 +48,7 @@ func listEvents(ctx context.Context, f hookgate.EventFilter, slots scanSlots,
 				if ctx.Err() != nil && after > start {
 					err = &hookgate.PartialError{After: strconv.FormatInt(after, 10), Err: err}
 				}
-				yield(hookgate.Event{}, err)
+				yield(hookgate.StoredEvent{}, err)
 				return
 			}
 			for i := range rows {
@@ -71,7 +71,7 @@ type window int
 // read returns at most want matching events from the next window after an id. until is the id of
 // the last event that it examined, or 0 if it reached the end.
 func (w *window) read(ctx context.Context, slots scanSlots, store eventReader, after int64,
-	want int) (rows []hookgate.Event, until int64, err error) {
+	want int) (rows []hookgate.StoredEvent, until int64, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}

@@ -11,8 +11,8 @@ const LogColumns = `id, message_id, event_type, source, ordering_key, keyed, req
 	received_at, persisted_at, payload`
 
 // ScanLogEvent reads an event from a row of LogColumns.
-func ScanLogEvent(r Row) (e hookgate.LogEvent, err error) {
-	e = hookgate.LogEvent{ID: r.Int(0),
+func ScanLogEvent(r Row) (e hookgate.Event, err error) {
+	e = hookgate.Event{ID: r.Int(0),
 		Identity:    hookgate.Identity{MessageID: r.Text(1), EventType: r.Text(2), Source: r.Text(3)},
 		OrderingKey: r.Text(4), Keyed: r.Bool(5),
 		ReceivedAt: micros(r.Int(8)), StoredAt: micros(r.Int(9)), Body: r.Bytes(10)}
@@ -24,12 +24,12 @@ func ScanLogEvent(r Row) (e hookgate.LogEvent, err error) {
 }
 
 // InOrderOf returns the events in the order of ids.
-func InOrderOf(ids []int64, events []hookgate.LogEvent) []hookgate.LogEvent {
+func InOrderOf(ids []int64, events []hookgate.Event) []hookgate.Event {
 	places := make(map[int64]int, len(events))
 	for i := range events {
 		places[events[i].ID] = i
 	}
-	ordered := make([]hookgate.LogEvent, 0, len(events))
+	ordered := make([]hookgate.Event, 0, len(events))
 	for _, id := range ids {
 		if i, found := places[id]; found {
 			ordered = append(ordered, events[i])

@@ -20,7 +20,7 @@ type order struct {
 	letter  string
 	columns []orderColumn
 	// key returns the place of an event in the order.
-	key func(*hookgate.Event) place
+	key func(*hookgate.StoredEvent) place
 }
 
 type orderColumn struct {
@@ -47,23 +47,23 @@ type place []any
 
 var (
 	byStored = &order{"", []orderColumn{{"id", number, true}},
-		func(e *hookgate.Event) place { return place{idNumber(e)} }}
+		func(e *hookgate.StoredEvent) place { return place{idNumber(e)} }}
 	// Request ids begin with the time.
 	byRequest = &order{"r", []orderColumn{{"request_id", text, true}},
-		func(e *hookgate.Event) place { return place{e.RequestID.String()} }}
+		func(e *hookgate.StoredEvent) place { return place{e.RequestID.String()} }}
 	// The events of one type.
 	byReceipt = &order{"t", []orderColumn{{"received_at", number, true},
-		{"id", number, false}}, func(e *hookgate.Event) place {
+		{"id", number, false}}, func(e *hookgate.StoredEvent) place {
 		return place{e.ReceivedAt.UnixMicro(), idNumber(e)}
 	}}
 	// The events of one message id.
-	byMessage = &order{"m", []orderColumn{{"identity", binary, false}}, func(e *hookgate.Event) place {
+	byMessage = &order{"m", []orderColumn{{"identity", binary, false}}, func(e *hookgate.StoredEvent) place {
 		key := audit.IdentityKey(e.Identity)
 		return place{blob(key[:])}
 	}}
 )
 
-func idNumber(e *hookgate.Event) int64 {
+func idNumber(e *hookgate.StoredEvent) int64 {
 	n, _ := strconv.ParseInt(e.ID, 10, 64) // a store wrote it
 	return n
 }

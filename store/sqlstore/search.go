@@ -223,7 +223,7 @@ func (s *search) setCursors(page *hookgate.EventPage, from, reached place, more 
 // readSpan reads at most want matching events after a key, in one range of the index. last is the
 // last key that it examined. broken reports that it stopped before the end of the range.
 func (s *search) readSpan(ctx context.Context, in span, from place,
-	want int) (found []hookgate.Event,
+	want int) (found []hookgate.StoredEvent,
 	last place, broken bool, err error) {
 	var end place // of the range, if new events can arrive while it is read
 	if s.q.Newer {
@@ -255,7 +255,7 @@ func (s *search) readSpan(ctx context.Context, in span, from place,
 // event, it reads the next window; full reports that this was the last one. Otherwise it reads up
 // to end and sets full. took is the time that reading the events took.
 func (s *search) readWindow(ctx context.Context, in span, from, end place,
-	want int) (events []hookgate.Event, until place, full bool, took time.Duration, err error) {
+	want int) (events []hookgate.StoredEvent, until place, full bool, took time.Duration, err error) {
 	until, full = end, true
 	if len(s.filter.texts) > 0 {
 		if err := s.slots.acquire(ctx); err != nil {
@@ -277,7 +277,7 @@ func (s *search) readWindow(ctx context.Context, in span, from, end place,
 
 // readEvents reads matching events after the key from and up to the key until, if that is not nil.
 func (s *search) readEvents(ctx context.Context, in span, from, until place,
-	limit int) ([]hookgate.Event,
+	limit int) ([]hookgate.StoredEvent,
 	error) {
 	c := in.clone()
 	if from != nil {

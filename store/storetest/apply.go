@@ -35,7 +35,7 @@ func testEvent(t *testing.T, s Instance) {
 		if e.PersistedAt.Before(before) || e.PersistedAt.After(time.Now()) {
 			t.Errorf("persisted at %s, want a time during the test", e.PersistedAt)
 		}
-		want := hookgate.Event{
+		want := hookgate.StoredEvent{
 			ID: e.ID, Identity: r.Identity, OrderingKey: r.OrderingKey, Sequence: r.Sequence,
 			RequestID: r.RequestID,
 			Headers:   r.Headers, RemoteAddr: r.RemoteAddr, ReceivedAt: r.ReceivedAt,

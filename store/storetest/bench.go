@@ -166,7 +166,7 @@ func BenchmarkReading(b *testing.B, s hookgate.Store, r hookgate.Reader, verify 
 			b.Fatal(err)
 		}
 	}
-	var one hookgate.Event
+	var one hookgate.StoredEvent
 	list := func(f hookgate.EventFilter) (n int) {
 		for e, err := range r.Events(b.Context(), f) {
 			if err != nil {

@@ -49,7 +49,7 @@ func testDefineStarts(d *deliveryTest) {
 		d.Fatalf("read %d events, error %v", len(events), err)
 	}
 	third := events[2].StoredAt
-	since := ids[slices.IndexFunc(events, func(e hookgate.LogEvent) bool {
+	since := ids[slices.IndexFunc(events, func(e hookgate.Event) bool {
 		return !e.StoredAt.Before(third)
 	}):]
 	for name, test := range map[string]struct {

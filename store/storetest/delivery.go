@@ -33,7 +33,7 @@ type DeliveryStore struct {
 	Reader  hookgate.SubscriptionReader
 	Control hookgate.SubscriptionControl
 	// Append stores events in one commit and returns their ids. AppendTo makes one of a store.
-	Append func(t TB, events ...hookgate.LogEvent) []int64
+	Append func(t TB, events ...hookgate.Event) []int64
 	// Other stores an entry of the log that is no event. OtherIn makes one of a store. It is nil if
 	// the log has nothing but events.
 	Other func(t TB)
@@ -47,8 +47,8 @@ type DeliveryStore struct {
 }
 
 // AppendTo returns a DeliveryStore.Append that applies batches to a store.
-func AppendTo(s hookgate.Store) func(TB, ...hookgate.LogEvent) []int64 {
-	return func(t TB, events ...hookgate.LogEvent) (ids []int64) {
+func AppendTo(s hookgate.Store) func(TB, ...hookgate.Event) []int64 {
+	return func(t TB, events ...hookgate.Event) (ids []int64) {
 		t.Helper()
 		b := &hookgate.Batch{Worker: "gate/1", ProcessedAt: start, Attempts: 1}
 		for _, e := range events {
@@ -217,10 +217,10 @@ func (w *twice) fails(write func() error) {
 var day = time.Date(2026, 11, 20, 8, 0, 0, 250_000_000, time.UTC)
 
 // message returns event n of a key. Without a key it is an event that has none of its own.
-func message(key string, n int) hookgate.LogEvent {
+func message(key string, n int) hookgate.Event {
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	id := hookgate.NewRequestID(at)
-	return hookgate.LogEvent{
+	return hookgate.Event{
 		Identity:  hookgate.Identity{Source: "default", EventType: "order.paid", MessageID: id.String()},
 		RequestID: id, OrderingKey: orElse(key, "order.paid"), Keyed: key != "",
 		Headers:    []hookgate.Header{{Name: "X-Trace", Value: "a\"b"}, {Name: "X-Trace", Value: "ü"}},
@@ -238,7 +238,7 @@ func orElse(s, other string) string {
 // append stores one event of each key in one commit.
 func (d *deliveryTest) append(keys ...string) (ids []int64) {
 	d.Helper()
-	var events []hookgate.LogEvent
+	var events []hookgate.Event
 	for n, key := range keys {
 		events = append(events, message(key, n))
 	}
@@ -398,7 +398,7 @@ func (d *deliveryTest) read(after int64) (ids []int64) {
 	return logIDs(page.Events)
 }
 
-func logIDs(events []hookgate.LogEvent) (ids []int64) {
+func logIDs(events []hookgate.Event) (ids []int64) {
 	for _, e := range events {
 		ids = append(ids, e.ID)
 	}

@@ -42,7 +42,7 @@ func testDeliveryModel(t *testing.T, b DeliveryBackend) {
 		m.real = newSide(b.Open(t, m.place))
 		m.memory = newSide(DeliveryStore{Events: m.state, Owner: m.state, Reader: m.state,
 			Control: m.state, FailWrites: func(*bool) {},
-			Append: func(_ TB, events ...hookgate.LogEvent) []int64 { return m.state.Append(events...) }})
+			Append: func(_ TB, events ...hookgate.Event) []int64 { return m.state.Append(events...) }})
 		defer func() { m.real.Close() }()
 		m.append(t)
 		m.define(t)
@@ -147,7 +147,7 @@ func (m *deliveryModel) job(t *rapid.T) int {
 }
 
 func (m *deliveryModel) append(t *rapid.T) {
-	var events []hookgate.LogEvent
+	var events []hookgate.Event
 	for range rapid.IntRange(1, 4).Draw(t, "events") {
 		e := message(rapid.SampledFrom([]string{"", "a", "a", "b"}).Draw(t, "key"), len(m.keys))
 		e.EventType = rapid.SampledFrom([]string{"order.paid", "invoice.paid"}).Draw(t, "type")

@@ -112,7 +112,7 @@ func testDueHolds(d *deliveryTest) {
 func testDueMany(d *deliveryTest) {
 	const many, page = 1500, 400
 	s := d.subscribe("a")
-	var events []hookgate.LogEvent
+	var events []hookgate.Event
 	for n := range many {
 		events = append(events, message("", n))
 	}

@@ -96,7 +96,7 @@ func testJobEvents(d *deliveryTest) {
 		"invoice.*"}})
 	s := &subject{deliveryTest: d, SubscriptionDefinition: def, revision: d.mustDefine(false, def)[0]}
 	s.acquire()
-	var events []hookgate.LogEvent
+	var events []hookgate.Event
 	for i, kind := range []string{"order.paid", "order.sent", "invoice.paid", "other.paid",
 		"order.paid"} {
 		e := message([]string{"k", "", "k", "k", "l"}[i], i)

@@ -103,7 +103,7 @@ func testPruneBodies(t *testing.T, s Instance) {
 	}
 	for _, e := range list(t, s, hookgate.EventFilter{MessageID: "k-1"}) {
 		if e.RequestID != late.RequestID ||
-			slices.ContainsFunc(old, func(gone hookgate.Event) bool { return gone.ID == e.ID }) {
+			slices.ContainsFunc(old, func(gone hookgate.StoredEvent) bool { return gone.ID == e.ID }) {
 			t.Errorf("the new event is %+v, want one with an id of its own", e)
 		}
 	}

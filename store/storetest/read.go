@@ -30,7 +30,7 @@ func testListingEnds(t *testing.T, s Instance) {
 	want := list(t, s, f)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var got []hookgate.Event
+	var got []hookgate.StoredEvent
 	var partial *hookgate.PartialError
 	for e, err := range s.Events(ctx, f) {
 		cancel()
@@ -48,7 +48,7 @@ func testListingEnds(t *testing.T, s Instance) {
 	f.After = partial.After
 	got = append(got, list(t, s, f)...)
 	if len(want) != 150 || !slices.EqualFunc(got,
-		want, func(a, b hookgate.Event) bool { return a.ID == b.ID }) {
+		want, func(a, b hookgate.StoredEvent) bool { return a.ID == b.ID }) {
 		t.Errorf("%d events in two parts, %d in one", len(got), len(want))
 	}
 	cancelled, stop := context.WithCancel(t.Context())

@@ -69,8 +69,8 @@ func testReadLog(d *deliveryTest) {
 	if err != nil || len(both) != 2 || len(page.Events) != 2 || page.More {
 		d.Fatalf("got %d events and %+v, error %v", len(both), page, err)
 	}
-	for i, want := range []hookgate.LogEvent{keyed, keyless} {
-		for what, got := range map[string]hookgate.LogEvent{"page": page.Events[i], "event": both[i]} {
+	for i, want := range []hookgate.Event{keyed, keyless} {
+		for what, got := range map[string]hookgate.Event{"page": page.Events[i], "event": both[i]} {
 			if got.StoredAt.Before(before) || got.StoredAt.After(after) {
 				d.Errorf("stored at %v", got.StoredAt)
 			}
@@ -88,7 +88,7 @@ func testReadLog(d *deliveryTest) {
 
 // testReadLogPages reads with all bounds.
 func testReadLogPages(d *deliveryTest) {
-	var events []hookgate.LogEvent
+	var events []hookgate.Event
 	for n := range 7 {
 		e := message("", n)
 		e.Body = make([]byte, 10)
@@ -226,7 +226,7 @@ func testReadLogWhileWriting(d *deliveryTest) {
 	for w := range writers {
 		wg.Go(func() {
 			for n := range batches {
-				var events []hookgate.LogEvent
+				var events []hookgate.Event
 				for i := range size {
 					events = append(events, message(fmt.Sprint(w), n*size+i))
 				}

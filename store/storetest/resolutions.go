@@ -191,7 +191,7 @@ func testExceptionFilters(d *deliveryTest) {
 // asked for.
 func testExceptionEvents(d *deliveryTest) {
 	s := d.subscribe("a")
-	var events []hookgate.LogEvent
+	var events []hookgate.Event
 	for n := range 105 {
 		events = append(events, message("k", n))
 	}

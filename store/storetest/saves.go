@@ -333,7 +333,7 @@ func testSaveVersion(d *deliveryTest) {
 func testSaveMany(d *deliveryTest) {
 	const many = 2000
 	s := d.subscribe("a")
-	var events []hookgate.LogEvent
+	var events []hookgate.Event
 	for n := range many {
 		events = append(events, message(fmt.Sprint(n), n))
 	}

@@ -44,28 +44,28 @@ func searched(t *testing.T, s Instance) {
 }
 
 // newestFirst sorts events in the order that hookgate.EventSearch documents.
-func newestFirst(events []hookgate.Event, q hookgate.EventSearch) {
+func newestFirst(events []hookgate.StoredEvent, q hookgate.EventSearch) {
 	slices.Reverse(events) // last stored first
-	var compare func(a, b hookgate.Event) int
+	var compare func(a, b hookgate.StoredEvent) int
 	switch {
 	case q.Stored:
 		return
 	case q.MessageID != "":
-		compare = func(a, b hookgate.Event) int {
+		compare = func(a, b hookgate.StoredEvent) int {
 			x, y := audit.IdentityKey(a.Identity), audit.IdentityKey(b.Identity)
 			return bytes.Compare(x[:], y[:])
 		}
 	case q.EventType != "":
-		compare = func(a, b hookgate.Event) int { return b.ReceivedAt.Compare(a.ReceivedAt) }
+		compare = func(a, b hookgate.StoredEvent) int { return b.ReceivedAt.Compare(a.ReceivedAt) }
 	case !q.From.IsZero() || !q.To.IsZero():
-		compare = func(a, b hookgate.Event) int { return bytes.Compare(b.RequestID[:], a.RequestID[:]) }
+		compare = func(a, b hookgate.StoredEvent) int { return bytes.Compare(b.RequestID[:], a.RequestID[:]) }
 	default:
 		return
 	}
 	slices.SortStableFunc(events, compare)
 }
 
-func idsOf(events []hookgate.Event) string {
+func idsOf(events []hookgate.StoredEvent) string {
 	var ids []string
 	for _, e := range events {
 		ids = append(ids, e.ID)
@@ -124,9 +124,9 @@ func testSearch(t *testing.T, s Instance) {
 }
 
 // walk follows the cursors of a search to its end and back.
-func walk(t *testing.T, s Instance, q hookgate.EventSearch, want []hookgate.Event) {
+func walk(t *testing.T, s Instance, q hookgate.EventSearch, want []hookgate.StoredEvent) {
 	t.Helper()
-	var got []hookgate.Event
+	var got []hookgate.StoredEvent
 	var last hookgate.EventPage
 	for {
 		last = mustSearch(t, s, q)

@@ -174,7 +174,7 @@ func testSeekPlaces(d *deliveryTest) {
 		d.Fatalf("read %d events, error %v", len(events), err)
 	}
 	second := events[1].StoredAt
-	since := ids[slices.IndexFunc(events, func(e hookgate.LogEvent) bool {
+	since := ids[slices.IndexFunc(events, func(e hookgate.Event) bool {
 		return !e.StoredAt.Before(second)
 	}):]
 	for _, test := range []struct {

@@ -296,7 +296,7 @@ func mustHave(t TB, s Instance, c hookgate.StoreCounts, messageIDs ...string) {
 }
 
 // list returns all events that match.
-func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.Event) {
+func list(t TB, s hookgate.Reader, f hookgate.EventFilter) (events []hookgate.StoredEvent) {
 	t.Helper()
 	for e, err := range s.Events(context.Background(), f) {
 		if err != nil {

@@ -40,7 +40,7 @@ func mustPurgeTests(t TB, s Instance, limit int) (n int64) {
 
 // kept is an event with its body.
 type kept struct {
-	hookgate.Event
+	hookgate.StoredEvent
 	body []byte
 }
 
