@@ -118,16 +118,24 @@ func (e *MisconfiguredError) Error() string { return e.Err.Error() }
 // Unwrap returns the full error.
 func (e *MisconfiguredError) Unwrap() error { return e.Err }
 
-// OrderError is the error of defining a subscription with another Order while it has exceptions or
-// holds. Nothing was changed. A person must retry, skip or dead-letter them first.
+// OrderError is the error of defining a subscription with another Order while it has exceptions,
+// holds or open leases. Nothing was changed. A person must retry, skip or dead-letter the exceptions
+// first, and clients must settle their leases.
 type OrderError struct {
 	Subscription string
 	// Exceptions is the number of exceptions that are waiting or parked.
 	Exceptions int
+	// Leases is the number of leases with open events.
+	Leases int
 }
 
 // Error implements error.
 func (e *OrderError) Error() string {
+	if e.Leases > 0 {
+		return fmt.Sprintf("subscription %s: its order cannot change while %d of its events are waiting"+
+			" or parked and clients have %d leases; stop the clients until the leases have ended, and"+
+			" retry, skip or dead-letter the events first", e.Subscription, e.Exceptions, e.Leases)
+	}
 	return fmt.Sprintf("subscription %s: its order cannot change while %d of its events are waiting"+
 		" or parked; retry, skip or dead-letter them first", e.Subscription, e.Exceptions)
 }

@@ -65,12 +65,13 @@ type Subscriptions interface {
 	// Define stores the definitions and creates the subscriptions that are new. It reads the end of
 	// the log under the lock of appends, so that StartNow is before every request whose Append begins
 	// after Define. A definition that differs from the stored one replaces it and gets the next
-	// revision. Define returns the revision of each definition, in their order.
+	// revision, and the version grows. Define returns the revision of each definition, in their order.
 	//
 	// complete reports that the caller delivers. Subscriptions that are not among its defs are then
 	// marked as removed: they keep their state and no longer hold up retention. A removed
-	// subscription that is defined again continues at its cursor. A changed Order of a subscription
-	// with exceptions or holds is an *OrderError; then nothing has changed.
+	// subscription that is defined again continues at its cursor. A temporary one becomes a configured
+	// one. A changed Order of a subscription with exceptions, holds or open leases is an *OrderError;
+	// then nothing has changed.
 	Define(ctx context.Context, defs []SubscriptionDefinition, complete bool) (revisions []int64,
 		err error)
 
@@ -97,7 +98,7 @@ type Subscriptions interface {
 	Due(ctx context.Context, name string, q DueQuery) (Due, error)
 
 	// Save stores results in one durable transaction. It returns the version of the subscription's
-	// row, which grows with each change by a person.
+	// row, which grows with each change by a person and with each new definition.
 	//
 	// Errors: ErrFenced: nothing was stored and the caller no longer is the owner; also if the
 	// subscription was forgotten, and created again meanwhile. After any other
@@ -122,14 +123,14 @@ type RosterEntry struct {
 	Epoch Epoch
 	// Revision is that of the stored definition.
 	Revision int64
-	// Version grows with each change by a person.
+	// Version grows with each change by a person and with each new definition.
 	Version int64
 }
 
 // SubscriptionState is the state of a subscription as its new owner finds it.
 type SubscriptionState struct {
 	Epoch Epoch
-	// Version grows with each change by a person.
+	// Version grows with each change by a person and with each new definition.
 	Version int64
 	// Cursor is the last id that the subscription has passed.
 	Cursor int64
@@ -461,7 +462,7 @@ type SubscriptionControl interface {
 	// the holds that are left without an exception and whose After is before the new cursor.
 	//
 	// Errors: *HorizonError and *AheadError, ErrNotFound, and ErrLeasesOut while clients have open
-	// leases; then nothing has changed.
+	// leases; then nothing has changed. A dry run ignores leases.
 	Seek(ctx context.Context, name string, to Start, dryRun bool, p Person) (SeekResult, error)
 	// Resolve retries, skips or dead-letters exceptions and returns how many it changed, or would
 	// change with dryRun. Exceptions that do not match any more are ignored. If it settles one that

@@ -49,8 +49,8 @@ func instance(s *memory.Store) storetest.DeliveryStore {
 			}
 			s.SetFail(func(_ context.Context, op, _ string) (bool, error) {
 				switch op {
-				case "ReadLog", "ReadEvents", "Due", "Subscriptions", "Exceptions", "Attempts",
-					"RedeliveryJobs":
+				case "ReadLog", "ReadEvents", "Due", "PullState", "EndedLease", "Subscriptions",
+					"Exceptions", "Attempts", "RedeliveryJobs":
 					return false, nil
 				}
 				return *done, errors.New("injected write error")

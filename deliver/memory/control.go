@@ -48,6 +48,9 @@ func (s *Store) Seek(ctx context.Context, name string, to hookgate.Start, dryRun
 		if to.At == hookgate.StartAfter && to.After > s.last {
 			return &hookgate.AheadError{End: s.last}
 		}
+		if !dryRun && len(sub.openLeases()) > 0 {
+			return hookgate.ErrLeasesOut
+		}
 		r.From, r.To = sub.cursor, s.place(to)
 		back := r.To < r.From
 		r.Events = s.between(min(r.From, r.To), max(r.From, r.To))
@@ -126,9 +129,10 @@ func (s *Store) Resolve(ctx context.Context, f hookgate.ExceptionFilter, a hookg
 
 func resolve(sub *subscription, e *hookgate.Exception, a hookgate.Resolution, now time.Time,
 	p hookgate.Person) {
-	after, held := sub.holds[e.OrderingKey]
+	h, held := sub.holds[e.OrderingKey]
 	if held && unsettled(e) && a != hookgate.ResolveRetry {
-		sub.holds[e.OrderingKey] = max(after, e.Event) // the key goes on after the event
+		h.After = max(h.After, e.Event) // the key goes on after the event
+		sub.holds[e.OrderingKey] = h
 	}
 	switch a {
 	case hookgate.ResolveSkip:
@@ -221,8 +225,13 @@ func (s *Store) Forget(ctx context.Context, name string, _ hookgate.Person) erro
 		if sub.pausedAt.IsZero() && sub.removedAt.IsZero() {
 			return hookgate.ErrInUse
 		}
-		delete(s.subscriptions, name)
-		s.forgotten = append(s.forgotten, sub)
+		s.forget(sub)
 		return nil
 	})
+}
+
+// forget removes a subscription and keeps its attempts.
+func (s *Store) forget(sub *subscription) {
+	delete(s.subscriptions, sub.Name)
+	s.forgotten = append(s.forgotten, sub)
 }

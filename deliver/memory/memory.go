@@ -1,4 +1,4 @@
-// Package memory implements the ports of delivery in memory: hookgate.Log, Subscriptions,
+// Package memory implements the ports of delivery in memory: hookgate.Log, Subscriptions, Leases,
 // SubscriptionReader and SubscriptionControl. Tests use it in place of a store.
 //
 // It locks one mutex for each call and searches in slices and maps. So it is easy to compare with
@@ -19,12 +19,13 @@ import (
 var (
 	_ hookgate.Log                 = (*Store)(nil)
 	_ hookgate.Subscriptions       = (*Store)(nil)
+	_ hookgate.Leases              = (*Store)(nil)
 	_ hookgate.SubscriptionReader  = (*Store)(nil)
 	_ hookgate.SubscriptionControl = (*Store)(nil)
 )
 
 // Store keeps events and subscriptions in memory. Its methods may be called concurrently. In a
-// bubble of testing/synctest its leases run by the time of the bubble.
+// bubble of testing/synctest all leases run by the time of the bubble.
 type Store struct {
 	mu sync.Mutex // guards everything below
 
@@ -60,7 +61,8 @@ func New() *Store {
 		seen: map[string]time.Time{}}
 }
 
-// SetClock sets the clock that gives ids and times to events and changes. Leases use time.Now.
+// SetClock sets the clock that gives ids and times to events and changes, and is the
+// clock of the leases of events. The leases of owners use time.Now.
 func (s *Store) SetClock(now func() time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,8 +133,8 @@ func (s *Store) Skip() {
 	s.last = max(s.last+1, s.now().UnixMicro())
 }
 
-// Remove removes the events up to id, as retention does: it stops at the lowest cursor of the
-// subscriptions that are configured, and keeps the events that a subscription needs. It returns the
+// Remove removes the events up to id, as retention does: it stops at the lowest cursor and
+// before the first leased event of the subscriptions that are configured, and keeps the events that a subscription needs. It returns the
 // horizon, which is the highest id that was removed.
 func (s *Store) Remove(id int64) (horizon int64) {
 	s.mu.Lock()
@@ -140,6 +142,9 @@ func (s *Store) Remove(id int64) (horizon int64) {
 	for _, sub := range s.subscriptions {
 		if sub.removedAt.IsZero() {
 			id = min(id, sub.cursor)
+			if first := sub.firstLeased(); first > 0 {
+				id = min(id, first-1)
+			}
 		}
 	}
 	excepted := map[int64]bool{}
@@ -163,7 +168,7 @@ func (s *Store) Remove(id int64) (horizon int64) {
 // behindHold reports whether an event waits behind the hold of its key.
 func (s *Store) behindHold(e *hookgate.Event) bool {
 	for _, sub := range s.subscriptions {
-		if after, held := sub.holds[e.OrderingKey]; held && e.Keyed && e.ID > after &&
+		if h, held := sub.holds[e.OrderingKey]; held && e.Keyed && e.ID > h.After &&
 			e.ID <= sub.cursor {
 			return true
 		}

@@ -29,7 +29,7 @@ func (s *Store) info(sub *subscription) hookgate.SubscriptionInfo {
 		Owner: sub.runningOwner(), PausedAt: sub.pausedAt, PausedBy: sub.pausedBy,
 		PauseReason: sub.pauseReason, BrokenSince: sub.brokenSince, CreatedAt: sub.createdAt,
 		RemovedAt: sub.removedAt, LastDeliveredAt: sub.deliveredAt,
-		Backlog: int64(s.between(sub.cursor, s.last))}
+		PulledAt: sub.pulledAt, Idle: sub.idle, Backlog: int64(s.between(sub.cursor, s.last))}
 	if i := s.after(max(sub.cursor, s.horizon)); i < len(s.events) {
 		info.OldestStoredAt = s.events[i].StoredAt
 	}
@@ -42,6 +42,10 @@ func (s *Store) info(sub *subscription) hookgate.SubscriptionInfo {
 		case hookgate.ExceptionDead:
 			info.Dead++
 		}
+	}
+	for _, l := range sub.openLeases() {
+		info.Leases++
+		info.Leased += int64(open(&l))
 	}
 	return info
 }

@@ -24,16 +24,18 @@ type subscription struct {
 	pausedBy, pauseReason string
 	brokenSince           time.Time
 	createdAt, removedAt  time.Time
-	deliveredAt           time.Time
+	deliveredAt, pulledAt time.Time
+	idle                  time.Duration // of a temporary subscription
 
 	// Events up to redeliverUntil have the number redelivery. highest is the highest number that was
 	// ever used.
 	redelivery, redeliverUntil, highest int64
 
 	exceptions map[hookgate.EventRedelivery]*hookgate.Exception
-	holds      map[string]int64 // by ordering key: Hold.After
+	holds      map[string]hookgate.Hold // by ordering key, without Excepted
 	attempts   map[hookgate.EventRedelivery][]hookgate.Attempt
 	jobs       []*hookgate.StoredJob // in the order of ids
+	leases     map[string]*hookgate.Lease
 }
 
 // path returns the number with which an event is delivered in the normal course.
@@ -90,8 +92,9 @@ func (sub *subscription) held() (holds []hookgate.Hold) {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(sub.holds)) {
-		holds = append(holds, hookgate.Hold{OrderingKey: key, After: sub.holds[key],
-			Excepted: excepted[key]})
+		h := sub.holds[key]
+		h.Excepted = excepted[key]
+		holds = append(holds, h)
 	}
 	return holds
 }
@@ -113,8 +116,9 @@ func (s *Store) Define(ctx context.Context, defs []hookgate.SubscriptionDefiniti
 			if sub == nil || sub.Order == def.Order {
 				continue
 			}
-			if n := sub.count(); n > 0 || len(sub.holds) > 0 {
-				return &hookgate.OrderError{Subscription: def.Name, Exceptions: n}
+			n, leases := sub.count(), len(sub.openLeases())
+			if n > 0 || leases > 0 || len(sub.holds) > 0 {
+				return &hookgate.OrderError{Subscription: def.Name, Exceptions: n, Leases: leases}
 			}
 		}
 		named := map[string]bool{}
@@ -122,20 +126,13 @@ func (s *Store) Define(ctx context.Context, defs []hookgate.SubscriptionDefiniti
 			named[def.Name] = true
 			sub := s.subscriptions[def.Name]
 			if sub == nil {
-				sub = &subscription{createdAt: s.now(),
-					exceptions: map[hookgate.EventRedelivery]*hookgate.Exception{}, holds: map[string]int64{},
-					attempts: map[hookgate.EventRedelivery][]hookgate.Attempt{}}
-				sub.cursor = s.place(def.Start)
-				s.subscriptions[def.Name] = sub
-			}
-			if sub.revision == 0 || sub.Definition != def.Definition {
+				sub = s.create(def)
+			} else if sub.Definition != def.Definition {
 				sub.revision++
-				sub.SubscriptionDefinition = def
-				sub.Start = hookgate.Start{}
-				sub.Filter = hookgate.Filter{Sources: slices.Clone(def.Filter.Sources),
-					Types: slices.Clone(def.Filter.Types)}
+				sub.version++
+				sub.SubscriptionDefinition = stored(def)
 			}
-			sub.removedAt = time.Time{}
+			sub.removedAt, sub.idle = time.Time{}, 0
 			revisions = append(revisions, sub.revision)
 		}
 		for name, sub := range s.subscriptions {
@@ -149,6 +146,24 @@ func (s *Store) Define(ctx context.Context, defs []hookgate.SubscriptionDefiniti
 		return nil, err
 	}
 	return revisions, nil
+}
+
+// create creates a subscription.
+func (s *Store) create(def hookgate.SubscriptionDefinition) *subscription {
+	sub := &subscription{SubscriptionDefinition: stored(def), revision: 1, cursor: s.place(def.Start),
+		createdAt: s.now(), exceptions: map[hookgate.EventRedelivery]*hookgate.Exception{},
+		holds: map[string]hookgate.Hold{}, leases: map[string]*hookgate.Lease{},
+		attempts: map[hookgate.EventRedelivery][]hookgate.Attempt{}}
+	s.subscriptions[def.Name] = sub
+	return sub
+}
+
+// stored returns the part of a definition that is stored.
+func stored(def hookgate.SubscriptionDefinition) hookgate.SubscriptionDefinition {
+	def.Start = hookgate.Start{}
+	def.Filter = hookgate.Filter{Sources: slices.Clone(def.Filter.Sources),
+		Types: slices.Clone(def.Filter.Types)}
+	return def
 }
 
 // place returns the cursor for a start.
@@ -242,7 +257,7 @@ func (sub *subscription) state() *hookgate.SubscriptionState {
 	}
 	slices.Sort(state.Settled)
 	slices.Sort(state.Excepted)
-	state.Jobs = sub.running()
+	state.Jobs, state.Leases = sub.running(), sub.openLeases()
 	return state
 }
 
@@ -315,38 +330,50 @@ func (s *Store) Save(ctx context.Context, name string, epoch hookgate.Epoch, r *
 			return hookgate.ErrFenced
 		}
 		version = sub.version
-		sub.saveExceptions(r)
-		for _, a := range r.Attempts {
-			sub.add(a)
-			if a.Outcome == hookgate.AttemptDelivered && a.At.After(sub.deliveredAt) {
-				sub.deliveredAt = a.At
-			}
-			if a.Outcome.Settles() && a.Outcome != hookgate.AttemptDeadLettered {
-				delete(sub.exceptions, hookgate.EventRedelivery{Event: a.Event, Redelivery: a.Redelivery})
-			}
-		}
-		for _, h := range r.Holds {
-			sub.holds[h.OrderingKey] = max(h.After, sub.holds[h.OrderingKey])
-		}
-		for _, key := range r.Freed {
-			delete(sub.holds, key)
-		}
-		sub.cursor, sub.clock = max(sub.cursor, r.Cursor), max(sub.clock, r.Clock)
-		for _, p := range r.Jobs {
-			s.saveProgress(sub, p)
-		}
-		if r.Pause != "" && sub.pausedAt.IsZero() {
-			sub.pausedAt, sub.pausedBy, sub.pauseReason = s.now(), "", r.Pause
-		}
-		if r.BrokenSince != nil {
-			sub.brokenSince = *r.BrokenSince
-		}
+		s.store(sub, r)
 		return nil
 	})
 	if err != nil {
 		return 0, err
 	}
 	return version, nil
+}
+
+// store stores results.
+func (s *Store) store(sub *subscription, r *hookgate.Results) {
+	sub.saveExceptions(r)
+	for _, a := range r.Attempts {
+		sub.add(a)
+		if a.Outcome == hookgate.AttemptDelivered && a.At.After(sub.deliveredAt) {
+			sub.deliveredAt = a.At
+		}
+		if a.Outcome.Settles() && a.Outcome != hookgate.AttemptDeadLettered {
+			delete(sub.exceptions, hookgate.EventRedelivery{Event: a.Event, Redelivery: a.Redelivery})
+		}
+	}
+	for _, h := range r.Holds {
+		h.After = max(h.After, sub.holds[h.OrderingKey].After)
+		sub.holds[h.OrderingKey] = h
+	}
+	for _, key := range r.Freed {
+		delete(sub.holds, key)
+	}
+	for i := range r.Leases {
+		sub.saveLease(&r.Leases[i])
+	}
+	for _, id := range r.Expired {
+		delete(sub.leases, id)
+	}
+	sub.cursor, sub.clock = max(sub.cursor, r.Cursor), max(sub.clock, r.Clock)
+	for _, p := range r.Jobs {
+		s.saveProgress(sub, p)
+	}
+	if r.Pause != "" && sub.pausedAt.IsZero() {
+		sub.pausedAt, sub.pausedBy, sub.pauseReason = s.now(), "", r.Pause
+	}
+	if r.BrokenSince != nil {
+		sub.brokenSince = *r.BrokenSince
+	}
 }
 
 // saveExceptions stores new and updated exceptions. It comes before the attempts of the same
