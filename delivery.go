@@ -36,6 +36,11 @@ func (e *Event) Key() string {
 	return "e:" + strconv.FormatInt(e.ID, 10)
 }
 
+// WebhookID returns the id that names the event outside the gate: that of its first request. It is
+// globally unique, and stays the same over attempts, restarts and moves to another store. Consumers
+// receive it in the header webhook-id.
+func (e *Event) WebhookID() string { return e.RequestID.String() }
+
 // Log reads stored events in the order of commits. A reader that continues after the last id it saw
 // misses no event. All methods may be called concurrently.
 type Log interface {

@@ -55,7 +55,8 @@ var allowedImports = map[string]struct {
 	"adminapi": {[]string{"admit", "api", "dashboard", "deliver/pull", "docs", "evidence", "guard", "ingest",
 		"internal/attention", "internal/httpserver", "internal/metrics", "release", "release/canary"},
 		"the HTTP interface uses ports, not backends"},
-	"deliver/egress": {nil, "a policy of addresses depends on nothing"},
+	"deliver/handler": {nil, "a function gets an event and answers"},
+	"deliver/egress":  {nil, "a policy of addresses depends on nothing"},
 	"deliver/push": {[]string{"deliver/egress"},
 		"a consumer gets what it needs of an event with each delivery"},
 	"deliver/pull": {[]string{"deliver"}, "a lease has the same retries and dead letters as push"},
@@ -63,7 +64,7 @@ var allowedImports = map[string]struct {
 
 	// Wiring: the only packages that name backends.
 	"gate": {[]string{"adminapi", "admit", "api", "audit", "control/settings", "dashboard", "doctor",
-		"deliver", "deliver/egress", "deliver/pull", "deliver/push", "evidence", "guard", "ingest",
+		"deliver", "deliver/egress", "deliver/handler", "deliver/pull", "deliver/push", "evidence", "guard", "ingest",
 		"internal/attention", "internal/datadir", "internal/httpserver",
 		"internal/metrics", "internal/tracing", "persist", "queue/direct", "queue/redis", "queue/spool",
 		"queue/spool/spoolfile", "release", "release/canary", "release/rollback", "store/postgres",

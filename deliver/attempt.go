@@ -130,9 +130,13 @@ func (r *runner) begin(it *item, extra bool) {
 		Redelivery: it.redelivery}
 	go func() {
 		start := time.Now()
-		answer := deliver(r.attempts, r.sub.Consumer, d)
-		now := time.Now()
-		r.answers <- answered{it, extra, answer, now.Sub(start), now}
+		answer := hookgate.Answer{Verdict: hookgate.VerdictFailed,
+			Reason: "the consumer ended its goroutine (runtime.Goexit)"}
+		defer func() {
+			now := time.Now()
+			r.answers <- answered{it, extra, answer, now.Sub(start), now}
+		}()
+		answer = deliver(r.attempts, r.sub.Consumer, d)
 	}()
 }
 

@@ -88,15 +88,21 @@ type Dispatcher struct {
 	log    hookgate.Log
 	store  hookgate.Subscriptions
 	tail   *tail
-	// opened is when New was called. See Define.
-	opened time.Time
+	// subscriptions do not change after Run is called.
+	subscriptions []subscribed
 
 	wake chan struct{} // has room for one
 
-	mu sync.Mutex // guards all below
-	// revisions are the revisions of the definitions; nil until Define has succeeded.
-	revisions map[string]int64
+	mu        sync.Mutex       // guards all below
+	revisions map[string]int64 // of the definitions that are stored
 	runners   map[string]*runner
+}
+
+// subscribed is a subscription of a Dispatcher.
+type subscribed struct {
+	Subscription
+	// since is when the Dispatcher got it. See Define.
+	since time.Time
 }
 
 // New returns a Dispatcher. It does nothing until Run.
@@ -113,8 +119,18 @@ func New(c Config, log hookgate.Log, store hookgate.Subscriptions) *Dispatcher {
 	if c.Observer == nil {
 		c.Observer = nobody{}
 	}
-	return &Dispatcher{config: c, log: log, store: store, tail: newTail(log, c.Logger),
-		opened: time.Now(), wake: make(chan struct{}, 1), runners: map[string]*runner{}}
+	d := &Dispatcher{config: c, log: log, store: store, tail: newTail(log, c.Logger),
+		wake: make(chan struct{}, 1), revisions: map[string]int64{}, runners: map[string]*runner{}}
+	for _, s := range c.Subscriptions {
+		d.Add(s)
+	}
+	return d
+}
+
+// Add adds a subscription, as if Config.Subscriptions had it. Call Define after it. It must not be
+// called concurrently with or after Run, Define or another Add.
+func (d *Dispatcher) Add(s Subscription) {
+	d.subscriptions = append(d.subscriptions, subscribed{s, time.Now()})
 }
 
 // nobody is the Observer of a Dispatcher without one.
@@ -123,40 +139,60 @@ type nobody struct{}
 func (nobody) Attempted(string, string, time.Duration) {}
 func (nobody) Settled(string, string, time.Duration)   {}
 
-// Define stores the definitions of all subscriptions. Call it before the gate accepts webhooks, so
-// that a subscription that starts now receives all of them. If the store is away, ignore the error:
-// Run repeats Define, and a subscription that starts now then begins at the time of New.
+// Define stores the definitions that are not stored yet. Call it before the gate accepts webhooks,
+// so that a subscription that starts now receives all of them. If the store is away, ignore the
+// error: Run repeats Define, and a subscription that starts now then begins at the time of New or
+// Add.
+//
+// A subscription that is not there yet may still be added. So only Run marks as removed those that
+// are missing.
 //
 // A *hookgate.OrderError stays until a person changes the configuration or the exceptions.
-func (d *Dispatcher) Define(ctx context.Context) error { return d.define(ctx, false) }
+func (d *Dispatcher) Define(ctx context.Context) error {
+	return d.define(ctx, func(s *subscribed) bool { return !d.defined(s) }, false)
+}
 
-func (d *Dispatcher) define(ctx context.Context, late bool) error {
-	defs := make([]hookgate.SubscriptionDefinition, len(d.config.Subscriptions))
-	for i, s := range d.config.Subscriptions {
-		defs[i] = s.Definition
-		if late && defs[i].Start.At == hookgate.StartNow {
-			defs[i].Start = hookgate.Start{At: hookgate.StartTime, Time: d.opened}
+// defineAll is Define in Run. It says that no other subscription will be added.
+func (d *Dispatcher) defineAll(ctx context.Context) error {
+	for i := range d.subscriptions {
+		s := &d.subscriptions[i]
+		if start := &s.Definition.Start; start.At == hookgate.StartNow && !d.defined(s) {
+			*start = hookgate.Start{At: hookgate.StartTime, Time: s.since}
 		}
 	}
-	revisions, err := d.store.Define(ctx, defs, !d.config.DefineOnly)
+	return d.define(ctx, func(*subscribed) bool { return true }, !d.config.DefineOnly)
+}
+
+// define stores the definitions of the subscriptions that selected selects.
+func (d *Dispatcher) define(ctx context.Context, selected func(*subscribed) bool,
+	complete bool) error {
+	var defs []hookgate.SubscriptionDefinition
+	for i := range d.subscriptions {
+		if s := &d.subscriptions[i]; selected(s) {
+			defs = append(defs, s.Definition)
+		}
+	}
+	if len(defs) == 0 && !complete {
+		return nil
+	}
+	revisions, err := d.store.Define(ctx, defs, complete)
 	if err != nil {
 		return err
 	}
-	byName := map[string]int64{}
-	for i := range defs {
-		byName[defs[i].Name] = revisions[i]
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.revisions = byName
+	for i := range defs {
+		d.revisions[defs[i].Name] = revisions[i]
+	}
 	return nil
 }
 
-// defined reports whether Define has succeeded.
-func (d *Dispatcher) defined() bool {
+// defined reports whether the definition of a subscription is stored.
+func (d *Dispatcher) defined(s *subscribed) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.revisions != nil
+	_, defined := d.revisions[s.Definition.Name]
+	return defined
 }
 
 // Wake makes the Dispatcher notice what a person has changed. Without it, it notices with the next
@@ -174,20 +210,18 @@ var storeRetry = backoff.Policy{Min: 100 * time.Millisecond, Max: 5 * time.Secon
 // Run delivers until ctx ends. Then it starts no more attempts, waits for those in flight up to
 // Config.StopTimeout, stores their results and gives the subscriptions back.
 func (d *Dispatcher) Run(ctx context.Context) {
-	if !d.defined() {
-		retry := storeRetry
-		logged := ""
-		retry.Failed = func(a backoff.Attempt, _ time.Duration) {
-			if text := a.Err.Error(); text != logged {
-				logged = text
-				d.config.Logger.Warn("cannot store the definitions of the subscriptions", "error", a.Err)
-			}
-		}
-		if retry.Retry(ctx, func(backoff.Attempt) error { return d.define(ctx, true) }) != nil {
-			return // ctx has ended
+	retry := storeRetry
+	logged := ""
+	retry.Failed = func(a backoff.Attempt, _ time.Duration) {
+		if text := a.Err.Error(); text != logged {
+			logged = text
+			d.config.Logger.Warn("cannot store the definitions of the subscriptions", "error", a.Err)
 		}
 	}
-	if len(d.config.Subscriptions) == 0 || d.config.DefineOnly {
+	if retry.Retry(ctx, func(backoff.Attempt) error { return d.defineAll(ctx) }) != nil {
+		return // ctx has ended
+	}
+	if len(d.subscriptions) == 0 || d.config.DefineOnly {
 		return
 	}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -283,8 +317,8 @@ func (d *Dispatcher) spread(ctx context.Context, running *sync.WaitGroup) error 
 		return err
 	}
 	total := 0
-	for _, s := range d.config.Subscriptions {
-		if s.Consumer != nil {
+	for i := range d.subscriptions {
+		if d.subscriptions[i].Consumer != nil {
 			total++
 		}
 	}
@@ -296,8 +330,8 @@ func (d *Dispatcher) spread(ctx context.Context, running *sync.WaitGroup) error 
 	}
 	owned := d.renewed(entries, from, share)
 	var failed error
-	for i := range d.config.Subscriptions {
-		s := &d.config.Subscriptions[i]
+	for i := range d.subscriptions {
+		s := &d.subscriptions[i].Subscription
 		e, exists := entries[s.Definition.Name]
 		if s.Consumer == nil || !exists || owned >= share || d.running(s.Definition.Name) ||
 			e.Owner != "" && e.Owner != d.config.Owner {

@@ -76,14 +76,9 @@ func (o Options) newSubscriptions() (all []deliver.Subscription, err error) {
 	var errs []error
 	for _, name := range o.SubscriptionNames() {
 		s := o.Subscriptions[name]
-		definition, err := s.definition(name)
+		one, err := s.subscription(name)
 		if err != nil {
 			return nil, err
-		}
-		one := deliver.Subscription{
-			Definition: definition, Concurrency: s.concurrency(),
-			Retry:      deliver.Retry{First: s.Retry.First, Max: s.Retry.Max, For: s.Retry.For},
-			DeadLetter: s.Then == ThenDeadLetter,
 		}
 		if s.Push != nil {
 			one.Rate = s.Push.Rate
@@ -101,12 +96,25 @@ func (o Options) newSubscriptions() (all []deliver.Subscription, err error) {
 	return all, errors.Join(errs...)
 }
 
+// subscription returns a subscription for package deliver, without its consumer.
+func (s SubscriptionOptions) subscription(name string) (deliver.Subscription, error) {
+	definition, err := s.definition(name)
+	return deliver.Subscription{
+		Definition: definition, Concurrency: s.concurrency(),
+		Retry:      deliver.Retry{First: s.Retry.First, Max: s.Retry.Max, For: s.Retry.For},
+		DeadLetter: s.Then == ThenDeadLetter,
+	}, err
+}
+
 // delivery is the part of a gate that stores the definitions of the subscriptions and delivers
 // their events.
 type delivery struct {
 	*deliver.Dispatcher
-	subscriptions []deliver.Subscription
-	changed       <-chan struct{} // receives when the mode has changed
+	subscriptions []deliver.Subscription // of the configuration
+	changed       <-chan struct{}        // receives when the mode has changed
+	away          func() error           // as in backends
+	metrics       *metrics.Metrics
+	log           *slog.Logger
 }
 
 // newDelivery returns the delivery of a process. The definitions are stored before it returns, so
@@ -122,25 +130,34 @@ func newDelivery(ctx context.Context, o Options, b *backends, all []deliver.Subs
 	if o.Database.URL != "" {
 		c.Lease = subscriptionLease
 	}
-	d := &delivery{deliver.New(c, b.log, b.subscriptions), all, b.modeChanged}
+	d := &delivery{deliver.New(c, b.log, b.subscriptions), all, b.modeChanged, b.away, m, log}
 	if o.delivers() {
 		for _, s := range all {
 			m.Subscription(s.Definition.Name)
 		}
 	}
-	if b.away != nil && b.away() != nil {
-		return d, nil
+	if order, err := d.define(ctx); err != nil {
+		return nil, fmt.Errorf("subscriptions.%s.order: %w", order, err)
+	}
+	return d, nil
+}
+
+// define stores the definitions that are not stored yet, unless the store is away. The error is
+// that the order of the named subscription cannot change.
+func (d *delivery) define(ctx context.Context) (name string, _ error) {
+	if d.away != nil && d.away() != nil {
+		return "", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, defineTimeout)
 	defer cancel()
 	err := d.Define(ctx)
 	if order := (*hookgate.OrderError)(nil); errors.As(err, &order) {
-		return nil, fmt.Errorf("subscriptions.%s.order: %w", order.Subscription, err)
+		return order.Subscription, err
 	}
-	if err != nil && len(all) > 0 {
-		log.Warn("cannot store the subscriptions yet", "error", err)
+	if err != nil {
+		d.log.Warn("cannot store the subscriptions yet", "error", err)
 	}
-	return d, nil
+	return "", nil
 }
 
 // run delivers until ctx ends, and then waits for the attempts in flight.

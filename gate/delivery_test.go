@@ -87,6 +87,13 @@ func running(t *testing.T, o Options) (g *Gate, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return g, run(t, g)
+}
+
+// run runs a gate until the function that it returns is called, or the test ends. Then it closes
+// the gate.
+func run(t *testing.T, g *Gate) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx) }()
@@ -97,7 +104,7 @@ func running(t *testing.T, o Options) (g *Gate, stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	return g, stop
+	return stop
 }
 
 func sendIDs(t *testing.T, g *Gate, ids ...string) {
@@ -217,9 +224,12 @@ func TestRemovedSubscription(t *testing.T) {
 	stop()
 	g, stop = running(t, o)
 	sendIDs(t, g, "b")
-	infos, err := g.backends.subscriptions.Subscriptions(t.Context())
-	if err != nil || len(infos) != 1 || infos[0].RemovedAt.IsZero() {
-		t.Errorf("without the subscription the store has %+v, %v", infos, err)
+	for removed := false; !removed; { // soon after Run has begun
+		infos, err := g.backends.subscriptions.Subscriptions(t.Context())
+		if err != nil || len(infos) != 1 {
+			t.Fatalf("without the subscription the store has %+v, %v", infos, err)
+		}
+		removed = !infos[0].RemovedAt.IsZero()
 	}
 	stop()
 	running(t, with)

@@ -20,7 +20,7 @@
 //	http.go, listen.go, tls.go      listeners, webhooks, API, dashboard
 //	guard.go, release.go, launcher.go, canary.go
 //	                                load protection, release triggers, canary
-//	subscriptions.go, subscriptionscheck.go, delivery.go
+//	subscriptions.go, subscriptionscheck.go, delivery.go, handle.go
 //	                                delivery of stored events
 //	workers.go, observe.go, tracing.go, audit.go, evidence.go
 //	                                workers, metrics, tracing, audit chain, evidence
@@ -29,13 +29,11 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -69,7 +67,7 @@ type Gate struct {
 	tasks    []func(context.Context) // run by Run; each returns when its context ends
 	delivery *delivery
 	started  []StartedSubscription
-	ran      atomic.Bool // whether Run was called
+	handlers handlers
 
 	closeOnce sync.Once
 	closers   []func() error // in the order in which the parts were opened
@@ -294,12 +292,12 @@ func (g *Gate) run(tasks ...func(context.Context)) { g.tasks = append(g.tasks, t
 // Run does the background work and serves the addresses in the options until ctx ends. Then it
 // waits up to ShutdownTimeout for requests and deliveries in flight, and returns nil. If a listener
 // fails, Run does the same at once and returns the error. A second call does nothing but return an
-// error.
+// error, and so does a call after a Handle that failed.
 //
 // A caller that serves the handlers itself must end its own server before ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
-	if !g.ran.CompareAndSwap(false, true) {
-		return errors.New("Run was called before: open another gate")
+	if err := g.handlers.close(); err != nil {
+		return err
 	}
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	var tasks sync.WaitGroup

@@ -213,7 +213,12 @@ func TestFailedOpen(t *testing.T) {
 // TestRunOnce: a second Run returns an error and starts nothing.
 func TestRunOnce(t *testing.T) {
 	g := start(t, embedded(t))
-	for !g.ran.Load() {
+	ran := func() bool {
+		g.handlers.mu.Lock()
+		defer g.handlers.mu.Unlock()
+		return g.handlers.closed
+	}
+	for !ran() {
 		runtime.Gosched()
 	}
 	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "called before") {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/deliver/egress"
+	"github.com/hookgate/hookgate/deliver/push"
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
@@ -26,10 +27,12 @@ type SubscriptionOptions struct {
 	Start Start `setting:"start"`
 	// Order says which events wait for each other.
 	Order hookgate.Order `setting:"order"`
-	// Exactly one of Push and Pull is set.
-	Push  *PushOptions `setting:"push"`
-	Pull  *PullOptions `setting:"pull"`
-	Retry RetryOptions `setting:"retry"`
+	// Exactly one of Push, Pull and Handler is set.
+	Push *PushOptions `setting:"push"`
+	Pull *PullOptions `setting:"pull"`
+	// Handler is set by Gate.Handle, and only there.
+	Handler *HandlerOptions `setting:"-"`
+	Retry   RetryOptions    `setting:"retry"`
 	// Then is ThenPark or ThenDeadLetter: what happens to an event when the time to retry is over.
 	Then string `setting:"then"`
 }
@@ -81,13 +84,28 @@ type RetryOptions struct {
 	Final []int `setting:"final"`
 }
 
+// HandlerOptions say how the gate calls a Go function.
+type HandlerOptions struct {
+	// Timeout bounds the context of one call. The gate waits until the function returns, also after
+	// that.
+	Timeout time.Duration
+	// Concurrency bounds the calls at a time. With OrderAll there is one at a time.
+	Concurrency int
+}
+
 // PushTo returns a subscription that sends the events of all sources to a URL, with the defaults.
 func PushTo(url string) SubscriptionOptions {
+	s := defaultSubscription()
+	s.Push = &PushOptions{URL: url, Timeout: push.DefaultTimeout,
+		Concurrency: push.DefaultConcurrency, Egress: string(egress.Any)}
+	return s
+}
+
+// defaultSubscription returns a subscription without a consumer.
+func defaultSubscription() SubscriptionOptions {
 	return SubscriptionOptions{
 		Start: Start{At: hookgate.StartNow},
 		Order: hookgate.OrderKey,
-		Push: &PushOptions{URL: url, Timeout: 30 * time.Second, Concurrency: 32,
-			Egress: string(egress.Any)},
 		Retry: RetryOptions{First: time.Second, Max: 5 * time.Minute, For: 72 * time.Hour},
 		Then:  ThenPark,
 	}
@@ -133,6 +151,7 @@ type definition struct {
 	Types   []string       `json:"types,omitempty"`
 	Order   hookgate.Order `json:"order"`
 	Push    *pushed        `json:"push,omitempty"`
+	Handler *handled       `json:"handler,omitempty"`
 	Retry   struct {
 		First string `json:"first"`
 		Max   string `json:"max"`
@@ -140,6 +159,11 @@ type definition struct {
 		Final []int  `json:"final,omitempty"`
 	} `json:"retry"`
 	Then string `json:"then"`
+}
+
+type handled struct {
+	Timeout     string `json:"timeout"`
+	Concurrency int    `json:"concurrency"`
 }
 
 type pushed struct {
@@ -180,6 +204,9 @@ func (s SubscriptionOptions) definition(name string) (hookgate.SubscriptionDefin
 			d.Push.Headers[http.CanonicalHeaderKey(name)] = value
 		}
 	}
+	if h := s.Handler; h != nil {
+		d.Handler = &handled{h.Timeout.String(), s.concurrency()}
+	}
 	text, err := json.Marshal(d)
 	return hookgate.SubscriptionDefinition{
 		Name: name, Start: hookgate.Start(s.Start), Order: s.Order,
@@ -190,10 +217,15 @@ func (s SubscriptionOptions) definition(name string) (hookgate.SubscriptionDefin
 
 // concurrency returns the number of attempts at a time.
 func (s SubscriptionOptions) concurrency() int {
-	if s.Order == hookgate.OrderAll || s.Push == nil {
+	switch {
+	case s.Order == hookgate.OrderAll:
 		return 1
+	case s.Push != nil:
+		return s.Push.Concurrency
+	case s.Handler != nil:
+		return s.Handler.Concurrency
 	}
-	return s.Push.Concurrency
+	return 1
 }
 
 // hostOf returns the host and port of a URL.

@@ -36,11 +36,9 @@ func (e *SettingError) Error() string { return e.Setting + " " + e.Text }
 func (o Options) CheckSubscriptions() error {
 	var errs []error
 	for _, name := range o.SubscriptionNames() {
-		c := &subscriptionCheck{"subscriptions." + name, &errs}
-		if !validName(name) {
-			errs = append(errs, &SettingError{"subscriptions:", fmt.Sprintf("the name %q must have"+
-				" 1 to 64 characters of a-z, 0-9, - and _", name)})
-			c.path = fmt.Sprintf("subscriptions.%q", name)
+		c := newSubscriptionCheck("subscriptions", name, &errs)
+		if o.Subscriptions[name].Handler != nil {
+			c.wrong("handler", "is set: register handlers with Gate.Handle")
 		}
 		c.check(o.Subscriptions[name], o)
 	}
@@ -58,6 +56,18 @@ func validName(name string) bool {
 type subscriptionCheck struct {
 	path string
 	errs *[]error
+}
+
+// newSubscriptionCheck checks the name of a subscription and returns a check of the rest. section
+// begins the paths of the settings.
+func newSubscriptionCheck(section, name string, errs *[]error) *subscriptionCheck {
+	c := &subscriptionCheck{section + "." + name, errs}
+	if !validName(name) {
+		*errs = append(*errs, &SettingError{section + ":", fmt.Sprintf("the name %q must have"+
+			" 1 to 64 characters of a-z, 0-9, - and _", name)})
+		c.path = fmt.Sprintf("%s.%q", section, name)
+	}
+	return c
 }
 
 func (c *subscriptionCheck) wrong(setting, format string, args ...any) {
@@ -80,13 +90,16 @@ func (c *subscriptionCheck) check(s SubscriptionOptions, o Options) {
 		c.wrong("order", "is %q; it must be key, all or none", s.Order)
 	}
 	switch {
-	case s.Push == nil && s.Pull == nil:
+	case s.Push == nil && s.Pull == nil && s.Handler == nil:
 		c.wrong("", "has neither push nor pull: set one of them")
 	case s.Push != nil && s.Pull != nil:
 		c.wrong("", "has push and pull: remove one of them")
 	}
 	if s.Push != nil {
 		c.push(s.Push)
+	}
+	if s.Handler != nil {
+		c.handler(s)
 	}
 	c.retry(s.Retry)
 	if s.Then != ThenPark && s.Then != ThenDeadLetter {
@@ -146,9 +159,7 @@ func (c *subscriptionCheck) push(p *PushOptions) {
 	if p.Timeout <= 0 || p.Timeout > push.MaxTimeout {
 		c.wrong("push.timeout", "is %v; it must be above 0s, and at most 1h", p.Timeout)
 	}
-	if p.Concurrency < 1 || p.Concurrency > 10_000 {
-		c.wrong("push.concurrency", "is %d; it must be from 1 to 10000", p.Concurrency)
-	}
+	c.concurrency("push.concurrency", p.Concurrency)
 	if !(p.Rate >= 0 && p.Rate <= 1e6) {
 		c.wrong("push.rate", "is %v; it must be a number of attempts per second from 0 (no limit)"+
 			" to 1000000", p.Rate)
@@ -206,6 +217,26 @@ func (c *subscriptionCheck) url(p *PushOptions) *url.URL {
 		}
 	}
 	return u
+}
+
+// handler checks what the options of Gate.Handle have made of a subscription.
+func (c *subscriptionCheck) handler(s SubscriptionOptions) {
+	if s.Push != nil || s.Pull != nil {
+		c.wrong("", "has a handler, and push or pull: remove all but one")
+	}
+	if s.Handler.Timeout <= 0 {
+		c.wrong("handler.timeout", "is %v; it must be above 0s", s.Handler.Timeout)
+	}
+	c.concurrency("handler.concurrency", s.Handler.Concurrency)
+	if len(s.Retry.Final) > 0 {
+		c.wrong("retry.final", "is for push; a handler returns gate.Dead")
+	}
+}
+
+func (c *subscriptionCheck) concurrency(setting string, n int) {
+	if n < 1 || n > 10_000 {
+		c.wrong(setting, "is %d; it must be from 1 to 10000", n)
+	}
 }
 
 func (c *subscriptionCheck) retry(r RetryOptions) {

@@ -90,7 +90,7 @@ func (c *Consumer) header(d *hookgate.Delivery) http.Header {
 	h["Content-Type"], h["User-Agent"] = jsonType, userAgent
 	addSenders(h, e.Headers)
 	c.addFixed(h)
-	c.sign(h, e.RequestID.String(), e.Body)
+	c.sign(h, e.WebhookID(), e.Body)
 	if c.name != nil {
 		h["Hookgate-Subscription"] = c.name
 	}

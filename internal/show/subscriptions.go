@@ -33,6 +33,10 @@ type definition struct {
 		Concurrency int
 		Rate        float64
 	}
+	Handler *struct {
+		Timeout     string
+		Concurrency int
+	}
 	Retry struct{ First, Max, For string }
 	Then  string
 }
@@ -42,7 +46,13 @@ func definitionOf(s *api.Subscription) (d definition) {
 	return d
 }
 
-func consumerOf(s *api.Subscription) string { return cmp.Or(definitionOf(s).Push.URL, "-") }
+func consumerOf(s *api.Subscription) string {
+	d := definitionOf(s)
+	if d.Handler != nil {
+		return "a Go function"
+	}
+	return cmp.Or(d.Push.URL, "-")
+}
 
 // lagOf is the age of the next event, rounded to what matters.
 func lagOf(s *api.Subscription) string {
@@ -83,6 +93,10 @@ func Subscription(out io.Writer, s *api.Subscription) error {
 	if d.Push.URL != "" {
 		t.Row("consumer", fmt.Sprintf("%s, timeout %s, %s at a time", d.Push.URL, d.Push.Timeout,
 			many(d.Push.Concurrency, "attempt", "attempts")))
+	}
+	if h := d.Handler; h != nil {
+		t.Row("consumer", fmt.Sprintf("a Go function, timeout %s, %s at a time", h.Timeout,
+			many(h.Concurrency, "call", "calls")))
 	}
 	t.Row("events", filterOf(&s.Filter)+", order "+string(s.Order))
 	if d.Retry.For != "" {

@@ -44,11 +44,11 @@ func TestSubscriptionTables(t *testing.T) {
 		"createdAt":"2026-11-24T02:14:58Z","lastDeliveredAt":"2026-11-24T03:00:00Z",
 		"live":{"inFlight":3,"limit":16,"breaker":"half_open"}},
 		{"name":"search","state":"paused","order":"none","filter":{},"cursor":"0","end":"9",
-	"lagSeconds":7325,"backlog":100000,
+	"lagSeconds":7325,"backlog":100000,"definition":{"handler":{"timeout":"30s","concurrency":1}},
 		 "owner":"","pausedAt":"2026-11-24T03:00:00Z","createdAt":"2026-11-24T02:14:58Z"}]`)
 	printed(t, `NAME     STATE       CONSUMER               LAG    BACKLOG  WAITING  PARKED  DEAD  OWNER
 billing  delivering  http://10.0.0.7/hooks  1.23s  2        1        2       3     gate-1
-search   paused      -                      2h2m   100000+  0        0       0     -
+search   paused      a Go function          2h2m   100000+  0        0       0     -
 `, func(w io.Writer) error { return Subscriptions(w, all) })
 	printed(t, `subscription    billing, delivering
 consumer        http://10.0.0.7/hooks, timeout 30s, 32 attempts at a time
@@ -62,6 +62,7 @@ now             3 in flight of at most 16, breaker half open
 created         2026-11-24T02:14:58Z
 `, func(w io.Writer) error { return Subscription(w, &all[0]) })
 	printed(t, `subscription    search, paused since 2026-11-24T03:00:00Z by the gate: no reason given
+consumer        a Go function, timeout 30s, 1 call at a time
 events          all types of all sources, order none
 cursor          0 of 9, lag 2h2m, backlog 100000+
 exceptions      0 waiting, 0 parked, 0 dead; 0 keys wait
