@@ -19,7 +19,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -87,16 +86,8 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 			os.RemoveAll(dir)
 		}
 	}()
-	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", c.data(),
-		"--username", superuser, "--auth", "trust",
-		"--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync")
-	initdb.Dir = dir
-	initdb.SysProcAttr = &syscall.SysProcAttr{}
-	if err := asServer(initdb.SysProcAttr); err != nil {
+	if err := c.initialize(ctx); err != nil {
 		return nil, err
-	}
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	if o.TLS {
 		if err := c.makeCertificate(); err != nil {
