@@ -150,7 +150,9 @@ func (s *Store) Define(ctx context.Context, defs []hookgate.SubscriptionDefiniti
 
 // create creates a subscription.
 func (s *Store) create(def hookgate.SubscriptionDefinition) *subscription {
-	sub := &subscription{SubscriptionDefinition: stored(def), revision: 1, cursor: s.place(def.Start),
+	s.epoch++
+	sub := &subscription{SubscriptionDefinition: stored(def), revision: 1, epoch: s.epoch,
+		cursor:    s.place(def.Start),
 		createdAt: s.now(), exceptions: map[hookgate.EventRedelivery]*hookgate.Exception{},
 		holds: map[string]hookgate.Hold{}, leases: map[string]*hookgate.Lease{},
 		attempts: map[hookgate.EventRedelivery][]hookgate.Attempt{}}

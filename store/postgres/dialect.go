@@ -83,7 +83,10 @@ func (d db) ChangeLocked(ctx context.Context, first []sqlstore.Statement,
 }
 
 func (d db) Queries(ctx context.Context, statements ...sqlstore.Statement) error {
-	return d.read(ctx, allShared(statements)...)
+	if len(statements) == 1 {
+		return d.read(ctx, shared(statements[0]))
+	}
+	return d.snapshot(ctx, allShared(statements)...)
 }
 
 func (d db) Save(ctx context.Context, _ int, statements []sqlstore.Statement) error {

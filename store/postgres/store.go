@@ -337,6 +337,20 @@ func (s *Store) read(ctx context.Context, statements ...statement) error {
 	})
 }
 
+// snapshot runs statements that only read, in one round trip. All of them see the same state of the
+// database.
+func (s *Store) snapshot(ctx context.Context, statements ...statement) error {
+	return s.with(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
+		begin := statement{sql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
+		all := append([]statement{begin, s.limits}, statements...)
+		_, err := exchange(ctx, conn, append(all, statement{sql: "COMMIT"}))
+		if err != nil {
+			s.rollBack(ctx, conn)
+		}
+		return err
+	})
+}
+
 // with runs f with a connection of the pool.
 func (s *Store) with(ctx context.Context, f func(context.Context, *pgconn.PgConn) error) error {
 	if s.closed.Load() {

@@ -6,9 +6,13 @@ import "github.com/hookgate/hookgate/store/entry"
 const keptSlice = 1024
 
 // HolderQuery selects the lowest cursor of the subscriptions that are configured, with the name of
-// the subscription, and whether there is or was any subscription.
-const HolderQuery = `SELECT name, cursor, removed_at = 0 AND forgotten_at = 0
-	FROM webhook_subscriptions ORDER BY removed_at <> 0 OR forgotten_at <> 0, cursor LIMIT 1`
+// the subscription, and whether there is or was any subscription. The cursor has passed the events
+// that clients have leased, so the one before the first of them counts as the cursor.
+const HolderQuery = `SELECT name, cursor, configured FROM (SELECT s.name,
+		coalesce((SELECT min(l.first_event) - 1 FROM webhook_leases l WHERE l.subscription = s.id
+			AND l.open_events > 0 AND l.first_event > 0 AND l.first_event <= s.cursor), s.cursor) AS cursor,
+		s.removed_at = 0 AND s.forgotten_at = 0 AS configured FROM webhook_subscriptions s) h
+	ORDER BY NOT configured, cursor LIMIT 1`
 
 // Holder is a row of HolderQuery.
 type Holder struct {
@@ -30,16 +34,19 @@ func (s *Step) Hold(h *Holder) {
 	}
 }
 
+// alive selects the subscriptions that can have exceptions and holds.
+const alive = "SELECT id FROM webhook_subscriptions WHERE forgotten_at = 0"
+
 // neededBy returns the condition that a subscription needs the body of event e. The event is
 // waiting, parked or dead, or it stands behind a hold and the cursor has passed it. The subqueries
 // count rows, because PostgreSQL would turn EXISTS into one large join. With a join instead of IN,
 // SQLite would read all exceptions for each event. Most stores have no holds.
 func neededBy(e string) string {
 	return `((SELECT count(*) FROM webhook_exceptions x
-			WHERE x.subscription IN (SELECT id FROM webhook_subscriptions) AND x.event = ` + e + `.id) > 0
+			WHERE x.subscription IN (` + alive + `) AND x.event = ` + e + `.id) > 0
 		OR (SELECT count(*) FROM (SELECT 1 FROM webhook_holds LIMIT 1) h) > 0 AND ` + e + `.keyed
 			AND (SELECT count(*) FROM webhook_holds h
-				WHERE h.subscription IN (SELECT id FROM webhook_subscriptions)
+				WHERE h.subscription IN (` + alive + `)
 					AND h.ordering_key = ` + e + `.ordering_key AND h.after_id < ` + e + `.id
 					AND ` + e + `.id <= (SELECT cursor FROM webhook_subscriptions s
 						WHERE s.id = h.subscription)) > 0)`

@@ -53,7 +53,7 @@ func TestApprovalTriggers(t *testing.T) {
 
 const (
 	subscriptionRows = `INSERT INTO webhook_subscriptions VALUES
-		(1, 's', '{}', '{}', 'key', 1, 1, 0, 0, '', 0, 0, 0, '', '', 0, 0, 0, 0, 1, 0, 0, 0);
+		(1, 's', '{}', '{}', 'key', 1, 1, 0, 0, '', 0, 0, 0, '', '', 0, 0, 0, 0, 1, 0, 0, 0, 0, 0);
 		INSERT INTO webhook_deliveries VALUES (1, 1, 0, 1, 'delivered', 200, 1, 1, '', ''); `
 	keptRow = `INSERT INTO webhook_kept_events VALUES
 		(1, 'm', 't', 's', 'k', true, 'r', '[]', 1, 1, '', '')`

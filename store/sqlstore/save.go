@@ -17,6 +17,7 @@ import (
 //	webhook_exceptions      those of the settled events go
 //	webhook_holds           new ones, and those whose keys are free go
 //	webhook_redelivery_jobs progress
+//	webhook_leases          new and changed ones, and those that have run out go
 //
 // It neither reads nor changes the log. The attempts also recognise results that are saved again:
 // an exception does not change if the history already has its attempt. Subqueries with LIMIT make
@@ -24,7 +25,27 @@ import (
 func (s *Subscriptions) Save(ctx context.Context, name string, epoch hookgate.Epoch,
 	r *hookgate.Results) (version int64, err error) {
 	name = s.Clean(name)
-	statements := []Statement{s.saveRow(name, epoch, r, &version)}
+	sql, args := s.setRow(name, epoch, r)
+	statements := append([]Statement{{
+		SQL:   sql + " WHERE " + named + " AND epoch = ?2 RETURNING version",
+		Args:  args,
+		Guard: hookgate.ErrFenced,
+		Row:   func(r Row) error { version = r.Int(0); return nil },
+	}}, s.save(name, r)...)
+	if err := s.db.Save(ctx, sizeOf(r), statements); err != nil {
+		return 0, fmt.Errorf("save results of subscription %s: %w", name, err)
+	}
+	return version, nil
+}
+
+// sizeOf returns about the number of rows that results write.
+func sizeOf(r *hookgate.Results) int {
+	return 1 + len(r.Attempts) + len(r.Created) + len(r.Updated) + len(r.Holds) + len(r.Freed) +
+		len(r.Leases) + len(r.Expired)
+}
+
+// save returns the statements that store results, but for the row of the subscription.
+func (s *Subscriptions) save(name string, r *hookgate.Results) (statements []Statement) {
 	if len(r.Created) > 0 {
 		statements = append(statements, s.create(name, r))
 	}
@@ -46,27 +67,29 @@ func (s *Subscriptions) Save(ctx context.Context, name string, epoch hookgate.Ep
 	if len(r.Jobs) > 0 {
 		statements = append(statements, s.progress(name, r))
 	}
-	size := 1 + len(r.Attempts) + len(r.Created) + len(r.Updated) + len(r.Holds) + len(r.Freed)
-	if err := s.db.Save(ctx, size, statements); err != nil {
-		return 0, fmt.Errorf("save results of subscription %s: %w", name, err)
+	if len(r.Leases) > 0 {
+		statements = append(statements, s.saveLeases(name, r))
 	}
-	return version, nil
+	if len(r.Expired) > 0 {
+		statements = append(statements, s.removeLeases(name, r))
+	}
+	return statements
 }
 
-// saveRow returns the statement that changes the subscription's row, if the epoch is right. Its
-// numbers only grow, so it may run again.
-func (s *Subscriptions) saveRow(name string, epoch hookgate.Epoch, r *hookgate.Results,
-	version *int64) Statement {
+// setRow returns the UPDATE of the subscription's row, up to its WHERE. ?1 is the name, and ?2 the
+// epoch. Its numbers only grow, so it may run again.
+func (s *Subscriptions) setRow(name string, epoch hookgate.Epoch, r *hookgate.Results) (sql string,
+	args []any) {
 	delivered := int64(0)
 	for i := range r.Attempts {
 		if a := &r.Attempts[i]; a.Outcome == hookgate.AttemptDelivered {
 			delivered = max(delivered, hookgate.Micros(a.At))
 		}
 	}
-	sql := `UPDATE webhook_subscriptions SET cursor = CASE WHEN cursor < ?3 THEN ?3 ELSE cursor END,
+	sql = `UPDATE webhook_subscriptions SET cursor = CASE WHEN cursor < ?3 THEN ?3 ELSE cursor END,
 		clock = CASE WHEN clock < ?4 THEN ?4 ELSE clock END,
 		delivered_at = CASE WHEN delivered_at < ?5 THEN ?5 ELSE delivered_at END`
-	args := []any{name, int64(epoch), r.Cursor, r.Clock.Microseconds(), delivered}
+	args = []any{name, int64(epoch), r.Cursor, r.Clock.Microseconds(), delivered}
 	if r.BrokenSince != nil {
 		args = append(args, hookgate.Micros(*r.BrokenSince))
 		sql += fmt.Sprintf(", broken_since = ?%d", len(args))
@@ -77,8 +100,7 @@ func (s *Subscriptions) saveRow(name string, epoch hookgate.Epoch, r *hookgate.R
 			pause_reason = CASE WHEN paused_at = 0 THEN ?%d ELSE pause_reason END,
 			paused_at = CASE WHEN paused_at = 0 THEN `+s.Now+` ELSE paused_at END`, len(args))
 	}
-	return Statement{SQL: sql + " WHERE " + named + " AND epoch = ?2 RETURNING version", Args: args,
-		Guard: hookgate.ErrFenced, Row: func(r Row) error { *version = r.Int(0); return nil }}
+	return sql, args
 }
 
 // fence keeps PostgreSQL from moving conditions out of a subquery. Without statistics it takes the
@@ -98,10 +120,11 @@ func (s *Subscriptions) writeException(e *hookgate.Exception, c entry.Cells) {
 	c.Text(s.Clean(e.Reason))
 	c.Int(int64(e.Status))
 	c.Int(hookgate.Micros(e.Changed))
+	c.Int(int64(e.LeaseMax))
 }
 
 var exceptionNames = []string{"event", "redelivery", "ordering_key", "state", "attempts", "due",
-	"since", "wait", "reason", "status", "changed"}
+	"since", "wait", "reason", "status", "changed", "lease_max"}
 
 // create returns the statement that adds exceptions. If a person has settled the event meanwhile,
 // its exception does not come back.
@@ -130,7 +153,7 @@ func (s *Subscriptions) update(name string, r *hookgate.Results) Statement {
 	return Statement{
 		SQL: `UPDATE webhook_exceptions AS e SET ordering_key = r.ordering_key, state = r.state,
 			attempts = r.attempts, due = r.due, since = r.since, wait = r.wait, reason = r.reason,
-			status = r.status, changed = r.changed
+			status = r.status, changed = r.changed, lease_max = r.lease_max
 			FROM (SELECT ` + subscriptionID + ` AS subscription, r.* FROM r ` + fence + `) r
 			WHERE e.subscription = r.subscription AND e.event = r.event AND e.redelivery = r.redelivery
 			AND e.state <> 'dead'
@@ -195,23 +218,32 @@ func (s *Subscriptions) removeExceptions(name string, gone []hookgate.EventRedel
 }
 
 func (s *Subscriptions) hold(name string, r *hookgate.Results) Statement {
-	after := make(map[string]int64, len(r.Holds)) // one row cannot change twice in one statement
+	holds := make(map[string]hookgate.Hold, len(r.Holds)) // a statement changes a row only once
 	var keys []string
 	for _, h := range r.Holds {
 		key := s.Clean(h.OrderingKey)
-		if _, again := after[key]; !again {
+		before, again := holds[key]
+		if !again {
 			keys = append(keys, key)
 		}
-		after[key] = max(after[key], h.After)
+		h.After = max(h.After, before.After)
+		holds[key] = h
 	}
 	return Statement{
-		SQL: `INSERT INTO webhook_holds AS h (subscription, ordering_key, after_id)
-			SELECT ` + subscriptionID + `, ordering_key, after_id FROM r WHERE true
-			ON CONFLICT (subscription, ordering_key) DO UPDATE SET after_id = excluded.after_id
-				WHERE h.after_id < excluded.after_id`,
+		SQL: `INSERT INTO webhook_holds AS h (subscription, ordering_key, after_id, lease_max)
+			SELECT ` + subscriptionID + `, ordering_key, after_id, lease_max FROM r WHERE true
+			ON CONFLICT (subscription, ordering_key) DO UPDATE SET lease_max = excluded.lease_max,
+				after_id = CASE WHEN h.after_id < excluded.after_id THEN excluded.after_id
+					ELSE h.after_id END
+				WHERE h.after_id < excluded.after_id OR h.lease_max <> excluded.lease_max`,
 		Args: []any{name},
-		Rows: &Rows{Columns: []string{"ordering_key", "after_id"}, Len: len(keys),
-			Write: func(i int, c entry.Cells) { c.Text(keys[i]); c.Int(after[keys[i]]) }},
+		Rows: &Rows{Columns: []string{"ordering_key", "after_id", "lease_max"}, Len: len(keys),
+			Write: func(i int, c entry.Cells) {
+				h := holds[keys[i]]
+				c.Text(keys[i])
+				c.Int(h.After)
+				c.Int(int64(h.LeaseMax))
+			}},
 	}
 }
 

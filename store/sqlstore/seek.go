@@ -36,6 +36,8 @@ type seek struct {
 	late   bool
 	// horizon is the highest id that retention has removed.
 	horizon int64
+	// leases is the number of leases with open events.
+	leases int64
 }
 
 // run moves the cursor in one transaction. It needs the cursor before it can count what is between,
@@ -45,10 +47,18 @@ func (k *seek) run(ctx context.Context, name string) error {
 		// The lock keeps retention from removing what is behind the new cursor.
 		SQL: "SELECT last_event FROM webhook_removals" + k.ForUpdate,
 		Row: func(r Row) error { k.horizon = r.Int(0); return nil },
+	}, {
+		SQL: "SELECT count(*) FROM webhook_leases WHERE open_events > 0 AND subscription = " +
+			subscriptionID,
+		Args: []any{k.Clean(name)},
+		Row:  func(r Row) error { k.leases = r.Int(0); return nil },
 	}}, func(c *controlled) ([]Statement, error) {
 		c.dryRun = k.dryRun
 		if err := k.place(c); err != nil {
 			return nil, err
+		}
+		if k.leases > 0 && !k.dryRun {
+			return nil, hookgate.ErrLeasesOut
 		}
 		statements := []Statement{{
 			SQL: `SELECT count(*) FROM (SELECT 1 FROM webhook_events WHERE id > ? AND id <= ? ORDER BY id

@@ -59,8 +59,8 @@ type DB interface {
 	// ChangeLocked is Change with the lock of appends: nothing is added to the log between the first
 	// statement and the end of the transaction.
 	ChangeLocked(ctx context.Context, first []Statement, next func() ([]Statement, error)) error
-	// Queries runs statements that only read, in one round trip. No statement sees an earlier state
-	// than the ones before it.
+	// Queries runs statements that only read, in one round trip. They see the same state of the
+	// database.
 	Queries(ctx context.Context, statements ...Statement) error
 	// Save runs statements in a durable transaction, which other calls may share. size is about the
 	// number of rows that they write. If the database fails, the outcome is unknown.
@@ -71,7 +71,8 @@ type DB interface {
 // the store has failed.
 func IsAnswer(err error) bool {
 	for _, answer := range []error{hookgate.ErrFenced, hookgate.ErrRejected, hookgate.ErrNotFound,
-		hookgate.ErrLeased, hookgate.ErrRevision, hookgate.ErrInUse} {
+		hookgate.ErrLeased, hookgate.ErrRevision, hookgate.ErrInUse, hookgate.ErrLeasesOut,
+		hookgate.ErrNameTaken} {
 		if errors.Is(err, answer) {
 			return true
 		}

@@ -100,20 +100,26 @@ func (s *Subscriptions) Forget(ctx context.Context, name string, _ hookgate.Pers
 		if c.pausedAt == 0 && c.removedAt == 0 {
 			return nil, hookgate.ErrInUse
 		}
-		return []Statement{
-			{SQL: "DELETE FROM webhook_exceptions WHERE subscription = ?", Args: []any{c.id}},
-			{SQL: "DELETE FROM webhook_holds WHERE subscription = ?", Args: []any{c.id}},
-			{SQL: "DELETE FROM webhook_redelivery_jobs WHERE subscription = ?", Args: []any{c.id}},
-			// The epoch fences an owner that has not noticed.
-			{SQL: `UPDATE webhook_subscriptions SET forgotten_at = ?, epoch = epoch + 1, owner = '',
-				lease_until = 0 WHERE id = ?`, Args: []any{c.now, c.id}},
-		}, nil
+		return forget(c.id, c.now), nil
 	})
 	if err != nil {
 		return fmt.Errorf("forget subscription %s: %w", name, err)
 	}
 	s.setOwner(name, "")
 	return nil
+}
+
+// forget returns the statements that forget a subscription.
+func forget(id, now int64) []Statement {
+	return []Statement{
+		{SQL: "DELETE FROM webhook_exceptions WHERE subscription = ?", Args: []any{id}},
+		{SQL: "DELETE FROM webhook_holds WHERE subscription = ?", Args: []any{id}},
+		{SQL: "DELETE FROM webhook_redelivery_jobs WHERE subscription = ?", Args: []any{id}},
+		{SQL: "DELETE FROM webhook_leases WHERE subscription = ?", Args: []any{id}},
+		// The epoch fences an owner that has not noticed.
+		{SQL: "UPDATE webhook_subscriptions SET forgotten_at = ?, epoch = " + nextEpoch + `, owner = '',
+			lease_until = 0 WHERE id = ?`, Args: []any{now, id}},
+	}
 }
 
 // Resolve implements hookgate.SubscriptionControl. A call that matches more than resolveMax

@@ -26,7 +26,7 @@ const subscriptionColumns = `s.id, s.name, s.definition, s.filter, s.delivery_or
 	s.cursor, s.owner, s.lease_until, s.paused_at, s.paused_by, s.pause_reason, s.broken_since,
 	s.created_at, s.removed_at, s.delivered_at, (SELECT last_id FROM webhook_log),
 	coalesce((SELECT e.persisted_at FROM webhook_events e WHERE e.id > s.cursor ORDER BY e.id LIMIT 1),
-		0)`
+		0), s.pulled_at, s.idle`
 
 // storedInfo is a subscription as Subscriptions collects it.
 type storedInfo struct {
@@ -46,7 +46,7 @@ func (s *Subscriptions) Subscriptions(ctx context.Context) ([]hookgate.Subscript
 					" FROM webhook_subscriptions s WHERE s.forgotten_at = 0 ORDER BY s.name",
 				Row: func(r Row) error {
 					info, err := scanInfo(r)
-					info.Owner = s.runningOwner(info.Name, r.Text(7), r.Bool(18))
+					info.Owner = s.runningOwner(info.Name, r.Text(7), r.Bool(20))
 					all = append(all, info)
 					byID[info.id] = info
 					return err
@@ -76,6 +76,16 @@ func (s *Subscriptions) Subscriptions(ctx context.Context) ([]hookgate.Subscript
 				Row: func(r Row) error {
 					if info := byID[r.Int(0)]; info != nil {
 						info.Held = r.Int(1)
+					}
+					return nil
+				},
+			},
+			{
+				SQL: `SELECT subscription, count(*), CAST(sum(open_events) AS bigint) FROM webhook_leases
+					WHERE open_events > 0 GROUP BY subscription`,
+				Row: func(r Row) error {
+					if info := byID[r.Int(0)]; info != nil {
+						info.Leases, info.Leased = r.Int(1), r.Int(2)
 					}
 					return nil
 				},
@@ -133,6 +143,7 @@ func scanInfo(r Row) (*storedInfo, error) {
 	info.CreatedAt, info.RemovedAt = hookgate.FromMicros(r.Int(13)), hookgate.FromMicros(r.Int(14))
 	info.LastDeliveredAt, info.End = hookgate.FromMicros(r.Int(15)), r.Int(16)
 	info.OldestStoredAt = hookgate.FromMicros(r.Int(17))
+	info.PulledAt, info.Idle = hookgate.FromMicros(r.Int(18)), duration(r.Int(19))
 	if err := json.Unmarshal([]byte(r.Text(3)), &info.Filter); err != nil {
 		return info, fmt.Errorf("subscription %s: the stored filter: %w", info.Name, err)
 	}
@@ -154,7 +165,7 @@ func idOf(name string, query func(Statement) error) (id int64, err error) {
 // exceptionColumns are the columns of webhook_exceptions in the order in which scanException reads
 // them.
 const exceptionColumns = `x.event, x.redelivery, x.ordering_key, x.state, x.attempts, x.due,
-	x.since, x.wait, x.reason, x.status, x.changed`
+	x.since, x.wait, x.reason, x.status, x.changed, x.lease_max`
 
 func scanException(r Row) hookgate.Exception {
 	return hookgate.Exception{
@@ -162,6 +173,7 @@ func scanException(r Row) hookgate.Exception {
 		State: hookgate.ExceptionState(r.Text(3)), Attempts: int(r.Int(4)),
 		Due: hookgate.FromMicros(r.Int(5)), Since: duration(r.Int(6)), Wait: duration(r.Int(7)),
 		Reason: r.Text(8), Status: int(r.Int(9)), Changed: hookgate.FromMicros(r.Int(10)),
+		LeaseMax: int(r.Int(11)),
 	}
 }
 
@@ -213,12 +225,12 @@ func (s *Subscriptions) Exceptions(ctx context.Context, f hookgate.ExceptionFilt
 			Args: append(c.args, cmp.Or(max(f.Limit, 0), defaultLimit)),
 			Row: func(r Row) (err error) {
 				x := hookgate.StoredException{Exception: scanException(r)}
-				x.Identity = hookgate.Identity{Source: r.Text(11), EventType: r.Text(12),
-					MessageID: r.Text(13)}
-				if request := r.Text(14); request != "" {
+				x.Identity = hookgate.Identity{Source: r.Text(12), EventType: r.Text(13),
+					MessageID: r.Text(14)}
+				if request := r.Text(15); request != "" {
 					x.RequestID, err = hookgate.ParseRequestID(request)
 				}
-				x.ReceivedAt, x.Size = hookgate.FromMicros(r.Int(15)), r.Int(16)
+				x.ReceivedAt, x.Size = hookgate.FromMicros(r.Int(16)), r.Int(17)
 				all = append(all, x)
 				return err
 			},

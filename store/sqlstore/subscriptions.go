@@ -43,9 +43,9 @@ const (
 	unsettled = "state IN ('waiting', 'parked')"
 )
 
-// nextEpoch is the SQL of a new epoch. It is also above that of a forgotten subscription of the
-// same name, whose owner may still try to save.
-const nextEpoch = "(SELECT max(epoch) FROM webhook_subscriptions) + 1"
+// nextEpoch is the SQL of a new epoch. The first one of a subscription is above those of forgotten
+// subscriptions of its name, whose owners may still try to save.
+const nextEpoch = "epoch + 1"
 
 // settles is the condition for attempts that settle an event; see AttemptOutcome.Settles.
 const settles = "outcome IN ('delivered', 'dead_lettered', 'skipped')"
@@ -57,32 +57,66 @@ type stored struct {
 	order             hookgate.Order
 	removed           bool
 	exceptions, holds int64
+	leases            int64 // with open events
+}
+
+// logState is what the row of a new subscription depends on.
+type logState struct {
+	// end is the last id of the log, and horizon the last one that retention has removed.
+	end, horizon int64
+	// lastID and lastEpoch are the highest of all subscriptions.
+	lastID, lastEpoch int64
+	now               int64
+}
+
+// reads returns the statements that read the state. now is the SQL of the time.
+func (l *logState) reads(now string) []Statement {
+	return []Statement{
+		{SQL: "SELECT coalesce(max(id), 0), coalesce(max(epoch), 0) FROM webhook_subscriptions",
+			Row: func(r Row) error { l.lastID, l.lastEpoch = r.Int(0), r.Int(1); return nil }},
+		{SQL: "SELECT l.last_id, r.last_event, " + now + " FROM webhook_log l, webhook_removals r",
+			Row: func(r Row) error { l.end, l.horizon, l.now = r.Int(0), r.Int(1), r.Int(2); return nil }},
+	}
+}
+
+// createRow returns the statement that creates a subscription. since is what storedSince found.
+func (s *Subscriptions) createRow(def *hookgate.SubscriptionDefinition, l *logState,
+	since int64) (Statement, error) {
+	filter, err := json.Marshal(def.Filter)
+	l.lastID++
+	return Statement{
+		SQL: `INSERT INTO webhook_subscriptions (id, name, definition, filter, delivery_order,
+			revision, version, cursor, epoch, owner, lease_until, clock, paused_at, paused_by,
+			pause_reason, broken_since, redelivery, redeliver_until, redeliveries, created_at,
+			removed_at, delivered_at, forgotten_at)
+			VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, ?6, ?7, '', 0, 0, 0, '', '', 0, 0, 0, 0, ?8, 0, 0, 0)`,
+		Args: []any{l.lastID, s.Clean(def.Name), s.Clean(def.Definition), s.Clean(string(filter)),
+			string(def.Order), placeOf(def.Start, l.horizon, l.end, since), l.lastEpoch + 1, l.now},
+	}, err
 }
 
 // Define implements hookgate.Subscriptions.
 func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.SubscriptionDefinition,
 	complete bool) (revisions []int64, err error) {
 	var (
-		rows                      = map[string]stored{}
-		places                    = make([]int64, len(defs))
-		end, lastID, horizon, now int64
-		refused                   error
+		rows    = map[string]stored{}
+		places  = make([]int64, len(defs))
+		log     logState
+		refused error
 	)
-	first := []Statement{
+	first := append([]Statement{
 		{SQL: `SELECT name, id, definition, delivery_order, revision, removed_at,
 			(SELECT count(*) FROM webhook_exceptions e WHERE e.subscription = s.id AND e.` + unsettled + `),
-			(SELECT count(*) FROM webhook_holds h WHERE h.subscription = s.id)
+			(SELECT count(*) FROM webhook_holds h WHERE h.subscription = s.id),
+			(SELECT count(*) FROM webhook_leases l WHERE l.subscription = s.id AND l.open_events > 0)
 			FROM webhook_subscriptions s WHERE forgotten_at = 0 ORDER BY id` + s.ForUpdate,
 			Row: func(r Row) error {
 				rows[r.Text(0)] = stored{id: r.Int(1), definition: r.Text(2), order: hookgate.Order(r.Text(3)),
-					revision: r.Int(4), removed: r.Int(5) != 0, exceptions: r.Int(6), holds: r.Int(7)}
+					revision: r.Int(4), removed: r.Int(5) != 0, exceptions: r.Int(6), holds: r.Int(7),
+					leases: r.Int(8)}
 				return nil
 			}},
-		{SQL: "SELECT coalesce(max(id), 0) FROM webhook_subscriptions",
-			Row: func(r Row) error { lastID = r.Int(0); return nil }},
-		{SQL: "SELECT l.last_id, r.last_event, " + s.Now + " FROM webhook_log l, webhook_removals r",
-			Row: func(r Row) error { end, horizon, now = r.Int(0), r.Int(1), r.Int(2); return nil }},
-	}
+	}, log.reads(s.Now)...)
 	for i := range defs {
 		if defs[i].Start.At == hookgate.StartTime {
 			first = append(first, storedSince(defs[i].Start.Time, &places[i])...)
@@ -93,8 +127,9 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 		for i := range defs {
 			def := &defs[i]
 			row, found := rows[def.Name]
-			if found && row.order != def.Order && row.exceptions+row.holds > 0 {
-				refused = &hookgate.OrderError{Subscription: def.Name, Exceptions: int(row.exceptions)}
+			if found && row.order != def.Order && row.exceptions+row.holds+row.leases > 0 {
+				refused = &hookgate.OrderError{Subscription: def.Name, Exceptions: int(row.exceptions),
+					Leases: int(row.leases)}
 				return nil, nil
 			}
 			changed := !found || row.definition != def.Definition
@@ -105,28 +140,17 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 			if !changed && !row.removed {
 				continue
 			}
-			filter, err := json.Marshal(def.Filter)
+			var change Statement
+			var err error
+			if found {
+				change, err = s.redefine(&row, def)
+			} else {
+				change, err = s.createRow(def, &log, places[i])
+			}
 			if err != nil {
 				return nil, err
 			}
-			if found {
-				changes = append(changes, Statement{
-					SQL: `UPDATE webhook_subscriptions SET definition = ?2, filter = ?3, delivery_order = ?4,
-						revision = ?5, removed_at = 0 WHERE id = ?1`,
-					Args: []any{row.id, s.Clean(def.Definition), s.Clean(string(filter)), string(def.Order),
-						row.revision}})
-				continue
-			}
-			lastID++
-			cursor := placeOf(def.Start, horizon, end, places[i])
-			changes = append(changes, Statement{
-				SQL: `INSERT INTO webhook_subscriptions (id, name, definition, filter, delivery_order,
-					revision, version, cursor, epoch, owner, lease_until, clock, paused_at, paused_by,
-					pause_reason, broken_since, redelivery, redeliver_until, redeliveries, created_at,
-					removed_at, delivered_at, forgotten_at)
-					VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, ?6, 0, '', 0, 0, 0, '', '', 0, 0, 0, 0, ?7, 0, 0, 0)`,
-				Args: []any{lastID, s.Clean(def.Name), s.Clean(def.Definition), s.Clean(string(filter)),
-					string(def.Order), cursor, now}})
+			changes = append(changes, change)
 		}
 		if complete {
 			for name, row := range rows {
@@ -134,7 +158,7 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 					func(d hookgate.SubscriptionDefinition) bool { return d.Name == name }) {
 					changes = append(changes, Statement{
 						SQL:  "UPDATE webhook_subscriptions SET removed_at = ?2 WHERE id = ?1",
-						Args: []any{row.id, now}})
+						Args: []any{row.id, log.now}})
 				}
 			}
 		}
@@ -147,6 +171,20 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 		return nil, fmt.Errorf("define subscriptions: %w", err)
 	}
 	return revisions, nil
+}
+
+// redefine returns the statement that replaces the definition of a subscription and makes it one of
+// the configuration. row has the new revision.
+func (s *Subscriptions) redefine(row *stored, def *hookgate.SubscriptionDefinition) (Statement,
+	error) {
+	filter, err := json.Marshal(def.Filter)
+	return Statement{
+		SQL: `UPDATE webhook_subscriptions SET definition = ?2, filter = ?3, delivery_order = ?4,
+			version = version + CASE WHEN revision = ?5 THEN 0 ELSE 1 END, revision = ?5, removed_at = 0,
+			idle = 0 WHERE id = ?1`,
+		Args: []any{row.id, s.Clean(def.Definition), s.Clean(string(filter)), string(def.Order),
+			row.revision},
+	}, err
 }
 
 // storedSince returns the statements that set place to the id before the first event that was
@@ -232,12 +270,17 @@ func (s *Subscriptions) runningOwner(name, stored string, running bool) string {
 		}
 		return ""
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.owners[name] != stored {
+	if s.ownerOf(name) != stored {
 		return "" // of an earlier process, or of a subscription of this name that was forgotten
 	}
 	return stored
+}
+
+// ownerOf returns the owner that acquired a subscription in a store without leases, or "".
+func (s *Subscriptions) ownerOf(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owners[name]
 }
 
 // setOwner records the owner of a subscription in a store without leases.
@@ -286,7 +329,7 @@ func (s *Subscriptions) Acquire(ctx context.Context, name, owner string, ttl tim
 				lease_until = ` + s.Now + ` + ?3 WHERE id = ?1 RETURNING epoch`,
 			Args: []any{id, owner, ttl.Microseconds()},
 			Row:  func(r Row) error { state.Epoch = hookgate.Epoch(r.Int(0)); return nil },
-		}}, s.stateOf(id, state)...), nil
+		}}, s.stateOf("?1", id, state)...), nil
 	})
 	if err == nil {
 		err = answer
@@ -298,10 +341,11 @@ func (s *Subscriptions) Acquire(ctx context.Context, name, owner string, ttl tim
 	return state, nil
 }
 
-// stateOf returns the statements that read the state of a subscription for a new owner.
-func (s *Subscriptions) stateOf(id int64, state *hookgate.SubscriptionState) []Statement {
+// stateOf returns the statements that read the state of a subscription, but for its epoch. id is
+// the SQL of its id, with the parameter arg.
+func (s *Subscriptions) stateOf(id string, arg any, state *hookgate.SubscriptionState) []Statement {
 	// The events above the cursor whose deliveries have the number of the normal course.
-	const above = ` JOIN webhook_subscriptions s ON s.id = a.subscription WHERE a.subscription = ?1
+	above := ` JOIN webhook_subscriptions s ON s.id = a.subscription WHERE a.subscription = ` + id + `
 		AND a.event > s.cursor
 		AND a.redelivery = CASE WHEN a.event <= s.redeliver_until THEN s.redelivery ELSE 0 END AND a.`
 	add := func(to *[]int64) func(Row) error {
@@ -310,25 +354,26 @@ func (s *Subscriptions) stateOf(id int64, state *hookgate.SubscriptionState) []S
 	return []Statement{
 		{SQL: `SELECT version, cursor, clock, paused_at, redelivery, redeliver_until,
 			(SELECT count(*) FROM webhook_exceptions e WHERE e.subscription = s.id AND e.` + unsettled + `)
-			FROM webhook_subscriptions s WHERE id = ?1`,
-			Args: []any{id}, Row: func(r Row) error {
+			FROM webhook_subscriptions s WHERE id = ` + id,
+			Args: []any{arg}, Row: func(r Row) error {
 				state.Version, state.Cursor, state.Clock = r.Int(0), r.Int(1), duration(r.Int(2))
 				state.Paused, state.Redelivery, state.RedeliverUntil = r.Int(3) != 0, r.Int(4), r.Int(5)
 				state.Exceptions = int(r.Int(6))
 				return nil
 			}},
 		{SQL: "SELECT DISTINCT a.event FROM webhook_deliveries a" + above + settles + " ORDER BY a.event",
-			Args: []any{id}, Row: add(&state.Settled)},
+			Args: []any{arg}, Row: add(&state.Settled)},
 		{SQL: "SELECT a.event FROM webhook_exceptions a" + above + unsettled + " ORDER BY a.event",
-			Args: []any{id}, Row: add(&state.Excepted)},
-		{SQL: `SELECT ordering_key, after_id, excepted FROM webhook_holds WHERE subscription = ?1
-			ORDER BY ordering_key`,
-			Args: []any{id}, Row: func(r Row) error {
+			Args: []any{arg}, Row: add(&state.Excepted)},
+		{SQL: `SELECT ordering_key, after_id, excepted, lease_max FROM webhook_holds
+			WHERE subscription = ` + id + ` ORDER BY ordering_key`,
+			Args: []any{arg}, Row: func(r Row) error {
 				state.Holds = append(state.Holds, hookgate.Hold{OrderingKey: r.Text(0), After: r.Int(1),
-					Excepted: r.Bool(2)})
+					Excepted: r.Bool(2), LeaseMax: int(r.Int(3))})
 				return nil
 			}},
-		runningJobs("?1", id, &state.Jobs),
+		runningJobs(id, arg, &state.Jobs),
+		openLeases(id, arg, &state.Leases),
 	}
 }
 
