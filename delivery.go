@@ -233,7 +233,7 @@ type PullState struct {
 
 // Lease is a set of events that one client of a pull subscription works on.
 type Lease struct {
-	// ID is random. Whoever knows it can settle the events of the lease.
+	// ID is random. Every client that knows it can settle the events of the lease.
 	ID string
 	// Began is when the lease was stored, and Until when it ends, by the store's clock.
 	Began, Until time.Time

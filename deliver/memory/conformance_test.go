@@ -36,7 +36,7 @@ func TestConformance(t *testing.T) {
 
 func instance(s *memory.Store) storetest.DeliveryStore {
 	return storetest.DeliveryStore{
-		Events: s, Owner: s, Reader: s, Control: s,
+		Events: s, Owner: s, Pull: s, Reader: s, Control: s,
 		Append: func(_ storetest.TB, events ...hookgate.Event) []int64 {
 			return s.Append(events...)
 		},

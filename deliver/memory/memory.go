@@ -134,8 +134,8 @@ func (s *Store) Skip() {
 }
 
 // Remove removes the events up to id, as retention does: it stops at the lowest cursor and
-// before the first leased event of the subscriptions that are configured, and keeps the events that a subscription needs. It returns the
-// horizon, which is the highest id that was removed.
+// before the first leased event of the subscriptions that are configured, and keeps the events that
+// a subscription needs. It returns the horizon, which is the highest id that was removed.
 func (s *Store) Remove(id int64) (horizon int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -311,7 +311,8 @@ func (s *Store) Due(ctx context.Context, name string, q hookgate.DueQuery) (due 
 			due.Exceptions = append(due.Exceptions, e)
 		}
 		for _, h := range sub.held() {
-			if !h.Excepted && !slices.Contains(q.NotKeys, h.OrderingKey) && len(due.Holds) < cmp.Or(q.MaxHolds, q.Max) {
+			if !h.Excepted && !slices.Contains(q.NotKeys, h.OrderingKey) &&
+				len(due.Holds) < cmp.Or(q.MaxHolds, q.Max) {
 				due.Holds = append(due.Holds, h)
 			}
 		}

@@ -14,8 +14,9 @@ func TestDelivery(t *testing.T) {
 		Open: func(t storetest.TB, place string) storetest.DeliveryStore {
 			s, failWrites := openStore(t, place)
 			subs := s.Subscriptions()
-			return storetest.DeliveryStore{Events: s, Owner: subs, Reader: subs, Control: subs,
-				Append: storetest.AppendTo(s), Other: storetest.OtherIn(s), Remove: storetest.RemoveFrom(s),
+			return storetest.DeliveryStore{Events: s, Owner: subs, Pull: subs, Reader: subs,
+				Control: subs,
+				Append:  storetest.AppendTo(s), Other: storetest.OtherIn(s), Remove: storetest.RemoveFrom(s),
 				FailWrites: failWrites, Close: s.Close}
 		},
 	})

@@ -28,8 +28,9 @@ func TestDelivery(t *testing.T) {
 			s, failWrites := openBounded(t, place,
 				lateBounds{set: 4, slice: 2, small: 1, most: 50, every: time.Millisecond})
 			subs := s.Subscriptions()
-			return storetest.DeliveryStore{Events: s, Owner: subs, Reader: subs, Control: subs,
-				Append: storetest.AppendTo(s), Other: storetest.OtherIn(s), Remove: storetest.RemoveFrom(s),
+			return storetest.DeliveryStore{Events: s, Owner: subs, Pull: subs, Reader: subs,
+				Control: subs,
+				Append:  storetest.AppendTo(s), Other: storetest.OtherIn(s), Remove: storetest.RemoveFrom(s),
 				FailWrites: failWrites, Close: s.Close}
 		},
 	})

@@ -193,6 +193,28 @@ func TestLateFailures(t *testing.T) {
 	}
 }
 
+// TestLateBesideSave: after a step whose commit failed, the next one shares its transaction with a
+// save of a subscription. It indexes what the failed step did not.
+func TestLateBesideSave(t *testing.T) {
+	s := openLate(t, filepath.Join(t.TempDir(), "store.db"), byHand)
+	for i := range 4 {
+		if _, err := applyLate(s, lateRecord(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.failCommit = func(bool) error { return errors.New("injected") }
+	if _, _, err := s.indexStep(2); err == nil {
+		t.Fatal("a step whose commit failed got no error")
+	}
+	s.failCommit = nil
+	step := &write{late: true, run: func() error { return s.indexSlice(4) }}
+	s.commit([]*write{{save: true, run: func() error { return nil }}, step})
+	if step.err != nil || s.log.indexed != s.log.lastID {
+		t.Fatalf("the step indexed up to %d of %d (error %v)", s.log.indexed, s.log.lastID, step.err)
+	}
+	mustKnow(t, "at the end", s, 4)
+}
+
 // TestLateInTurn: two processes write one file in turn, index it and remove from it. Neither stores
 // an event of the other again, and both store events again that were removed.
 func TestLateInTurn(t *testing.T) {

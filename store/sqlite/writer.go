@@ -63,6 +63,9 @@ type write struct {
 	turn chan bool
 }
 
+// usesRecent reports whether the call reads or changes Store.recent.
+func (c *write) usesRecent() bool { return c.append || c.late }
+
 // join adds a call and reports whether its caller becomes the leader.
 func (w *writer) join(c *write) (leads bool) {
 	w.mu.Lock()
@@ -177,7 +180,7 @@ func (s *Store) commit(group []*write) {
 		if err := s.readLog(); err != nil {
 			return err
 		}
-		if recent = s.recentIsCurrent(); !recent && (group[0].append || group[0].late) {
+		if recent = s.recentIsCurrent(); !recent && slices.ContainsFunc(group, (*write).usesRecent) {
 			if err := s.loadRecent(); err != nil {
 				return err
 			}

@@ -47,8 +47,8 @@ func (s *Subscriptions) Due(ctx context.Context, name string, q hookgate.DueQuer
 				}
 				return nil
 			}},
-		Statement{SQL: `SELECT ordering_key, after_id, lease_max FROM webhook_holds WHERE subscription = ` +
-			subscriptionID + ` AND excepted = false ORDER BY ordering_key LIMIT ?2`,
+		Statement{SQL: `SELECT ordering_key, after_id, lease_max FROM webhook_holds
+			WHERE subscription = ` + subscriptionID + ` AND excepted = false ORDER BY ordering_key LIMIT ?2`,
 			Args: []any{name, maxHolds + len(q.NotKeys)}, Row: func(r Row) error {
 				h := hookgate.Hold{OrderingKey: r.Text(0), After: r.Int(1), LeaseMax: int(r.Int(2))}
 				if len(due.Holds) < maxHolds && !notKeys[h.OrderingKey] {

@@ -139,8 +139,8 @@ func (k *seek) forward(c *controlled) []Statement {
 		// A later event of the key may still be waiting or parked. Then the key stays held.
 		Statement{SQL: `DELETE FROM webhook_holds WHERE subscription = ? AND after_id < ?
 			AND NOT excepted`, Args: []any{c.id, k.To}},
-		Statement{SQL: "UPDATE webhook_subscriptions SET cursor = ?, epoch = " + nextEpoch + " WHERE id = ?",
-			Args: []any{k.To, c.id}})
+		Statement{SQL: "UPDATE webhook_subscriptions SET cursor = ?, epoch = " + nextEpoch +
+			" WHERE id = ?", Args: []any{k.To, c.id}})
 }
 
 // findTime finds the place of a time before the transaction begins. Only retention changes it

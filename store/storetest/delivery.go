@@ -30,6 +30,7 @@ type DeliveryBackend struct {
 type DeliveryStore struct {
 	Events  hookgate.Log
 	Owner   hookgate.Subscriptions
+	Pull    hookgate.Leases
 	Reader  hookgate.SubscriptionReader
 	Control hookgate.SubscriptionControl
 	// Append stores events in one commit and returns their ids. AppendTo makes one of a store.
@@ -93,7 +94,8 @@ func RemoveFrom(s Pruner) func(TB, int64) {
 	}
 }
 
-// RunDelivery runs the suite of Log, Subscriptions, SubscriptionReader and SubscriptionControl.
+// RunDelivery runs the suite of Log, Subscriptions, Leases, SubscriptionReader and
+// SubscriptionControl.
 // The tests of what an owner does run three times; outside of make soak the second and third time
 // only those of Save. The second time each write of the owner fails
 // once, without effect, and is repeated. The third time it fails after it has taken effect, and is
@@ -155,6 +157,16 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 		{"ReadEvents", testReadEvents},
 		{"Grown", testGrown},
 		{"ReadLogWhileWriting", testReadLogWhileWriting},
+		{"Lease", testLease},
+		{"LeaseEnds", testLeaseEnds},
+		{"LeaseMax", testLeaseMax},
+		{"CommitFenced", testCommitFenced},
+		{"CommitOwner", testCommitOwner},
+		{"CommitTogether", testCommitTogether},
+		{"CommitFails", testCommitFails},
+		{"LeasesOut", testLeasesOut},
+		{"Temporary", testTemporary},
+		{"LeasedKept", testLeasedKept},
 		{"Removed", testRemoved}, // the last one, because it removes what others stored
 	}
 	no, yes := false, true
