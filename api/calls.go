@@ -106,7 +106,7 @@ func (c *Client) Events(ctx context.Context, q EventQuery) (Events, error) {
 
 // AllEvents streams the events that q selects, oldest stored first.
 func (c *Client) AllEvents(ctx context.Context, q EventQuery) iter.Seq2[Event, error] {
-	return stream[Event](ctx, c, "/api/events", q.Values())
+	return stream[Event](ctx, c, request{path: "/api/events", query: q.Values()})
 }
 
 // Event returns one event.
@@ -241,7 +241,7 @@ func (c *Client) DeadLetters(ctx context.Context, q DeadLetterQuery) (DeadLetter
 // AllDeadLetters streams the dead letters that q selects, oldest first.
 func (c *Client) AllDeadLetters(ctx context.Context, q DeadLetterQuery) iter.Seq2[DeadLetter,
 	error] {
-	return stream[DeadLetter](ctx, c, "/admin/dlq", q.Values())
+	return stream[DeadLetter](ctx, c, request{path: "/admin/dlq", query: q.Values()})
 }
 
 // DeadLetter returns a dead letter with everything that is stored about its identity. id is its own

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Client calls the read and admin API of a gate. Several goroutines may use it at a time.
@@ -71,6 +72,7 @@ type request struct {
 	accept       string
 	body         any // encoded as JSON; nil for none
 	open         bool
+	wait         time.Duration // for which the gate may wait before it has answered
 	options      []Option
 }
 
@@ -106,12 +108,17 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	if client == nil {
 		client = http.DefaultClient
 	}
+	if client.Timeout > 0 && r.wait > 0 {
+		longer := *client
+		longer.Timeout += r.wait
+		client = &longer
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gate (is it running, and is the URL right?): %w", err)
 	}
 	switch resp.StatusCode {
-	case http.StatusOK, http.StatusCreated, http.StatusAccepted:
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
 		return resp, nil
 	}
 	defer resp.Body.Close()
@@ -154,13 +161,22 @@ func post[T any](ctx context.Context, c *Client, path string, body any, options 
 		options: options})
 }
 
-// stream yields the lines of an NDJSON answer. It ends after the first error.
-func stream[T any](ctx context.Context, c *Client, path string, query url.Values) iter.Seq2[T,
-	error] {
+// send makes a call whose answer is empty.
+func (c *Client) send(ctx context.Context, path string, body any) error {
+	resp, err := c.do(ctx, request{method: http.MethodPost, path: path, body: body,
+		accept: typeJSON})
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// stream yields the lines of the NDJSON answer to a GET. It ends after the first error.
+func stream[T any](ctx context.Context, c *Client, r request) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		resp, err := c.do(ctx, request{method: http.MethodGet, path: path, query: query,
-			accept: typeNDJSON})
+		r.method, r.accept = http.MethodGet, typeNDJSON
+		resp, err := c.do(ctx, r)
 		if err != nil {
 			yield(none, err)
 			return

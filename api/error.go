@@ -22,7 +22,7 @@ type ErrorAnswer struct {
 	Horizon string `json:"horizon,omitempty"`
 }
 
-// Error is an answer with any other status than 200, 201 and 202.
+// Error is an answer with any other status than 200, 201, 202 and 204.
 type Error struct {
 	Status int
 	// Message is the reason that the gate gives.

@@ -286,7 +286,8 @@ func (c *Client) Exceptions(ctx context.Context, name string, q ExceptionQuery) 
 // AllExceptions yields the exceptions of a subscription by event id, from one page after the other.
 func (c *Client) AllExceptions(ctx context.Context, name string, q ExceptionQuery) iter.Seq2[
 	Exception, error] {
-	return stream[Exception](ctx, c, subscriptionPath(name, "/exceptions"), q.Values())
+	return stream[Exception](ctx, c, request{path: subscriptionPath(name, "/exceptions"),
+		query: q.Values()})
 }
 
 // PauseSubscription pauses a subscription until ResumeSubscription.
