@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,6 +76,8 @@ func (t configuredTokens) find(hash [sha256.Size]byte) (name string, ok bool) {
 type actor struct {
 	name string // of its token
 	role control.Role
+	// subscriptions are those of a control.RoleConsumer.
+	subscriptions []string
 	// since is when the token was created; zero for a configured token.
 	since time.Time
 }
@@ -150,6 +153,13 @@ func (c *call) identified(who actor, err error) bool {
 				who.name, who.role, c.route.Role))
 		return false
 	}
+	if name := c.request.PathValue("name"); who.role == control.RoleConsumer &&
+		c.route.Role == control.RoleConsumer && name != "" &&
+		!slices.Contains(who.subscriptions, name) {
+		c.reject(http.StatusForbidden, fmt.Sprintf("token %s is for the subscriptions %s, and not for %s",
+			who.name, strings.Join(who.subscriptions, ", "), printable(name)))
+		return false
+	}
 	return true
 }
 
@@ -207,7 +217,8 @@ func (s *API) findHash(ctx context.Context, hash [sha256.Size]byte, now time.Tim
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
 		return actor{}, rejectedToken("expired at " + t.ExpiresAt.Format(time.RFC3339))
 	}
-	return actor{name: t.Name, role: t.Role, since: t.CreatedAt}, nil
+	return actor{name: t.Name, role: t.Role, subscriptions: t.Subscriptions,
+		since: t.CreatedAt}, nil
 }
 
 func (c *call) unauthorised(text string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -156,6 +157,9 @@ func (s *API) signIn(c *call) {
 		s.pages.SignIn(c, c.request, http.StatusUnauthorized, "This token "+string(refused)+".", next)
 	case err != nil:
 		c.unavailable("looking up the token", err)
+	case !who.role.Covers(viewer):
+		s.pages.SignIn(c, c.request, http.StatusForbidden, fmt.Sprintf(
+			"This token has the role %s, which cannot sign in.", who.role), next)
 	default:
 		s.log.Info("signed in", "request_id", c.requestID, "by", who.name, "role", who.role, "remote",
 			c.request.RemoteAddr)

@@ -275,7 +275,7 @@ func (c *call) bySession() (who actor, found bool, err error) {
 		n.used = now
 		s.sessions.write(c, c.request, n)
 	}
-	if c.route.Action != "" && !s.sessions.meant(c.request, n, c.request.Header.Get(csrfHeader)) {
+	if c.route.Method != http.MethodGet && !s.sessions.meant(c.request, n, c.request.Header.Get(csrfHeader)) {
 		return who, true, errForged
 	}
 	return who, true, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 
 // tokenName is the form of a token's name.
 var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+
+// subscriptionName is the form of a subscription's name.
+var subscriptionName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
 // listTokens lists all tokens except those of the configuration.
 func (s *API) listTokens(c *call) {
@@ -36,13 +40,7 @@ func (s *API) listTokens(c *call) {
 
 // createToken creates a token and answers its text, which is shown only once.
 func (s *API) createToken(c *call) {
-	const want = `{"name":"…","role":"viewer, operator or admin",` +
-		`"expiresAt":"2027-01-01T00:00:00Z"}, the last optional`
-	wanted, ok := c.members(want, "name", "role", "expiresAt")
-	if !ok {
-		return
-	}
-	t, err := newToken(wanted, time.Now())
+	t, err := readToken(c, time.Now())
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
@@ -51,10 +49,13 @@ func (s *API) createToken(c *call) {
 	text := control.NewTokenText()
 	t.Hash = control.HashToken(text)
 	target := fmt.Sprintf("%s (%s)", t.Name, t.Role)
+	if len(t.Subscriptions) > 0 {
+		target = fmt.Sprintf("%s (%s of %s)", t.Name, t.Role, strings.Join(t.Subscriptions, ", "))
+	}
 	if !t.ExpiresAt.IsZero() {
 		target += " until " + t.ExpiresAt.Format(time.RFC3339)
 	}
-	if !c.begin(target) {
+	if !c.begin(cut(target)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
@@ -73,9 +74,25 @@ func (s *API) createToken(c *call) {
 	}
 }
 
-// newToken makes a token from the members of a request. An error says what is wrong with them.
-func newToken(members map[string]string, now time.Time) (t control.Token, err error) {
-	t = control.Token{Name: members["name"], CreatedAt: now.Truncate(time.Microsecond).UTC()}
+// maxBound is the number of subscriptions to which a token can be bound at most.
+const maxBound = 100
+
+// readToken makes a token from the body of a request. An error is for the caller.
+func readToken(c *call, now time.Time) (t control.Token, err error) {
+	t.CreatedAt = now.Truncate(time.Microsecond).UTC()
+	members, err := readObject(c, "name", "role", "subscriptions", "expiresAt")
+	if err != nil {
+		return t, err
+	}
+	var role, expires string
+	err = errors.Join(
+		readMember(members, "name", "a text", &t.Name),
+		readMember(members, "role", "consumer, viewer, operator or admin", &role),
+		readMember(members, "subscriptions", "a list of names", &t.Subscriptions),
+		readMember(members, "expiresAt", "a time such as 2027-01-01T00:00:00Z", &expires))
+	if err != nil {
+		return t, err
+	}
 	switch t.Name {
 	case canary.ActorPlan, canary.ActorGuard:
 		return t, fmt.Errorf("name %s is reserved: the gate itself has it in the admin trail", t.Name)
@@ -84,10 +101,26 @@ func newToken(members map[string]string, now time.Time) (t control.Token, err er
 		return t, fmt.Errorf("name must be 1 to 64 letters, digits and ._@-,"+
 			" begin with a letter or digit, and not begin with %q", configuredName)
 	}
-	if t.Role, err = control.ParseRole(members["role"]); err != nil {
+	if t.Role, err = control.ParseRole(role); err != nil {
 		return t, err
 	}
-	if expires, ok := members["expiresAt"]; ok {
+	switch consumes := t.Role == control.RoleConsumer; {
+	case consumes && len(t.Subscriptions) == 0:
+		return t, errors.New("role consumer needs subscriptions: a list of the names of those whose" +
+			" events the token may fetch")
+	case !consumes && len(t.Subscriptions) > 0:
+		return t, fmt.Errorf("subscriptions are for the role consumer: role %s is for all of them",
+			t.Role)
+	case len(t.Subscriptions) > maxBound:
+		return t, fmt.Errorf("subscriptions has more than %d names", maxBound)
+	}
+	for i, name := range t.Subscriptions {
+		if !subscriptionName.MatchString(name) || slices.Contains(t.Subscriptions[:i], name) {
+			return t, fmt.Errorf("subscriptions has %q, which is no name of a subscription or occurs twice",
+				printable(name))
+		}
+	}
+	if _, ok := members["expiresAt"]; ok {
 		if t.ExpiresAt, err = time.Parse(time.RFC3339, expires); err != nil {
 			return t, errors.New("expiresAt must be a time such as 2027-01-01T00:00:00Z")
 		}

@@ -189,7 +189,7 @@ func receiptOf(r evidence.Receipt) api.Receipt {
 }
 
 func tokenOf(t control.Token) api.Token {
-	return api.Token{Name: t.Name, Role: t.Role, CreatedAt: api.At(t.CreatedAt),
+	return api.Token{Name: t.Name, Role: t.Role, Subscriptions: t.Subscriptions, CreatedAt: api.At(t.CreatedAt),
 		CreatedBy: t.CreatedBy, ExpiresAt: api.AtOrNull(t.ExpiresAt),
 		RevokedAt: api.AtOrNull(t.RevokedAt)}
 }

@@ -4,10 +4,12 @@ import "github.com/hookgate/hookgate/control"
 
 // Token is a token without its text.
 type Token struct {
-	Name      string       `json:"name"`
-	Role      control.Role `json:"role"`
-	CreatedAt Time         `json:"createdAt"`
-	CreatedBy string       `json:"createdBy"`
+	Name string       `json:"name"`
+	Role control.Role `json:"role"`
+	// Subscriptions are those whose events a consumer may fetch; empty for any other role.
+	Subscriptions []string `json:"subscriptions,omitempty"`
+	CreatedAt     Time     `json:"createdAt"`
+	CreatedBy     string   `json:"createdBy"`
 	// ExpiresAt and RevokedAt are null if the token does not expire, or was not revoked.
 	ExpiresAt *Time `json:"expiresAt"`
 	RevokedAt *Time `json:"revokedAt"`
@@ -28,6 +30,8 @@ type Tokens struct {
 type TokenRequest struct {
 	Name string       `json:"name"`
 	Role control.Role `json:"role"`
+	// Subscriptions are those whose events a consumer may fetch. Other roles have none.
+	Subscriptions []string `json:"subscriptions,omitempty"`
 	// ExpiresAt is RFC 3339; empty for a token that does not expire.
 	ExpiresAt string `json:"expiresAt,omitempty"`
 }

@@ -13,13 +13,17 @@ import (
 // ErrExists is the error of creating a token under a name that a token has or had.
 var ErrExists = errors.New("exists already")
 
-// Role says what the bearer of a token may do. Each role includes those before it.
+// Role says what the bearer of a token may do. Each role includes those before it, except that
+// RoleViewer does not include RoleConsumer.
 type Role string
 
 // The roles.
 const (
 	// RoleNone is the role of everyone, without a token.
 	RoleNone Role = ""
+	// RoleConsumer fetches the events of the subscriptions in Token.Subscriptions, and does nothing
+	// else. An operator may do that for every subscription.
+	RoleConsumer Role = "consumer"
 	// RoleViewer reads.
 	RoleViewer Role = "viewer"
 	// RoleOperator also steers the gate: maintenance, drain, dead letters.
@@ -28,7 +32,7 @@ const (
 	RoleAdmin Role = "admin"
 )
 
-// rank orders the roles; it is negative for an unknown one.
+// rank orders the roles other than RoleConsumer; it is negative for an unknown one.
 func (r Role) rank() int {
 	switch r {
 	case RoleNone:
@@ -45,16 +49,24 @@ func (r Role) rank() int {
 
 // Covers reports whether r may do something that needs the role least. An unknown role covers
 // nothing, and no role covers it.
-func (r Role) Covers(least Role) bool { return least.rank() >= 0 && r.rank() >= least.rank() }
+func (r Role) Covers(least Role) bool {
+	switch {
+	case least == RoleConsumer:
+		return r == RoleConsumer || r.Covers(RoleOperator)
+	case r == RoleConsumer:
+		return least == RoleNone
+	}
+	return least.rank() >= 0 && r.rank() >= least.rank()
+}
 
 // ParseRole reads the role of a token.
 func ParseRole(s string) (Role, error) {
 	switch r := Role(s); r {
-	case RoleViewer, RoleOperator, RoleAdmin:
+	case RoleConsumer, RoleViewer, RoleOperator, RoleAdmin:
 		return r, nil
 	}
-	return RoleNone, fmt.Errorf("unknown role %q: use %s, %s or %s", s, RoleViewer, RoleOperator,
-		RoleAdmin)
+	return RoleNone, fmt.Errorf("unknown role %q: use %s, %s, %s or %s", s, RoleConsumer, RoleViewer,
+		RoleOperator, RoleAdmin)
 }
 
 // TokenPrefix begins the text of every token, so that scanners for leaked secrets recognise it.
@@ -67,6 +79,9 @@ type Token struct {
 	// Name is never used for another token, so that the admin trail stays unambiguous.
 	Name string
 	Role Role
+	// Subscriptions are the names of those whose events a RoleConsumer may fetch; empty for any other
+	// role.
+	Subscriptions []string
 	// Hash is the SHA-256 of the text.
 	Hash      [sha256.Size]byte
 	CreatedAt time.Time

@@ -27,6 +27,12 @@ func TestRolesCover(t *testing.T) {
 			t.Errorf("%q is read as %q (error %v)", role, parsed, err)
 		}
 	}
+	// A consumer is beside the viewer, and an operator covers it.
+	if r := control.RoleConsumer; !r.Covers(control.RoleNone) || !r.Covers(r) ||
+		r.Covers(control.RoleViewer) || r.Covers(control.RoleAdmin) || control.RoleNone.Covers(r) ||
+		control.RoleViewer.Covers(r) || !control.RoleOperator.Covers(r) || !control.RoleAdmin.Covers(r) {
+		t.Error("role consumer covers others, or the wrong ones cover it")
+	}
 	if _, err := control.ParseRole("ADMIN"); err == nil {
 		t.Error("ADMIN is read as a role")
 	}

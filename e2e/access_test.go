@@ -50,6 +50,7 @@ func TestMatrix(t *testing.T) {
 		{"token of another gate", adminapi.Nobody, "Bearer " + control.NewTokenText()},
 		{"revoked token", adminapi.Nobody, "Bearer " + revoked},
 		{"webhook key", adminapi.Sender, "Bearer " + g.key(bearerKeyName)},
+		{"consumer", adminapi.Consumer, "Bearer " + g.newConsumer("a-consumer", "none")},
 		{"viewer", adminapi.Viewer, "Bearer " + g.newToken("a-viewer", control.RoleViewer, "")},
 		{"operator", adminapi.Operator, "Bearer " + g.newToken("an-operator", control.RoleOperator, "")},
 		{"admin", adminapi.Admin, "Bearer " + g.newToken("an-admin", control.RoleAdmin, "")},
@@ -95,6 +96,18 @@ func (g *gate) newToken(name string, role control.Role, expires string) string {
 	if expires != "" {
 		body = fmt.Sprintf(`{"name":%q,"role":%q,"expiresAt":%q}`, name, role, expires)
 	}
+	return g.makeToken(body)
+}
+
+// newConsumer makes a token that is bound to a subscription.
+func (g *gate) newConsumer(name, subscription string) string {
+	g.t.Helper()
+	return g.makeToken(fmt.Sprintf(`{"name":%q,"role":"consumer","subscriptions":[%q]}`, name,
+		subscription))
+}
+
+func (g *gate) makeToken(body string) string {
+	g.t.Helper()
 	var answer tokenAnswer
 	if err := json.Unmarshal([]byte(g.mustRequest(201, http.MethodPost, "/admin/tokens", body)),
 		&answer); err != nil || !control.IsTokenText(answer.Token) {

@@ -294,8 +294,9 @@ func describedAnswers(t *testing.T, v validator.Validator) {
 	try(200, "GET", "/api/events", "", "Authorization", admin, "Accept", "application/x-ndjson")
 	try(200, "GET", "/admin/dlq?state=all", "", "Authorization", admin, "Accept",
 		"application/x-ndjson")
-	credentials := []string{adminapi.Nobody: "", adminapi.Sender: key, adminapi.Viewer: "Bearer " +
-		g.newToken("a-viewer", control.RoleViewer, ""),
+	credentials := []string{adminapi.Nobody: "", adminapi.Sender: key,
+		adminapi.Consumer: "Bearer " + g.newConsumer("a-consumer", "none"),
+		adminapi.Viewer:   "Bearer " + g.newToken("a-viewer", control.RoleViewer, ""),
 		adminapi.Operator: "Bearer " + g.newToken("an-operator", control.RoleOperator, ""),
 		adminapi.Admin:    admin}
 	for _, rule := range adminapi.Matrix {

@@ -20,6 +20,7 @@ func newTokenCommand() *cobra.Command {
 processes that share its store know the tokens, so a revoked token stops working in all
 of them at once. These commands need the role admin.
 
+  consumer   fetches the events of the subscriptions that it names, and nothing else
   viewer     reads: events, traces, mode, admin trail
   operator   also sets the mode, drains the queue and retries dead letters
   admin      everything, including tokens and profiles
@@ -34,6 +35,7 @@ are not listed here, and work even while the store is away.`,
 func newTokenCreateCommand() *cobra.Command {
 	var c connection
 	var name, role, expires string
+	var subscriptions []string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "create --name NAME --role ROLE",
@@ -44,20 +46,23 @@ or has expired, so that a name in the admin trail always means the same person.
 
 To use a token, set HOOKGATE_TOKEN.`,
 		Example: `  hookgate token create --name alice --role operator --reason "joins the on-call"
-  hookgate token create --name dashboard --role viewer --expires 2160h`,
+  hookgate token create --name dashboard --role viewer --expires 2160h
+  hookgate token create --name billing-app --role consumer --subscription billing`,
 		Args: cobra.NoArgs,
 	}
 	c.register(cmd)
 	c.registerReason(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the token in the admin trail")
-	cmd.Flags().StringVar(&role, "role", "", "`role`: viewer, operator or admin")
+	cmd.Flags().StringVar(&role, "role", "", "`role`: consumer, viewer, operator or admin")
+	cmd.Flags().StringArrayVar(&subscriptions, "subscription", nil,
+		"`name` of a subscription whose events a consumer may fetch; repeat it for more")
 	cmd.Flags().StringVar(&expires, "expires", "",
 		"`time` (RFC 3339), or a duration such as 720h, after which it expires (default: never)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagRequired("name")
 	cmd.MarkFlagRequired("role")
 	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
-		wanted := api.TokenRequest{Name: name}
+		wanted := api.TokenRequest{Name: name, Subscriptions: subscriptions}
 		var err error
 		if wanted.Role, err = control.ParseRole(role); err != nil {
 			return fmt.Errorf("--role: %w", err)

@@ -1,8 +1,10 @@
 package show
 
 import (
+	"cmp"
 	"io"
 	"iter"
+	"strings"
 
 	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/control"
@@ -24,10 +26,10 @@ func Approvals(out io.Writer, rows iter.Seq2[api.Approval, error]) error {
 
 // Tokens prints tokens.
 func Tokens(out io.Writer, all api.Tokens) error {
-	t := NewTable(out, "NAME", "ROLE", "CREATED", "BY", "EXPIRES", "REVOKED")
+	t := NewTable(out, "NAME", "ROLE", "SUBSCRIPTIONS", "CREATED", "BY", "EXPIRES", "REVOKED")
 	for _, k := range all.Tokens {
-		t.Row(k.Name, k.Role, k.CreatedAt, k.CreatedBy, TimeOr(k.ExpiresAt, "never"),
-			TimeOr(k.RevokedAt, "-"))
+		t.Row(k.Name, k.Role, cmp.Or(strings.Join(k.Subscriptions, ","), "-"), k.CreatedAt,
+			k.CreatedBy, TimeOr(k.ExpiresAt, "never"), TimeOr(k.RevokedAt, "-"))
 	}
 	return t.Flush()
 }

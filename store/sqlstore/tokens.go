@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -10,7 +11,7 @@ import (
 )
 
 const (
-	tokenColumns = "name, role, hash, created_at, created_by, expires_at, revoked_at"
+	tokenColumns = "name, role, hash, created_at, created_by, expires_at, revoked_at, subscriptions"
 	readTokens   = "SELECT " + tokenColumns + " FROM webhook_tokens "
 )
 
@@ -19,10 +20,11 @@ const (
 func (t *Tables) CreateToken(ctx context.Context, token control.Token) error {
 	added := false
 	err := t.change(ctx, Statement{
-		SQL: "INSERT INTO webhook_tokens (" + tokenColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?)
+		SQL: "INSERT INTO webhook_tokens (" + tokenColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO NOTHING RETURNING name`,
 		Args: []any{token.Name, string(token.Role), token.Hash[:], token.CreatedAt.UnixMicro(),
-			t.Clean(token.CreatedBy), hookgate.Micros(token.ExpiresAt), hookgate.Micros(token.RevokedAt)},
+			t.Clean(token.CreatedBy), hookgate.Micros(token.ExpiresAt), hookgate.Micros(token.RevokedAt),
+			strings.Join(token.Subscriptions, " ")},
 		Row: func(Row) error { added = true; return nil },
 	})
 	if err == nil && !added {
@@ -91,6 +93,9 @@ func scanToken(r Row) control.Token {
 		Name: r.Text(0), Role: control.Role(r.Text(1)),
 		CreatedAt: micros(r.Int(3)), CreatedBy: r.Text(4),
 		ExpiresAt: hookgate.FromMicros(r.Int(5)), RevokedAt: hookgate.FromMicros(r.Int(6)),
+	}
+	if names := strings.Fields(r.Text(7)); len(names) > 0 {
+		t.Subscriptions = names
 	}
 	r.Copy(2, t.Hash[:])
 	return t

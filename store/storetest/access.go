@@ -40,8 +40,9 @@ func testTokens(t *testing.T, s Instance) {
 		t.Fatalf("a new store has the tokens %v (error %v)", all, err)
 	}
 	first, second := token("first"), token("second")
-	second.Role, second.CreatedAt, second.CreatedBy, second.ExpiresAt = control.RoleViewer,
+	second.Role, second.CreatedAt, second.CreatedBy, second.ExpiresAt = control.RoleConsumer,
 		start.Add(time.Second), "first", start.Add(time.Hour)
+	second.Subscriptions = []string{"billing", "ware-house_2"}
 	for _, k := range []control.Token{second, first} {
 		if err := s.CreateToken(ctx, k); err != nil {
 			t.Fatal(err)
@@ -51,7 +52,7 @@ func testTokens(t *testing.T, s Instance) {
 		!reflect.DeepEqual(all, []control.Token{first, second}) {
 		t.Errorf("the tokens are %+v (error %v)", all, err)
 	}
-	if got, err := s.Token(ctx, second.Hash); err != nil || got != second {
+	if got, err := s.Token(ctx, second.Hash); err != nil || !reflect.DeepEqual(got, second) {
 		t.Errorf("found %+v (error %v), want %+v", got, err, second)
 	}
 	if got, err := s.Token(ctx, control.HashToken("nobody's")); !errors.Is(err,
@@ -59,13 +60,13 @@ func testTokens(t *testing.T, s Instance) {
 		t.Errorf("nobody's hash finds %+v (error %v)", got, err)
 	}
 	second.RevokedAt = start.Add(time.Minute)
-	if got, err := s.RevokeToken(ctx, "second", second.RevokedAt); err != nil || got != second {
+	if got, err := s.RevokeToken(ctx, "second", second.RevokedAt); err != nil || !reflect.DeepEqual(got, second) {
 		t.Errorf("revoked %+v (error %v), want %+v", got, err, second)
 	}
-	if got, err := s.Token(ctx, second.Hash); err != nil || got != second {
+	if got, err := s.Token(ctx, second.Hash); err != nil || !reflect.DeepEqual(got, second) {
 		t.Errorf("after its revocation it is %+v (error %v), want %+v", got, err, second)
 	}
-	if got, err := s.Token(ctx, first.Hash); err != nil || got != first {
+	if got, err := s.Token(ctx, first.Hash); err != nil || !reflect.DeepEqual(got, first) {
 		t.Errorf("the other one is %+v (error %v), want %+v", got, err, first)
 	}
 	for _, name := range []string{"nobody", "", "FIRST", "first\x00", "\xff"} {

@@ -1,0 +1,4 @@
+-- +goose Up
+
+-- The subscriptions to which a token with the role consumer is bound, separated by spaces; empty for other roles.
+ALTER TABLE webhook_tokens ADD COLUMN subscriptions text COLLATE "C" NOT NULL DEFAULT '';
