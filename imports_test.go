@@ -59,16 +59,18 @@ var allowedImports = map[string]struct {
 	"deliver/egress":  {nil, "a policy of addresses depends on nothing"},
 	"deliver/push": {[]string{"deliver/egress"},
 		"a consumer gets what it needs of an event with each delivery"},
+	"deliver/txhandler": {[]string{"deliver/handler", "inbox"},
+		"a handler in a transaction depends on the database of the program alone"},
 	"deliver/pull": {[]string{"deliver"}, "a lease has the same retries and dead letters as push"},
 	"release":      {[]string{"guard"}, "it judges the observations of the guard"},
 
 	// Wiring: the only packages that name backends.
-	"gate": {[]string{"adminapi", "admit", "api", "audit", "control/settings", "dashboard", "doctor",
-		"deliver", "deliver/egress", "deliver/handler", "deliver/pull", "deliver/push", "evidence", "guard", "ingest",
-		"internal/attention", "internal/datadir", "internal/httpserver",
-		"internal/metrics", "internal/tracing", "persist", "queue/direct", "queue/redis", "queue/spool",
-		"queue/spool/spoolfile", "release", "release/canary", "release/rollback", "store/postgres",
-		"store/retention", "store/sqlite"}, "it puts the parts together, and depends on no command"},
+	"gate": {[]string{"adminapi", "admit", "api", "audit", "control/settings", "dashboard",
+		"deliver", "deliver/egress", "deliver/handler", "deliver/pull", "deliver/push",
+		"deliver/txhandler", "doctor", "evidence", "guard", "inbox", "ingest", "internal/attention",
+		"internal/datadir", "internal/httpserver", "internal/metrics", "internal/tracing", "persist",
+		"queue/direct", "queue/redis", "queue/spool", "queue/spool/spoolfile", "release",
+		"release/canary", "release/rollback", "store/postgres", "store/retention", "store/sqlite"}, "it puts the parts together, and depends on no command"},
 	"config": {[]string{"gate", "ingest", "release/rollback"}, "it makes the options of the gate"},
 	"doctor": {[]string{"internal/datadir", "queue/redis", "store/postgres"},
 		"it asks the backends directly"},
@@ -104,6 +106,7 @@ var independent = map[string]struct {
 	"admit":    {[]string{"", "internal/jsontext"}, "it verifies requests without I/O"},
 	"control":  {[]string{""}, "it is vocabulary and ports"},
 	"docs":     {nil, "documents are text"},
+	"inbox":    {nil, "a program without a gate uses it, with the drivers that it has"},
 	"evidence": {nil, "a client makes evidence, and a gate may collect it"},
 }
 

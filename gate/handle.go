@@ -72,17 +72,35 @@ func (h *handlers) close() error {
 // After an error of Handle, Run returns the error too and does nothing else. So a program may
 // ignore the error here.
 func (g *Gate) Handle(name string, f Filter, h Handler, options ...func(*SubscriptionOptions)) error {
+	defaults := HandlerOptions{Timeout: handler.DefaultTimeout, Concurrency: push.DefaultConcurrency}
+	var consumer consumerOf
+	if h != nil {
+		consumer = func(o HandlerOptions) (hookgate.Consumer, error) {
+			return handler.New(handler.Config{Name: name, Func: h, Timeout: o.Timeout,
+				Logger: g.log}), nil
+		}
+	}
+	return g.addHandler(name, f, defaults, consumer, options)
+}
+
+// consumerOf returns the consumer of a handler with checked options.
+type consumerOf func(HandlerOptions) (hookgate.Consumer, error)
+
+// addHandler subscribes a handler and remembers the error for Run. consumer is nil if the caller
+// gave no function.
+func (g *Gate) addHandler(name string, f Filter, defaults HandlerOptions, consumer consumerOf,
+	options []func(*SubscriptionOptions)) error {
 	r := &g.handlers
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := g.handle(name, f, h, options)
+	err := g.subscribe(name, f, defaults, consumer, options)
 	if err != nil {
 		r.errs = append(r.errs, err)
 	}
 	return err
 }
 
-func (g *Gate) handle(name string, f Filter, h Handler,
+func (g *Gate) subscribe(name string, f Filter, defaults HandlerOptions, consumer consumerOf,
 	options []func(*SubscriptionOptions)) error {
 	r := &g.handlers
 	wrong := func(text string) error { return &SettingError{"handlers." + name, text} }
@@ -90,7 +108,7 @@ func (g *Gate) handle(name string, f Filter, h Handler,
 	switch {
 	case r.closed:
 		return wrong("comes after Run: call Handle between Open and Run")
-	case h == nil:
+	case consumer == nil:
 		return wrong("has no function")
 	case configured:
 		return wrong("has the name of a subscription of the configuration")
@@ -99,7 +117,7 @@ func (g *Gate) handle(name string, f Filter, h Handler,
 	}
 	s := defaultSubscription()
 	s.Sources, s.Types = f.Sources, f.Types
-	s.Handler = &HandlerOptions{Timeout: handler.DefaultTimeout, Concurrency: push.DefaultConcurrency}
+	s.Handler = &defaults
 	for _, option := range options {
 		option(&s)
 	}
@@ -116,8 +134,9 @@ func (g *Gate) handle(name string, f Filter, h Handler,
 		return err
 	}
 	if g.options.delivers() {
-		one.Consumer = handler.New(handler.Config{Name: name, Func: h, Timeout: s.Handler.Timeout,
-			Logger: g.log})
+		if one.Consumer, err = consumer(*s.Handler); err != nil {
+			return fmt.Errorf("handlers.%s: %w", name, err)
+		}
 		g.delivery.metrics.Subscription(name)
 	}
 	if r.names == nil {

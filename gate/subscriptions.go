@@ -30,7 +30,7 @@ type SubscriptionOptions struct {
 	// Exactly one of Push, Pull and Handler is set.
 	Push *PushOptions `setting:"push"`
 	Pull *PullOptions `setting:"pull"`
-	// Handler is set by Gate.Handle, and only there.
+	// Handler is set by Gate.Handle, HandleTx and HandleSQL, and only there.
 	Handler *HandlerOptions `setting:"-"`
 	Retry   RetryOptions    `setting:"retry"`
 	// Then is ThenPark or ThenDeadLetter: what happens to an event when the time to retry is over.
@@ -89,8 +89,21 @@ type HandlerOptions struct {
 	// Timeout bounds the context of one call. The gate waits until the function returns, also after
 	// that.
 	Timeout time.Duration
-	// Concurrency bounds the calls at a time. With OrderAll there is one at a time.
+	// Concurrency bounds the calls at a time. With OrderAll there is one at a time. HandleTx and
+	// HandleSQL have fewer transactions: the others wait, and share the next one.
 	Concurrency int
+	// Inbox is set by HandleTx and HandleSQL, and only there.
+	Inbox *InboxOptions
+}
+
+// InboxOptions describe the inbox of a handler, in the database of the program.
+type InboxOptions struct {
+	// Table is its name, which may have a schema: "billing.inbox". The schema must exist. Several
+	// subscriptions can share a table.
+	Table string
+	// Keep is how long a row is kept. It must be longer than an event can come again: RetryOptions.For,
+	// plus your longest outage and pause, plus the time for which you let events stay parked.
+	Keep time.Duration
 }
 
 // PushTo returns a subscription that sends the events of all sources to a URL, with the defaults.

@@ -228,6 +228,9 @@ func (c *subscriptionCheck) handler(s SubscriptionOptions) {
 		c.wrong("handler.timeout", "is %v; it must be above 0s", s.Handler.Timeout)
 	}
 	c.concurrency("handler.concurrency", s.Handler.Concurrency)
+	if i := s.Handler.Inbox; i != nil && i.Keep <= s.Retry.For {
+		c.wrong("handler.inbox.keep", "is %v; it must be above retry.for", i.Keep)
+	}
 	if len(s.Retry.Final) > 0 {
 		c.wrong("retry.final", "is for push; a handler returns gate.Dead")
 	}

@@ -162,8 +162,8 @@ func (t *Table) First(ctx context.Context, tx DB, d Delivery) (bool, error) {
 	for _, s := range t.sql.first {
 		n, err := tx.exec(ctx, s.text, s.args(d)...)
 		if err != nil && t.dialect == MySQL && !t.short {
-			// The error of a plain INSERT may be that of a duplicate entry. The row tells, whatever the
-			// driver is. A locking read sees it also if the transaction has read before.
+			// The error of a plain INSERT may be that of a duplicate entry. The row tells, with every
+			// driver. A locking read sees it also if the transaction has read before.
 			known := t.sql.known
 			if found, _ := tx.found(ctx, known.text, known.args(d)...); found {
 				return false, nil
