@@ -81,7 +81,8 @@ var allowedImports = map[string]struct {
 		"a command has flags and calls"},
 	"internal/show": {[]string{"admit", "api", "gate", "ingest", "internal/datadir",
 		"release/rollback"}, "it prints answers, and calls nothing"},
-	"examples/embed": {[]string{"gate"}, "an example uses the public interface"},
+	"examples/embed":        {[]string{"gate"}, "an example uses the public interface"},
+	"examples/consumers/go": {[]string{"api"}, "an example uses the public interface"},
 
 	// Clients: their results must not depend on the code of the server.
 	"api":     {nil, "it has types and a client"},
