@@ -71,7 +71,8 @@ var allowedImports = map[string]struct {
 		"internal/datadir", "internal/httpserver", "internal/metrics", "internal/tracing", "persist",
 		"queue/direct", "queue/redis", "queue/spool", "queue/spool/spoolfile", "release",
 		"release/canary", "release/rollback", "store/postgres", "store/retention", "store/sqlite"}, "it puts the parts together, and depends on no command"},
-	"config": {[]string{"gate", "ingest", "release/rollback"}, "it makes the options of the gate"},
+	"gatetest": {[]string{"gate", "ingest"}, "a test uses the public interface"},
+	"config":   {[]string{"gate", "ingest", "release/rollback"}, "it makes the options of the gate"},
 	"doctor": {[]string{"internal/datadir", "queue/redis", "store/postgres"},
 		"it asks the backends directly"},
 	"cmd/hookgate": {[]string{"adminapi", "admit", "api", "audit", "certify", "config",
@@ -108,6 +109,7 @@ var independent = map[string]struct {
 	"control":  {[]string{""}, "it is vocabulary and ports"},
 	"docs":     {nil, "documents are text"},
 	"inbox":    {nil, "a program without a gate uses it, with the drivers that it has"},
+	"verify":   {[]string{"admit"}, "a program that only verifies gets nothing of the gate"},
 	"evidence": {nil, "a client makes evidence, and a gate may collect it"},
 }
 

@@ -15,6 +15,7 @@ import (
 // Check returns an error for options that cannot work, or contradict each other. It has every
 // mistake in the subscriptions. Open calls it.
 func (o Options) Check() error {
+	o = o.withDefaults()
 	return errors.Join(o.check(), o.CheckSubscriptions())
 }
 

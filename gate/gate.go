@@ -1,12 +1,13 @@
 // Package gate puts the parts of a gate together. The command "hookgate serve" runs a gate, and a
 // Go program can mount one in its own HTTP server:
 //
-//	options := gate.DefaultOptions()
-//	options.Listen = ""                       // the program listens
-//	options.Sources = …
-//	g, err := gate.Open(ctx, options)
-//	mux.Handle("/webhooks/", g.Handler())
-//	err = g.Run(ctx)                          // background work, until ctx ends
+//	g, err := gate.Open(ctx, gate.Options{
+//		DataDir: "data",
+//		Sources: gate.Sources{"stripe": gate.Stripe(secret)},
+//	})
+//	g.Handle("billing", gate.Filter{Types: []string{"invoice.*"}}, book)
+//	mux.Handle("/webhooks/", g)
+//	err = g.Run(ctx)   // background work, until ctx ends
 //	err = g.Close()
 //
 // The folder examples/embed has a complete program.
@@ -14,7 +15,8 @@
 // Open, in gate.go, wires the parts. The other files turn Options into the configuration of a part:
 //
 //	options.go, fixed.go, check.go  what a caller can set, fixed limits, permitted values
-//	sources.go, keys.go, amazon.go  senders and their secrets
+//	sources.go, presets.go, keys.go, amazon.go
+//	                                senders and their secrets
 //	backends.go, store.go, queue.go, leftover.go
 //	                                store and queue, and what an earlier configuration left
 //	http.go, listen.go, tls.go      listeners, webhooks, API, dashboard
@@ -62,6 +64,7 @@ type Gate struct {
 	listeners listeners
 	backends  *backends
 	server    *httpserver.Server
+	public    http.Handler   // the server's, for senders
 	canary    *canary.Canary // nil: the gate takes every webhook
 
 	tasks    []func(context.Context) // run by Run; each returns when its context ends
@@ -86,6 +89,7 @@ type Gate struct {
 //	    └───────► adminapi ◄── metrics, guard, release, attention ◄───────┘
 //	                  └─ dashboard
 func Open(ctx context.Context, o Options) (_ *Gate, err error) {
+	o = o.withDefaults()
 	o.Logger = o.logger()
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -248,6 +252,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
+	g.public = g.server.Handler(httpserver.PublicSide)
 
 	g.run(live.Run, refusing.Run)
 	g.run(func(ctx context.Context) {
@@ -344,7 +349,12 @@ func (g *Gate) Run(ctx context.Context) error {
 
 // Handler returns the handler for senders: webhooks, /livez and /readyz. The limits of HTTPOptions
 // on connections, headers and time apply to the listeners of Run only.
-func (g *Gate) Handler() http.Handler { return g.server.Handler(httpserver.PublicSide) }
+func (g *Gate) Handler() http.Handler { return g.public }
+
+// ServeHTTP is that of Handler, so that a gate can be mounted itself:
+//
+//	mux.Handle("/webhooks/", g)
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.public.ServeHTTP(w, r) }
 
 // AdminHandler returns the handler for everything else: the read API, the admin API, /metrics and
 // the dashboard.
@@ -352,6 +362,12 @@ func (g *Gate) AdminHandler() http.Handler { return g.server.Handler(httpserver.
 
 // Events returns the stored events.
 func (g *Gate) Events() hookgate.Events { return g.backends.reader }
+
+// Subscriptions shows the subscriptions of the store, those of other processes too.
+func (g *Gate) Subscriptions() hookgate.SubscriptionReader { return g.backends.subscriptions }
+
+// Options returns the options of the gate, with the defaults.
+func (g *Gate) Options() Options { return g.options }
 
 // Startup describes a gate that was opened, for the person who started it.
 type Startup struct {

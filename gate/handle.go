@@ -71,7 +71,8 @@ func (h *handlers) close() error {
 //
 // After an error of Handle, Run returns the error too and does nothing else. So a program may
 // ignore the error here.
-func (g *Gate) Handle(name string, f Filter, h Handler, options ...func(*SubscriptionOptions)) error {
+func (g *Gate) Handle(name string, f Filter, h Handler,
+	options ...func(*SubscriptionOptions)) error {
 	defaults := HandlerOptions{Timeout: handler.DefaultTimeout, Concurrency: push.DefaultConcurrency}
 	var consumer consumerOf
 	if h != nil {

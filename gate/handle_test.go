@@ -201,7 +201,8 @@ func TestHandleRestart(t *testing.T) {
 	}
 	stop()
 	slices.Sort(all)
-	if want := []string{"audit d", "billing b1", "billing c1", "billing d1"}; !slices.Equal(all, want) {
+	want := []string{"audit d", "billing b1", "billing c1", "billing d1"}
+	if !slices.Equal(all, want) {
 		t.Errorf("the handlers got %q, want %q", all, want)
 	}
 }
@@ -228,7 +229,7 @@ func TestHandleErrors(t *testing.T) {
 		want   string
 	}{
 		{"good", Filter{}, h, nil, "handlers.good is there already"},
-		{"pushed", Filter{}, h, nil, "handlers.pushed has the name of a subscription of the configuration"},
+		{"pushed", Filter{}, h, nil, "handlers.pushed has the name of a subscription"},
 		{"nil", Filter{}, nil, nil, "handlers.nil has no function"},
 		{"Bad", Filter{}, h, nil, `handlers: the name "Bad" must have`},
 		{"f", Filter{Sources: []string{"nobody"}, Types: []string{""}}, h, nil,

@@ -3,27 +3,40 @@ package gate
 import (
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// Options say what a gate does. Start from DefaultOptions and change what you need.
+// Options say what a gate does. There are two ways to make them:
+//
+//   - In Options that you write yourself, a field that is zero has its default, at every depth. Only
+//     Listen and Admin.Listen stay empty: such a gate does not listen.
+//   - DefaultOptions returns Options with all defaults. In these a zero counts as zero. Use it to set
+//     a field to zero whose default is something else, such as Retention.WaitForSubscriptions.
 //
 // The tag of a field is the name of its setting. docs/reference/configuration.md describes each
 // setting with its unit, default and limit. Package config fills the options from the
 // configuration file, the environment and flags. Errors name the setting.
 type Options struct {
+	// complete reports that a zero field counts as zero.
+	complete bool
+
 	// Logger receives the log. If it is nil, nothing is logged.
 	Logger *slog.Logger `setting:"-"`
 	// Registerer receives the metrics of the gate in addition to /metrics; it may be nil. For two
 	// gates on one registry, wrap it for each of them with prometheus.WrapRegistererWith.
 	Registerer prometheus.Registerer `setting:"-"`
+	// TracerProvider receives the spans of the gate; nil: Tracing decides. The gate does not shut it
+	// down.
+	TracerProvider trace.TracerProvider `setting:"-"`
 	// Version is shown by /api/health, the dashboard and the metrics.
 	Version string `setting:"-"`
 
@@ -47,7 +60,7 @@ type Options struct {
 
 	// Sources are the senders, by name. The source "default" receives POST /webhooks, every other
 	// one POST /webhooks/NAME.
-	Sources map[string]SourceOptions `setting:"sources"`
+	Sources Sources `setting:"sources"`
 
 	// Subscriptions say which events go where, by name.
 	Subscriptions map[string]SubscriptionOptions `setting:"subscriptions"`
@@ -231,11 +244,12 @@ type TracingOptions struct {
 // and keeps everything in the folder data.
 func DefaultOptions() Options {
 	return Options{
+		complete:        true,
 		Listen:          "127.0.0.1:8080",
 		Role:            RoleAll,
 		DataDir:         "data",
 		ShutdownTimeout: 30 * time.Second,
-		Sources:         map[string]SourceOptions{ingest.DefaultSource: {Kind: "envelope"}},
+		Sources:         Sources{ingest.DefaultSource: {Kind: "envelope"}},
 		Admin:           AdminOptions{FailedLogins: 30, SessionIdle: 12 * time.Hour},
 		Approvals:       ApprovalOptions{Expiry: time.Hour},
 		Evidence:        EvidenceOptions{MaxTotal: 4 << 30},
@@ -272,6 +286,31 @@ func DefaultOptions() Options {
 		Release:   defaultRelease,
 		Canary:    defaultCanary,
 		Tracing:   TracingOptions{Sample: 0.01},
+	}
+}
+
+// withDefaults returns options in which a zero field counts as zero.
+func (o Options) withDefaults() Options {
+	if o.complete {
+		return o
+	}
+	defaults := DefaultOptions()
+	defaults.Listen = ""
+	fillZeros(reflect.ValueOf(&o).Elem(), reflect.ValueOf(defaults))
+	o.complete = true
+	return o
+}
+
+// fillZeros sets the exported fields of a struct that are zero.
+func fillZeros(to, defaults reflect.Value) {
+	for i := range to.NumField() {
+		switch field := to.Field(i); {
+		case !to.Type().Field(i).IsExported():
+		case field.Kind() == reflect.Struct:
+			fillZeros(field, defaults.Field(i))
+		case field.IsZero():
+			field.Set(defaults.Field(i))
+		}
 	}
 }
 

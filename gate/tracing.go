@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,9 +21,15 @@ type traces struct {
 	log     *slog.Logger
 }
 
-// startTracing starts tracing. Without an endpoint it returns the zero value.
+// startTracing starts tracing. Without an endpoint and a provider it returns the zero value.
 func startTracing(o Options, log *slog.Logger) (traces, error) {
-	if o.Tracing.Endpoint == "" {
+	switch {
+	case o.TracerProvider != nil && o.Tracing.Endpoint != "":
+		return traces{}, errors.New("tracing.endpoint and Options.TracerProvider exclude each other:" +
+			" set one of them")
+	case o.TracerProvider != nil:
+		return traces{tracing.Over(o.TracerProvider), log}, nil
+	case o.Tracing.Endpoint == "":
 		return traces{}, nil
 	}
 	t, err := tracing.New(tracing.Config{

@@ -98,8 +98,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestInterrupted: an error after the gate began to cut attempts off does not count, whatever it
-// is. Success counts.
+// TestInterrupted: no error counts after the gate began to cut attempts off.
+// Success counts.
 func TestInterrupted(t *testing.T) {
 	for err, want := range map[error]hookgate.Verdict{
 		nil: hookgate.VerdictDelivered, errBad: hookgate.VerdictInterrupted,

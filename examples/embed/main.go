@@ -1,9 +1,10 @@
 // Command embed receives GitHub webhooks in a program of its own: it mounts a gate in its
-// http.ServeMux, and reads the stored events back.
+// http.ServeMux, handles the events in a function, and reads the stored events back.
 //
 //	GITHUB_WEBHOOK_SECRET=… go run ./examples/embed
 //
 //	POST /webhooks/github   the gate authenticates the webhook, stores it and answers 202
+//	                        soon after that it calls handle
 //	GET  /events            this program lists what is stored
 package main
 
@@ -30,25 +31,35 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	options := gate.DefaultOptions()
-	options.Listen = "" // this program listens, not the gate
-	options.DataDir = "data"
-	options.Logger = slog.Default()
-	options.Sources = map[string]gate.SourceOptions{
-		"github": {Kind: "github", Secrets: gate.Secrets{os.Getenv("GITHUB_WEBHOOK_SECRET")}},
+	options := gate.Options{
+		DataDir: "data",
+		Logger:  slog.Default(),
+		Sources: gate.Sources{"github": gate.GitHub(os.Getenv("GITHUB_WEBHOOK_SECRET"))},
 	}
-	if err := run(ctx, listener, options); err != nil {
+	if err := run(ctx, listener, options, handle); err != nil {
 		log.Fatal(err)
 	}
 }
 
+// handle is called for each event, in order for each repository. After an error the gate calls it
+// again.
+func handle(_ context.Context, e *hookgate.Event) error {
+	log.Printf("%s of %s", e.EventType, e.OrderingKey)
+	return nil
+}
+
 // run serves until ctx ends.
-func run(ctx context.Context, listener net.Listener, options gate.Options) (err error) {
+func run(ctx context.Context, listener net.Listener, options gate.Options,
+	handle gate.Handler) (err error) {
 	g, err := gate.Open(ctx, options)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
+
+	if err := g.Handle("log", gate.Filter{}, handle); err != nil {
+		return err
+	}
 
 	// The gate works in the background until the server has answered its last request.
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
@@ -60,7 +71,7 @@ func run(ctx context.Context, listener net.Listener, options gate.Options) (err 
 	}()
 
 	mux := http.NewServeMux()
-	mux.Handle("/webhooks/", g.Handler())
+	mux.Handle("/webhooks/", g)
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
 		listEvents(w, r, g.Events())
 	})

@@ -11,11 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/gate"
 )
 
-// TestEmbed runs the program, sends it a webhook with a signature of GitHub, and reads the event
-// back through the program's own route. A webhook with a wrong signature gets 401 and is not
+// TestEmbed runs the program and sends it a webhook with a signature of GitHub. The handler gets the
+// event, and the program's own route lists it. A webhook with a wrong signature gets 401 and is not
 // stored.
 func TestEmbed(t *testing.T) {
 	const secret = "It's a Secret to Everybody"
@@ -23,15 +24,16 @@ func TestEmbed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := gate.DefaultOptions()
-	options.Listen = ""
-	options.DataDir = t.TempDir()
-	options.Sources = map[string]gate.SourceOptions{
-		"github": {Kind: "github", Secrets: gate.Secrets{secret}},
-	}
+	options := gate.Options{DataDir: t.TempDir(), Sources: gate.Sources{"github": gate.GitHub(secret)}}
+	handled := make(chan string, 10)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, listener, options) }()
+	go func() {
+		ended <- run(ctx, listener, options, func(_ context.Context, e *hookgate.Event) error {
+			handled <- e.EventType + " " + e.OrderingKey
+			return nil
+		})
+	}()
 
 	url := "http://" + listener.Addr().String()
 	const body = `{"action":"opened","repository":{"full_name":"octo/hello"}}`
@@ -61,6 +63,9 @@ func TestEmbed(t *testing.T) {
 			t.Errorf("webhook %s is answered %s, want %d", webhook.id, resp.Status, webhook.status)
 		}
 	}
+	if got := <-handled; got != "issues octo/hello" {
+		t.Errorf("the handler got %q", got)
+	}
 	resp, err := http.Get(url + "/events")
 	if err != nil {
 		t.Fatal(err)
@@ -74,5 +79,8 @@ func TestEmbed(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("the program ended with %v", err)
+	}
+	if n := len(handled); n > 0 {
+		t.Errorf("the handler got %d more events", n)
 	}
 }

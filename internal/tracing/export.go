@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -17,6 +18,7 @@ import (
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	resource "go.opentelemetry.io/proto/otlp/resource/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
+	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -28,22 +30,35 @@ const sendTimeout = 10 * time.Second
 // are samples.
 type exporter struct {
 	url    string
+	host   string
 	client *http.Client
+	log    *slog.Logger
+	seldom *rate.Limiter // for the log
 }
 
-func newExporter(endpoint *url.URL) *exporter {
+func newExporter(endpoint *url.URL, log *slog.Logger) *exporter {
 	return &exporter{
+		host: endpoint.Host, log: log, seldom: rate.NewLimiter(rate.Every(time.Minute), 1),
 		url: endpoint.JoinPath("v1/traces").String(),
 		client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment,
 			IdleConnTimeout: time.Minute}, Timeout: sendTimeout},
 	}
 }
 
-// ExportSpans implements sdktrace.SpanExporter.
+// ExportSpans implements sdktrace.SpanExporter. It logs a failure itself: the library would give it
+// to one handler for the whole process.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if len(spans) == 0 {
 		return nil
 	}
+	if err := e.send(ctx, spans); err != nil && e.seldom.Allow() {
+		e.log.Warn("cannot send traces", "host", e.host, "error", err)
+	}
+	return nil
+}
+
+// send makes one request with spans.
+func (e *exporter) send(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	scope := &common.InstrumentationScope{Name: spans[0].InstrumentationScope().Name}
 	lot := &otlp.ScopeSpans{Scope: scope}
 	for _, s := range spans {

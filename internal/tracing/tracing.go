@@ -16,15 +16,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
-	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/time/rate"
 )
 
 // maxLinks bounds the links of a batch's span, one for each traced record.
@@ -49,9 +46,15 @@ type Config struct {
 // Tracing records spans and sends them in the background. It drops spans that it cannot send, and
 // those that come faster than it can send them.
 type Tracing struct {
-	provider *sdktrace.TracerProvider
+	provider *sdktrace.TracerProvider // nil: the caller of Over has it
 	tracer   trace.Tracer
 }
+
+// scope names this module in its spans.
+const scope = "github.com/hookgate/hookgate"
+
+// Over returns a Tracing that records with a provider of the caller, who also shuts it down.
+func Over(p trace.TracerProvider) *Tracing { return &Tracing{tracer: p.Tracer(scope)} }
 
 // header is the name of the header with the W3C trace context.
 const header = "Traceparent"
@@ -68,18 +71,11 @@ func New(c Config) (*Tracing, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	// The library has one error handler for the whole process.
-	seldom := rate.NewLimiter(rate.Every(time.Minute), 1)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		if seldom.Allow() {
-			c.Logger.Warn("cannot send traces", "host", endpoint.Host, "error", err)
-		}
-	}))
 	limits := sdktrace.NewSpanLimits()
 	limits.LinkCountLimit = maxLinks
 	limits.AttributeValueLengthLimit = maxValue
 	t := &Tracing{provider: sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(newExporter(endpoint)),
+		sdktrace.WithBatcher(newExporter(endpoint, c.Logger)),
 		sdktrace.WithSampler(newSampler(c.Sample)),
 		sdktrace.WithRawSpanLimits(limits),
 		sdktrace.WithResource(resource.NewSchemaless(
@@ -88,12 +84,17 @@ func New(c Config) (*Tracing, error) {
 			attribute.String("service.instance.id", c.Process),
 		)),
 	)}
-	t.tracer = t.provider.Tracer("github.com/hookgate/hookgate")
+	t.tracer = t.provider.Tracer(scope)
 	return t, nil
 }
 
-// Close sends the recorded spans until ctx ends, and stops.
-func (t *Tracing) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+// Close sends the recorded spans until ctx ends, and stops. After Over it does nothing.
+func (t *Tracing) Close(ctx context.Context) error {
+	if t.provider == nil {
+		return nil
+	}
+	return t.provider.Shutdown(ctx)
+}
 
 // sampler records a share of all traces, the children of recorded spans in this process, and the
 // batches that link to recorded spans.
