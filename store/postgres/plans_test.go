@@ -48,6 +48,8 @@ func TestPlans(t *testing.T) {
 			FROM generate_series(1, 10000) n;
 		INSERT INTO webhook_holds (subscription, ordering_key, after_id) SELECT 1 + n % 5, 'h' || n,
 			n FROM generate_series(1, 10000) n;
+		INSERT INTO webhook_leases SELECT 1 + n % 5, 'l' || n, n, n, 0, 0, ''
+			FROM generate_series(1, 10000) n;
 		INSERT INTO webhook_batches SELECT n, 0, n, 'x', 'x', 1, 1, 0, n, n, '', n, n, 1, '' FROM
 			generate_series(0, 30000) n;
 		END $$`
@@ -111,7 +113,11 @@ func TestPlans(t *testing.T) {
 		"open letter": {statement{sql: openLetter, args: []arg{argText("d31000"), argText("default"),
 			argText("t"), argBool(false), argBytes(nil)}},
 			"webhook_requests_message"},
-		"attempts": {read("attempts", 0), "webhook_deliveries_pkey"},
+		"attempts":                  {read("attempts", 0), "webhook_deliveries_pkey"},
+		"settled above the cursor":  {read("pull state", 2), "webhook_deliveries_pkey"},
+		"excepted above the cursor": {read("pull state", 3), "webhook_exceptions_"},
+		"open leases":               {read("pull state", 6), "webhook_leases_open"},
+		"ended leases":              {read("commit", 1), "webhook_leases_ended"},
 		"deliveries, gone": {shared(sqlstore.Statement{SQL: prune.DeliveriesOf,
 			Args: []any{1, 9, 1, 9, 1, 9}}), "webhook_deliveries_pkey"},
 		"events to keep": {shared(sqlstore.Statement{SQL: prune.Keep, Args: []any{1, 100}}),
@@ -178,7 +184,7 @@ func mustUseIndex(t *testing.T, s *Store, name string, query statement, index st
 	}
 	text := strings.Join(plan, "\n")
 	for _, table := range []string{"events", "removed_events", "requests", "batches", "dead_letters",
-		"deliveries", "exceptions"} {
+		"deliveries", "exceptions", "leases"} {
 		if strings.Contains(text, "Seq Scan on webhook_"+table) {
 			t.Errorf("%s reads all of webhook_%s:\n%s", name, table, text)
 		}

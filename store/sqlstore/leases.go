@@ -16,7 +16,11 @@ const (
 	// endedFor is how long a lease without an open event is kept after its end.
 	endedFor = 10 * time.Minute
 	// endedMax bounds the ended leases that a Commit removes, unless it ends more than half as many.
-	endedMax = 100
+	// With a larger number PostgreSQL would read the whole table.
+	endedMax = 16
+	// isOpen is the condition for leases with open events. SQLite has no statistics; the second part,
+	// which always holds, leads it to the index of open leases.
+	isOpen = "open_events > 0 AND first_event >= 0"
 )
 
 // PullState implements hookgate.Leases.
@@ -70,7 +74,7 @@ func (s *Subscriptions) Commit(ctx context.Context, name string, epoch hookgate.
 		Statement{
 			SQL: `DELETE FROM webhook_leases WHERE (subscription, id) IN (
 				SELECT subscription, id FROM webhook_leases WHERE subscription = ` + subscriptionID + `
-				AND open_events = 0 AND until_at < ` + s.Now + ` - ?2 ORDER BY until_at LIMIT ?3)`,
+				AND open_events = 0 AND until_at < (SELECT ` + s.Now + ` - ?2) ORDER BY until_at LIMIT ?3)`,
 			Args: []any{name, endedFor.Microseconds(), max(endedMax, 2*len(r.Leases))},
 		},
 		Statement{
@@ -123,7 +127,7 @@ func scanLease(r Row) (l *hookgate.Lease, err error) {
 func openLeases(id string, arg any, to *[]hookgate.Lease) Statement {
 	return Statement{
 		SQL: "SELECT " + leaseColumns + " FROM webhook_leases WHERE subscription = " + id +
-			" AND open_events > 0 ORDER BY began, id",
+			" AND " + isOpen + " ORDER BY began, id",
 		Args: []any{arg},
 		Row: func(r Row) error {
 			lease, err := scanLease(r)

@@ -48,8 +48,7 @@ func (k *seek) run(ctx context.Context, name string) error {
 		SQL: "SELECT last_event FROM webhook_removals" + k.ForUpdate,
 		Row: func(r Row) error { k.horizon = r.Int(0); return nil },
 	}, {
-		SQL: "SELECT count(*) FROM webhook_leases WHERE open_events > 0 AND subscription = " +
-			subscriptionID,
+		SQL:  "SELECT count(*) FROM webhook_leases WHERE " + isOpen + " AND subscription = " + subscriptionID,
 		Args: []any{k.Clean(name)},
 		Row:  func(r Row) error { k.leases = r.Int(0); return nil },
 	}}, func(c *controlled) ([]Statement, error) {

@@ -26,7 +26,10 @@ const subscriptionColumns = `s.id, s.name, s.definition, s.filter, s.delivery_or
 	s.cursor, s.owner, s.lease_until, s.paused_at, s.paused_by, s.pause_reason, s.broken_since,
 	s.created_at, s.removed_at, s.delivered_at, (SELECT last_id FROM webhook_log),
 	coalesce((SELECT e.persisted_at FROM webhook_events e WHERE e.id > s.cursor ORDER BY e.id LIMIT 1),
-		0), s.pulled_at, s.idle`
+		0), s.pulled_at, s.idle,
+	(SELECT count(*) FROM webhook_leases l WHERE l.subscription = s.id AND ` + isOpen + `),
+	(SELECT CAST(coalesce(sum(open_events), 0) AS bigint) FROM webhook_leases l
+		WHERE l.subscription = s.id AND ` + isOpen + `)`
 
 // storedInfo is a subscription as Subscriptions collects it.
 type storedInfo struct {
@@ -46,7 +49,7 @@ func (s *Subscriptions) Subscriptions(ctx context.Context) ([]hookgate.Subscript
 					" FROM webhook_subscriptions s WHERE s.forgotten_at = 0 ORDER BY s.name",
 				Row: func(r Row) error {
 					info, err := scanInfo(r)
-					info.Owner = s.runningOwner(info.Name, r.Text(7), r.Bool(20))
+					info.Owner = s.runningOwner(info.Name, r.Text(7), r.Bool(22))
 					all = append(all, info)
 					byID[info.id] = info
 					return err
@@ -76,16 +79,6 @@ func (s *Subscriptions) Subscriptions(ctx context.Context) ([]hookgate.Subscript
 				Row: func(r Row) error {
 					if info := byID[r.Int(0)]; info != nil {
 						info.Held = r.Int(1)
-					}
-					return nil
-				},
-			},
-			{
-				SQL: `SELECT subscription, count(*), CAST(sum(open_events) AS bigint) FROM webhook_leases
-					WHERE open_events > 0 GROUP BY subscription`,
-				Row: func(r Row) error {
-					if info := byID[r.Int(0)]; info != nil {
-						info.Leases, info.Leased = r.Int(1), r.Int(2)
 					}
 					return nil
 				},
@@ -144,6 +137,7 @@ func scanInfo(r Row) (*storedInfo, error) {
 	info.LastDeliveredAt, info.End = hookgate.FromMicros(r.Int(15)), r.Int(16)
 	info.OldestStoredAt = hookgate.FromMicros(r.Int(17))
 	info.PulledAt, info.Idle = hookgate.FromMicros(r.Int(18)), duration(r.Int(19))
+	info.Leases, info.Leased = r.Int(20), r.Int(21)
 	if err := json.Unmarshal([]byte(r.Text(3)), &info.Filter); err != nil {
 		return info, fmt.Errorf("subscription %s: the stored filter: %w", info.Name, err)
 	}

@@ -108,7 +108,7 @@ func (s *Subscriptions) Define(ctx context.Context, defs []hookgate.Subscription
 		{SQL: `SELECT name, id, definition, delivery_order, revision, removed_at,
 			(SELECT count(*) FROM webhook_exceptions e WHERE e.subscription = s.id AND e.` + unsettled + `),
 			(SELECT count(*) FROM webhook_holds h WHERE h.subscription = s.id),
-			(SELECT count(*) FROM webhook_leases l WHERE l.subscription = s.id AND l.open_events > 0)
+			(SELECT count(*) FROM webhook_leases l WHERE l.subscription = s.id AND ` + isOpen + `)
 			FROM webhook_subscriptions s WHERE forgotten_at = 0 ORDER BY id` + s.ForUpdate,
 			Row: func(r Row) error {
 				rows[r.Text(0)] = stored{id: r.Int(1), definition: r.Text(2), order: hookgate.Order(r.Text(3)),
@@ -344,9 +344,11 @@ func (s *Subscriptions) Acquire(ctx context.Context, name, owner string, ttl tim
 // stateOf returns the statements that read the state of a subscription, but for its epoch. id is
 // the SQL of its id, with the parameter arg.
 func (s *Subscriptions) stateOf(id string, arg any, state *hookgate.SubscriptionState) []Statement {
-	// The events above the cursor whose deliveries have the number of the normal course.
+	// The events above the cursor whose deliveries have the number of the normal course. No event is
+	// above last_id. PostgreSQL takes a range with two ends for small, so it uses the index.
 	above := ` JOIN webhook_subscriptions s ON s.id = a.subscription WHERE a.subscription = ` + id + `
-		AND a.event > s.cursor
+		AND a.event > (SELECT cursor FROM webhook_subscriptions WHERE id = ` + id + `)
+		AND a.event <= (SELECT last_id FROM webhook_log)
 		AND a.redelivery = CASE WHEN a.event <= s.redeliver_until THEN s.redelivery ELSE 0 END AND a.`
 	add := func(to *[]int64) func(Row) error {
 		return func(r Row) error { *to = append(*to, r.Int(0)); return nil }

@@ -97,7 +97,8 @@ func testDeliveryReopen(t *testing.T, b DeliveryBackend) {
 	ids := d.append("k", "l", "m")
 	s.save(&hookgate.Results{Cursor: ids[1], Created: []hookgate.Exception{waiting(ids[0], "k", day),
 		parked(ids[1], "l")}, Clock: time.Hour, Holds: []hookgate.Hold{{OrderingKey: "k",
-		After: ids[0] - 1}}, Attempts: []hookgate.Attempt{tried(ids[2], 1, hookgate.AttemptDelivered)}})
+		After: ids[0] - 1}}, Attempts: []hookgate.Attempt{tried(ids[2], 1, hookgate.AttemptDelivered)},
+		Leases: []hookgate.Lease{d.lease("1", ids, "k", "l")}})
 	s.redeliver(hookgate.RedeliveryJob{Events: ids})
 	s.resolve(hookgate.ResolveRetry, ids[0])
 	want := s.snapshot(ids...)

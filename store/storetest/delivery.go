@@ -175,7 +175,8 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 		done *bool
 	}{{"Plain", nil}, {"WritesFailNotDone", &no}, {"WritesFailDone", &yes}} {
 		t.Run(mode.name, func(t *testing.T) {
-			s := b.Open(t, b.NewPlace(t))
+			place := b.NewPlace(t)
+			s := b.Open(t, place)
 			t.Cleanup(func() { s.Close() })
 			if mode.done != nil {
 				s.Owner = &twice{s.Owner, s.FailWrites, mode.done}
@@ -191,7 +192,8 @@ func RunDelivery(t *testing.T, b DeliveryBackend) {
 			for _, test := range tests {
 				t.Run(test.name, func(t *testing.T) {
 					test.run(&deliveryTest{T: t, DeliveryStore: s, leases: b.Leases,
-						prefix: strings.ToLower(test.name)})
+						prefix: strings.ToLower(test.name),
+						open:   func() DeliveryStore { return b.Open(t, place) }})
 				})
 			}
 		})
@@ -209,6 +211,8 @@ type deliveryTest struct {
 	DeliveryStore
 	leases bool
 	prefix string // of the names of subscriptions
+	// open opens the store once more, as another process does.
+	open func() DeliveryStore
 }
 
 // twice makes every write fail once before it succeeds. Reads pass.

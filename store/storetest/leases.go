@@ -40,8 +40,11 @@ func (p *puller) read() *hookgate.PullState {
 	return state
 }
 
-func (p *puller) tryCommit(r *hookgate.Results) error {
-	epoch, at, err := p.Pull.Commit(p.Context(), p.Name, p.pull.Epoch, p.pull.Version, r)
+func (p *puller) tryCommit(r *hookgate.Results) error { return p.commitTo(p.Pull, r) }
+
+// commitTo commits results to one of several open stores.
+func (p *puller) commitTo(s hookgate.Leases, r *hookgate.Results) error {
+	epoch, at, err := s.Commit(p.Context(), p.Name, p.pull.Epoch, p.pull.Version, r)
 	if err == nil {
 		p.pull.Epoch, p.pull.PulledAt = epoch, at
 	}
@@ -98,9 +101,9 @@ func leaseInUTC(l hookgate.Lease) hookgate.Lease {
 }
 
 // lease returns a lease of the events, one for each key. Its id has the name of the test.
-func (p *puller) lease(id string, ids []int64, keys ...string) hookgate.Lease {
+func (d *deliveryTest) lease(id string, ids []int64, keys ...string) hookgate.Lease {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	l := hookgate.Lease{ID: p.prefix + id, Began: now, Until: now.Add(time.Minute)}
+	l := hookgate.Lease{ID: d.prefix + id, Began: now, Until: now.Add(time.Minute)}
 	for i, key := range keys {
 		l.Events = append(l.Events, hookgate.LeasedEvent{Event: ids[i], OrderingKey: key, Path: true})
 	}
@@ -323,8 +326,9 @@ func testCommitOwner(d *deliveryTest) {
 	p.read()
 }
 
-// testCommitTogether commits from many goroutines that all read the same state. One of them wins,
-// the others read again and go on, and nothing is lost or stored twice.
+// testCommitTogether commits from several processes, if the store permits them, or goroutines. All
+// read the same state. One of them wins, the others read again and go on, and nothing is lost or
+// stored twice.
 func testCommitTogether(d *deliveryTest) {
 	const pullers, each = 4, 3
 	p := d.pullFrom("a")
@@ -332,14 +336,19 @@ func testCommitTogether(d *deliveryTest) {
 	var all sync.WaitGroup
 	start := make(chan struct{})
 	failed := make(chan error, pullers)
-	p.read()
+	stores := []hookgate.Leases{d.Pull, d.Pull}
+	if d.leases {
+		other := d.open()
+		defer other.Close()
+		stores[1] = other.Pull
+	}
 	for n := range pullers {
-		own := ids[n*each:][:each]
+		own, store := ids[n*each:][:each], stores[n%2]
 		all.Go(func() {
 			mine := &puller{subject: p.subject, pull: p.again()}
 			<-start
 			for len(own) > 0 {
-				err := mine.tryCommit(&hookgate.Results{Clock: mine.pull.Clock + time.Second,
+				err := mine.commitTo(store, &hookgate.Results{Clock: mine.pull.Clock + time.Second,
 					Attempts: []hookgate.Attempt{tried(own[0], 1, hookgate.AttemptDelivered)},
 					Leases:   []hookgate.Lease{mine.lease(fmt.Sprint(own[0]), own, "k")}})
 				if err == nil {
@@ -348,12 +357,10 @@ func testCommitTogether(d *deliveryTest) {
 					failed <- err
 					return
 				}
-				state, err := d.Pull.PullState(d.Context(), p.Name)
-				if err != nil {
+				if mine.pull, err = store.PullState(d.Context(), p.Name); err != nil {
 					failed <- err
 					return
 				}
-				mine.pull = state
 			}
 		})
 	}

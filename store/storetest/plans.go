@@ -84,6 +84,20 @@ func (w *witness) Query(ctx context.Context, s sqlstore.Statement) error {
 	return w.DB.Query(ctx, s)
 }
 
+func (w *witness) Queries(ctx context.Context, statements ...sqlstore.Statement) error {
+	for _, s := range statements {
+		w.see(s)
+	}
+	return w.DB.Queries(ctx, statements...)
+}
+
+func (w *witness) Save(ctx context.Context, size int, statements []sqlstore.Statement) error {
+	for _, s := range statements {
+		w.see(s)
+	}
+	return w.DB.Save(ctx, size, statements)
+}
+
 func (w *witness) Snapshot(ctx context.Context, f func(func(sqlstore.Statement) error) error) error {
 	return w.DB.Snapshot(ctx, func(query func(sqlstore.Statement) error) error {
 		return f(func(s sqlstore.Statement) error {
@@ -136,6 +150,18 @@ func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 	do("event", func() error { _, err := r.Event(t.Context(), "1"); return err })
 	do("attempts", func() error {
 		_, err := subscriptions.Attempts(t.Context(), 1)
+		return err
+	})
+	do("subscriptions", func() error {
+		_, err := subscriptions.Subscriptions(t.Context())
+		return err
+	})
+	do("pull state", func() error {
+		_, err := subscriptions.PullState(t.Context(), "s1")
+		return err
+	})
+	do("commit", func() error {
+		_, _, err := subscriptions.Commit(t.Context(), "s1", 0, 0, &hookgate.Results{})
 		return err
 	})
 	do("trace", func() error {

@@ -12,7 +12,7 @@ CREATE TABLE webhook_leases (
     events       BLOB    NOT NULL, -- empty if all were acknowledged; see store/sqlstore, leasedevents.go
     PRIMARY KEY (subscription, id)
 ) WITHOUT ROWID;
-CREATE INDEX webhook_leases_open ON webhook_leases (subscription, began, id) WHERE open_events > 0;
+CREATE INDEX webhook_leases_open ON webhook_leases (subscription, first_event) WHERE open_events > 0;
 CREATE INDEX webhook_leases_ended ON webhook_leases (subscription, until_at) WHERE open_events = 0;
 
 -- After a lease ran out, the next lease with one of its events has at most so many; 0 is no bound.
