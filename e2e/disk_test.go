@@ -23,7 +23,7 @@ func TestDiskFull(t *testing.T) {
 		prefix: []string{"prlimit", "--fsize=3000000:unlimited"},
 	})
 	var input bytes.Buffer
-	if err := (load.Generator{Count: 3000, Keys: 20, Size: 4000, Seed: 7}).Generate(t.Context(),
+	if err := (load.Generator{Count: 1500, Keys: 20, Size: 4000, Seed: 7}).Generate(t.Context(),
 		&input); err != nil {
 		t.Fatal(err)
 	}

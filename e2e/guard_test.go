@@ -232,4 +232,4 @@ func TestOverload(t *testing.T) {
 }
 
 // overloadEvents is the number of events that TestOverload sends.
-var overloadEvents = modeltest.Pick(15_000, 60_000)
+var overloadEvents = modeltest.Pick(6_000, 60_000)

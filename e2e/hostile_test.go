@@ -422,7 +422,7 @@ func TestHostileTypes(t *testing.T) {
 	t.Parallel()
 	g := startHostile(t)
 	const connections, window = 16, 50
-	total := modeltest.Pick(8_000, 100_000)
+	total := modeltest.Pick(3_200, 100_000)
 	var group sync.WaitGroup
 	for n := range connections {
 		group.Go(func() {

@@ -56,7 +56,7 @@ func leaveWebhooks(t *testing.T, path string, each int) {
 // later webhooks. Until then doctor and health report the leftovers.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
-	const keys, each = leftKeys, 50
+	const keys, each = leftKeys, 20
 	s := newShared(t)
 	for _, test := range []struct {
 		name string

@@ -22,6 +22,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 	_ "modernc.org/sqlite"             // the driver sqlite
 
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/internal/pgtest"
 	"github.com/hookgate/hookgate/load"
 )
@@ -128,7 +129,7 @@ func parseEvent(t *testing.T, line string) (e storedEvent) {
 }
 
 // sampleOfTraces is the number of traces that are always read over HTTP.
-const sampleOfTraces = 500
+var sampleOfTraces = modeltest.Pick(100, 500)
 
 // auditLineage checks that the trace of each acknowledged message id has the request, complete. It
 // reads the lineage of all from the table webhook_audit_trail, which is cheap. It reads unusual
