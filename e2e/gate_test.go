@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(consumerVariable); dir != "" {
 		os.Exit(runConsumer(dir))
 	}
+	if database := os.Getenv(handlerVariable); database != "" {
+		os.Exit(runHandler(database, os.Args))
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "hookgate-test-")
 		if err != nil {
