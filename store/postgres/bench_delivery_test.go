@@ -36,6 +36,11 @@ func BenchmarkDelivery(b *testing.B) {
 	storetest.BenchmarkDelivery(b, s, s, s.Subscriptions())
 }
 
+// BenchmarkLeases measures what pull asks of the store.
+func BenchmarkLeases(b *testing.B) {
+	storetest.BenchmarkLeases(b, openBench(b).Subscriptions())
+}
+
 // BenchmarkNotify measures how the notification of an append slows it down, as a ratio of two times
 // of one run. Another process listens.
 func BenchmarkNotify(b *testing.B) {

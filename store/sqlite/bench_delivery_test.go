@@ -16,3 +16,13 @@ func BenchmarkDelivery(b *testing.B) {
 	defer s.Close()
 	storetest.BenchmarkDelivery(b, s, s, s.Subscriptions())
 }
+
+// BenchmarkLeases measures what pull asks of the store.
+func BenchmarkLeases(b *testing.B) {
+	s, err := Open(b.Context(), filepath.Join(b.TempDir(), "store.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	storetest.BenchmarkLeases(b, s.Subscriptions())
+}

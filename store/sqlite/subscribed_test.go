@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,5 +141,52 @@ func TestRestored(t *testing.T) {
 		Cursor: second, Freed: []string{"a"}})
 	if err := verified(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEndedLeases: each commit removes some of the leases that ended more than ten minutes ago.
+func TestEndedLeases(t *testing.T) {
+	s, err := Open(t.Context(), filled(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	subs, ctx := s.Subscriptions(), t.Context()
+	if _, err := subs.Define(ctx, []hookgate.SubscriptionDefinition{{Name: "a",
+		Order: hookgate.OrderKey, Definition: "{}"}}, false); err != nil {
+		t.Fatal(err)
+	}
+	owner, err := subs.Acquire(ctx, "a", "owner", time.Hour, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &hookgate.Results{}
+	for n := range 41 {
+		l := hookgate.Lease{ID: fmt.Sprint(n), Until: time.Now().Add(-11 * time.Minute)}
+		if n == 0 {
+			l.Until = l.Until.Add(2 * time.Minute)
+		}
+		r.Leases = append(r.Leases, l)
+	}
+	if _, err := subs.Save(ctx, "a", owner.Epoch, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := subs.Release(ctx, "a", owner.Epoch); err != nil {
+		t.Fatal(err)
+	}
+	epoch := owner.Epoch
+	for _, want := range []int64{25, 9, 1, 1} {
+		if epoch, _, err = subs.Commit(ctx, "a", epoch, owner.Version, &hookgate.Results{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := (db{s}).Query(ctx, sqlstore.Statement{SQL: "SELECT count(*) FROM webhook_leases",
+			Row: func(r sqlstore.Row) error {
+				if n := r.Int(0); n != want {
+					t.Errorf("%d leases are left, want %d", n, want)
+				}
+				return nil
+			}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
