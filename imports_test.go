@@ -55,13 +55,15 @@ var allowedImports = map[string]struct {
 	"adminapi": {[]string{"admit", "api", "dashboard", "deliver/pull", "docs", "evidence", "guard", "ingest",
 		"internal/attention", "internal/httpserver", "internal/metrics", "release", "release/canary"},
 		"the HTTP interface uses ports, not backends"},
+	"deliver":         {[]string{"deliver/internal/changes"}, "it uses ports, not backends"},
 	"deliver/handler": {nil, "a function gets an event and answers"},
 	"deliver/egress":  {nil, "a policy of addresses depends on nothing"},
 	"deliver/push": {[]string{"deliver/egress"},
 		"a consumer gets what it needs of an event with each delivery"},
 	"deliver/txhandler": {[]string{"deliver/handler", "inbox"},
 		"a handler in a transaction depends on the database of the program alone"},
-	"deliver/pull": {[]string{"deliver"}, "a lease has the same retries and dead letters as push"},
+	"deliver/pull": {[]string{"deliver", "deliver/internal/changes"},
+		"a lease has the same retries and dead letters as push"},
 	"release":      {[]string{"guard"}, "it judges the observations of the guard"},
 
 	// Wiring: the only packages that name backends.

@@ -318,7 +318,7 @@ func (r *runner) apply(it *item, a *answered) {
 	if it.path && it.key != nil {
 		e.OrderingKey = it.key.name
 	}
-	r.pending.except(it.id(), *e, it.excepted && it.createdIn != r.pending.batch)
+	r.pending.Except(*e, it.excepted && it.createdIn != r.pending.batch)
 	if !it.excepted {
 		it.excepted, it.createdIn = true, r.pending.batch
 		r.count++
@@ -365,7 +365,7 @@ func (r *runner) record(it *item, outcome hookgate.AttemptOutcome, a *answered) 
 	if outcome != hookgate.AttemptDelivered {
 		reason = a.answer.Reason
 	}
-	r.pending.attempts = append(r.pending.attempts, hookgate.Attempt{Event: it.event.ID,
+	r.pending.Attempts = append(r.pending.Attempts, hookgate.Attempt{Event: it.event.ID,
 		Redelivery: it.redelivery, Number: number, Outcome: outcome, Status: a.answer.Status, At: a.at,
 		Took: a.took, Reason: reason})
 	r.pending.weight++
@@ -377,11 +377,11 @@ func (r *runner) settle(it *item, outcome hookgate.AttemptOutcome, a *answered) 
 	r.record(it, outcome, a)
 	r.d.config.Observer.Settled(r.name, string(outcome), a.at.Sub(it.event.ReceivedAt))
 	id := it.id()
-	r.pending.settle(id)
+	r.pending.Settle(id)
 	if outcome == hookgate.AttemptDeadLettered {
 		e := it.exception
 		e.Event, e.Redelivery, e.OrderingKey = id.Event, id.Redelivery, ""
-		r.pending.except(id, e, it.excepted && it.createdIn != r.pending.batch)
+		r.pending.Except(e, it.excepted && it.createdIn != r.pending.batch)
 		r.d.config.Logger.Warn("an event is a dead letter: it could not be delivered in time",
 			"subscription", r.name, "event", id.Event, "error", e.Reason)
 	}

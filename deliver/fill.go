@@ -135,7 +135,7 @@ func (r *runner) except(it *item) {
 		State: hookgate.ExceptionWaiting, Due: now, Since: r.clock, Changed: now,
 		Reason: "the first attempt has not ended"}
 	it.excepted, it.createdIn = true, r.pending.batch
-	r.pending.except(it.id(), it.exception, false)
+	r.pending.Except(it.exception, false)
 	r.active[it.id()] = inFlight
 	r.count++
 	r.cover(it)

@@ -26,7 +26,7 @@ type job struct {
 // setJobs takes the list of the jobs that are not finished.
 func (r *runner) setJobs(jobs []hookgate.RedeliveryJob) {
 	r.jobs = slices.DeleteFunc(jobs, func(j hookgate.RedeliveryJob) bool {
-		return r.pending.jobs[j.ID].Done
+		return r.pending.Jobs[j.ID].Done
 	})
 	if r.job == nil {
 		return
@@ -53,7 +53,7 @@ func (r *runner) fillJob(ctx context.Context) {
 	}
 	if j.ended {
 		if j.ring.len() == 0 {
-			r.pending.jobs[j.ID] = hookgate.JobProgress{ID: j.ID, Position: j.read, Delivered: j.Delivered,
+			r.pending.Jobs[j.ID] = hookgate.JobProgress{ID: j.ID, Position: j.read, Delivered: j.Delivered,
 				Failed: j.Failed, Done: true}
 			r.jobs = slices.DeleteFunc(r.jobs,
 				func(o hookgate.RedeliveryJob) bool { return o.ID == j.ID })
@@ -67,18 +67,22 @@ func (r *runner) fillJob(ctx context.Context) {
 	j.reading = true
 	read := j.read
 	r.call(ctx, func(ctx context.Context) func() {
-		events, next, ended, err := j.page(ctx, r.d.log, read)
+		events, next, ended, err := ReadJob(ctx, r.d.log, &j.RedeliveryJob,
+			&r.sub.Definition.Filter, read, keyPage, keyBytes)
 		return func() { r.hasJobPage(j, events, next, ended, err) }
 	})
 }
 
-// page reads the next events of the job after an id.
-func (j *job) page(ctx context.Context, log hookgate.Log, after int64) (events []hookgate.Event,
-	next int64, ended bool, err error) {
+// ReadJob reads the next events of a redelivery job after an id, those that the filter of the
+// subscription selects. next is the id up to which they are complete, and ended reports that no
+// event of the job follows.
+func ReadJob(ctx context.Context, log hookgate.Log, j *hookgate.RedeliveryJob,
+	f *hookgate.Filter, after int64, max, maxBytes int) (events []hookgate.Event, next int64,
+	ended bool, err error) {
 	if len(j.Events) > 0 {
 		ids := slices.Sorted(slices.Values(j.Events))
 		i, _ := slices.BinarySearch(ids, after+1)
-		n := min(len(ids)-i, keyPage)
+		n := min(len(ids)-i, max)
 		if n == 0 {
 			return nil, after, true, nil
 		}
@@ -86,8 +90,11 @@ func (j *job) page(ctx context.Context, log hookgate.Log, after int64) (events [
 		return events, ids[i+n-1], i+n == len(ids), err
 	}
 	page, err := log.ReadLog(ctx, hookgate.LogQuery{After: after, Until: j.Until,
-		OrderingKey: j.OrderingKey, Max: keyPage, MaxBytes: keyBytes})
-	return page.Events, page.Next, !page.More || page.Next >= j.Until, err
+		OrderingKey: j.OrderingKey, Max: max, MaxBytes: maxBytes})
+	events = slices.DeleteFunc(page.Events, func(e hookgate.Event) bool {
+		return !j.Filter.Match(e.Source, e.EventType) || !f.Match(e.Source, e.EventType)
+	})
+	return events, page.Next, !page.More || page.Next >= j.Until, err
 }
 
 // hasJobPage queues the events of a page.
@@ -105,10 +112,6 @@ func (r *runner) hasJobPage(j *job, events []hookgate.Event, next int64, ended b
 	}
 	for i := range events {
 		e := &events[i]
-		if len(j.Events) == 0 && !(j.Filter.Match(e.Source, e.EventType) &&
-			r.sub.Definition.Filter.Match(e.Source, e.EventType)) {
-			continue
-		}
 		it := &item{event: e, redelivery: j.Redelivery, job: j, number: -1}
 		it.jobNumber = j.ring.push(e.ID, it)
 		r.extra = append(r.extra, it)
@@ -143,7 +146,7 @@ func (r *runner) jobProgress(it *item, delivered bool) {
 		j.Failed++
 	}
 	if !j.cancelled {
-		r.pending.jobs[j.ID] = hookgate.JobProgress{ID: j.ID, Position: j.ring.cursor(j.read),
+		r.pending.Jobs[j.ID] = hookgate.JobProgress{ID: j.ID, Position: j.ring.cursor(j.read),
 			Delivered: j.Delivered, Failed: j.Failed}
 	}
 }

@@ -67,7 +67,7 @@ func (r *runner) hold(k *key, after int64) {
 	}
 	k.after = max(k.after, after)
 	k.changedIn = r.pending.batch
-	r.pending.hold(k.name, k.after)
+	r.pending.Hold(k.name, k.after, 0)
 	r.setExcepted(k, k.excepted)
 }
 
@@ -168,7 +168,7 @@ func (r *runner) proceed(k *key) {
 	if !k.reading {
 		// Every event of the key that the reader has passed is settled. The removal of the hold is in
 		// this Save or before any later result of the key.
-		r.pending.free(k.name)
+		r.pending.Free(k.name)
 		delete(r.keys, k.name)
 		delete(r.draining, k.name)
 	}
@@ -237,7 +237,7 @@ func (r *runner) hasReadKey(k *key, page *hookgate.LogPage, err error) {
 func (r *runner) freeKey(h *hookgate.Hold) {
 	k := r.keys[h.OrderingKey]
 	switch {
-	case k == nil && !r.pending.freed[h.OrderingKey]:
+	case k == nil && !r.pending.IsFreed(h.OrderingKey):
 		k = &key{name: h.OrderingKey, held: true, after: h.After, readTo: h.After, lastSeen: r.position}
 		r.keys[k.name] = k
 		r.setExcepted(k, false)

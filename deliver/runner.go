@@ -196,7 +196,13 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 	for _, id := range state.Excepted {
 		r.excepted[id] = true
 	}
-	for _, h := range state.Holds {
+	holds := map[string]hookgate.Hold{}
+	for _, h := range append(state.Holds, r.giveBack(state)...) {
+		h.After = max(h.After, holds[h.OrderingKey].After)
+		h.Excepted = h.Excepted || holds[h.OrderingKey].Excepted
+		holds[h.OrderingKey] = h
+	}
+	for _, h := range holds {
 		k := &key{name: h.OrderingKey, held: true, after: h.After, readTo: h.After,
 			lastSeen: state.Cursor}
 		r.keys[k.name] = k
@@ -205,6 +211,24 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 	}
 	r.publish()
 	return r
+}
+
+// giveBack takes back what clients have leased before this process began to push the events. It
+// returns the holds of their keys.
+func (r *runner) giveBack(state *hookgate.SubscriptionState) (all []hookgate.Hold) {
+	for i := range state.Leases {
+		created, holds := GiveBack(&state.Leases[i], r.order, 0, time.Now(), state.Clock)
+		for _, e := range created {
+			r.pending.Except(e, false)
+		}
+		for _, h := range holds {
+			r.pending.Hold(h.OrderingKey, h.After, 0)
+		}
+		r.count += len(created)
+		r.pending.expired = append(r.pending.expired, state.Leases[i].ID)
+		all = append(all, holds...)
+	}
+	return all
 }
 
 // stop makes run end after the attempts in flight. lose makes it end at once and cuts them off.
@@ -606,9 +630,9 @@ func (r *runner) hasDue(ctx context.Context, due *hookgate.Due, full bool, err e
 	}
 	r.reload = r.reload || full && len(due.Holds) >= holdsPage // there may be more
 	r.paused = due.Paused || r.pending.pause != ""
-	r.nextDue = r.pending.nextDue(due.Next)
+	r.nextDue = r.pending.NextDue(due.Next)
 	r.setJobs(due.Jobs)
-	r.count = due.Count + len(r.pending.created)
+	r.count = due.Count + len(r.pending.Created)
 	for i := range due.Holds {
 		r.freeKey(&due.Holds[i])
 	}
@@ -680,6 +704,6 @@ func (r *runner) park(event int64, e hookgate.Exception) {
 	id := hookgate.EventRedelivery{Event: event, Redelivery: e.Redelivery}
 	e.State, e.Due, e.Changed = hookgate.ExceptionParked, time.Time{}, time.Now()
 	e.Reason = "the event is not in the store any more"
-	r.pending.except(id, e, true)
+	r.pending.Except(e, true)
 	r.active[id] = r.pending.batch
 }
