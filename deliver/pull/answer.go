@@ -1,0 +1,138 @@
+package pull
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/hookgate/hookgate"
+)
+
+// answer answers the calls and the pulls that have a lease. Their results are stored.
+func (r *round) answer() {
+	for _, c := range r.calls {
+		close(c.done)
+	}
+	r.calls = nil
+	r.pulls = slices.DeleteFunc(r.pulls, func(w *waiter) bool {
+		if w.made == nil {
+			return false
+		}
+		r.line.reply(w, w.made, nil)
+		return true
+	})
+}
+
+// reply answers a pull. If its client has gone, the lease is given back.
+func (l *line) reply(w *waiter, b *Batch, err error) {
+	l.mu.Lock()
+	gone := w.gone
+	if !gone {
+		w.batch, w.err = b, err
+		close(w.done)
+	}
+	l.pulls = slices.DeleteFunc(l.pulls, func(o *waiter) bool { return o == w })
+	l.mu.Unlock()
+	if gone && b != nil {
+		l.unclaimed(b)
+	}
+}
+
+// resolve looks for the leases of a commit whose outcome was unknown.
+func (r *round) resolve() {
+	r.pulls = slices.DeleteFunc(r.pulls, func(w *waiter) bool {
+		switch {
+		case w.made == nil:
+		case r.line.st.leases[w.made.Lease] == nil:
+			w.drop()
+		default:
+			r.line.reply(w, w.made, nil)
+			return true
+		}
+		return false
+	})
+}
+
+// drop drops a batch whose lease is not stored.
+func (w *waiter) drop() {
+	w.made.Close()
+	w.made = nil
+}
+
+// fenced puts the calls back, because another process was faster or a person has changed something.
+func (r *round) fenced() {
+	l := r.line
+	for _, w := range r.pulls {
+		if w.made != nil {
+			w.drop()
+		}
+	}
+	l.mu.Lock()
+	l.calls = append(r.calls, l.calls...)
+	l.mu.Unlock()
+	r.calls, r.again = nil, true
+	if l.fences++; l.fences > 2 {
+		// Let the others finish.
+		time.Sleep(rand.N(time.Duration(min(l.fences, 20)) * time.Millisecond))
+	}
+}
+
+// fail answers after an error that is not in call.err. Calls with fewer than tries are repeated: the
+// outcome of a commit is unknown, and the state will show it. With 0 all are answered.
+func (r *round) fail(err error, tries int) {
+	l := r.line
+	var again []*call
+	for _, c := range r.calls {
+		if c.tries++; c.tries < tries {
+			again = append(again, c)
+			continue
+		}
+		c.err = err
+		close(c.done)
+	}
+	r.calls = nil
+	l.mu.Lock()
+	l.calls = append(again, l.calls...)
+	l.mu.Unlock()
+	if tries > 0 {
+		r.again = len(again) > 0
+		return
+	}
+	for _, w := range r.pulls {
+		if w.made != nil {
+			w.drop()
+		}
+		l.reply(w, nil, err)
+	}
+	r.pulls = nil
+}
+
+// expirePulls answers the pulls whose time is up after the round, which ended with err.
+func (r *round) expirePulls(err error) {
+	l := r.line
+	lost := errors.Is(err, hookgate.ErrFenced) || errors.Is(err, errStale)
+	if lost {
+		err = nil
+	}
+	now, stopped := time.Now(), l.s.isStopped()
+	r.pulls = slices.DeleteFunc(r.pulls, func(w *waiter) bool {
+		due := w.deadline
+		if r.again && due.Before(w.began.Add(grace)) {
+			due = w.began.Add(grace)
+		}
+		if now.Before(due) && !stopped {
+			return false
+		}
+		made := w.made
+		if err != nil {
+			l.reply(w, nil, err)
+		} else {
+			l.reply(w, &Batch{}, nil)
+		}
+		if made != nil {
+			l.unclaimed(made) // its lease may be stored
+		}
+		return true
+	})
+}
