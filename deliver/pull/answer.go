@@ -78,8 +78,8 @@ func (r *round) fenced() {
 	}
 }
 
-// fail answers after an error that is not in call.err. Calls with fewer than tries are repeated: the
-// outcome of a commit is unknown, and the state will show it. With 0 all are answered.
+// fail answers after an error that is not in call.err. Calls with fewer than tries are repeated:
+// the outcome of a commit is unknown, and the state will show it. With 0 all are answered.
 func (r *round) fail(err error, tries int) {
 	l := r.line
 	var again []*call

@@ -262,8 +262,8 @@ func (l *line) next(r *round) time.Time {
 // mayTake reports whether events may be leased now.
 func (l *line) mayTake() bool { return !l.st.Paused && !l.st.stopped }
 
-// recheckAt returns when another process may have changed the state. A state that takes long to read
-// is read less often.
+// recheckAt returns when another process may have changed the state. A state that takes long to
+// read is read less often.
 func (l *line) recheckAt() time.Time {
 	return l.readAt.Add(max(l.s.config.Recheck, 20*l.read))
 }

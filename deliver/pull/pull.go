@@ -85,8 +85,8 @@ type Nack struct {
 }
 
 var (
-	// ErrEnded is the error of a call for a lease that has run out, or for an event that the lease has
-	// given back. Nothing was changed. The events come again.
+	// ErrEnded is the error of a call for a lease that has run out, or for an event that the lease
+	// has given back. Nothing was changed. The events come again.
 	ErrEnded = errors.New("the lease has ended, and what was not acknowledged comes again")
 	// ErrNotPull is the error of a call for a subscription that is not a pull subscription.
 	ErrNotPull = errors.New("the subscription is not a pull subscription")
@@ -122,8 +122,8 @@ type Policy struct {
 type Config struct {
 	// Policy reads the text of a stored definition. ErrNotPull: it is not a pull subscription.
 	Policy func(definition string) (Policy, error)
-	// Recheck is how often a pull that waits looks for changes that other processes have made; 0 for a
-	// store that no other process can use.
+	// Recheck is how often a pull that waits looks for changes that other processes have made; 0 for
+	// a store that no other process can use.
 	Recheck time.Duration
 	// Memory bounds the bodies of all batches that are not closed, in bytes; default 256 MiB. Beyond
 	// it pulls wait.

@@ -62,7 +62,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestPaused: a lease ends while its client is paused. Its late ack changes nothing, and the events
+// TestPausedClient: a lease ends while its client is paused. Its late ack changes nothing, and the events
 // come again.
 func TestPausedClient(t *testing.T) {
 	one(t, hookgate.OrderKey, func(t *testing.T, w *world, p *process) {

@@ -21,9 +21,9 @@ import (
 var seeds = flag.Int("seeds", modeltest.Pick(6, 1000), "number of random schedules")
 
 // TestRandom: several processes serve clients that ack, nack, extend, go on after their lease has
-// ended, and die. The store fails, processes are killed, and a person pauses, retries, skips, seeks,
-// redelivers, and makes the subscription push for a while. Every commit keeps the contract of
-// hookgate.Leases, and at the end every event is settled.
+// ended, and die. The store fails, processes are killed, and a person pauses, retries, skips,
+// seeks, redelivers, and makes the subscription push for a while. Every commit keeps the contract
+// of hookgate.Leases, and at the end every event is settled.
 func TestRandom(t *testing.T) {
 	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -101,7 +101,8 @@ func (c *crowd) work(b *pull.Batch) {
 		case 1:
 			time.Sleep(time.Duration(c.n(30)) * time.Second)
 		case 2:
-			if to, err := p.server.Extend(ctx, name, b.Lease, time.Duration(c.n(20))*time.Second); err == nil {
+			to, err := p.server.Extend(ctx, name, b.Lease, time.Duration(c.n(20))*time.Second)
+			if err == nil {
 				until = to
 			} else if !errors.Is(err, pull.ErrEnded) {
 				until = time.Now().Add(time.Hour) // not known

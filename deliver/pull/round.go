@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// heartbeat is how often a line commits although nothing has changed, so that the store knows that
-	// clients call. passEvery is how often it commits that the cursor has passed events that nobody
-	// gets.
+	// heartbeat is how often a line commits although nothing has changed, so that the store knows
+	// that clients call. passEvery is how often it commits that the cursor has passed events that
+	// nobody gets.
 	heartbeat, passEvery = time.Minute, 10 * time.Second
 	// storeTimeout bounds one call of the store.
 	storeTimeout = time.Minute
@@ -114,11 +114,7 @@ func (r *round) apply() error {
 		return err
 	}
 	r.answer()
-	if taken != nil {
-		// What was taken before is stored.
-		return taken
-	}
-	return nil
+	return taken // the leases that were made before the error are stored
 }
 
 // load reads the state unless it is known.

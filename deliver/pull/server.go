@@ -82,9 +82,9 @@ func (s *Server) isStopped() bool {
 	return s.stopped
 }
 
-// Pull leases events to a client. If there are none, it waits up to Request.Wait and then returns an
-// empty Batch. The caller must close the Batch. If ctx ends, events that were leased meanwhile are
-// given back.
+// Pull leases events to a client. If there are none, it waits up to Request.Wait and then returns
+// an empty Batch. The caller must close the Batch. If ctx ends, events that were leased meanwhile
+// are given back.
 func (s *Server) Pull(ctx context.Context, name string, r Request) (*Batch, error) {
 	bounded := func(n, byDefault, most int) int {
 		if n <= 0 {

@@ -115,8 +115,8 @@ func (st *state) expire(l *hookgate.Lease, now time.Time) {
 	st.revoke(l, max(1, openEvents(l)/2), now)
 }
 
-// revoke ends a lease and gives its events back. The next lease of each has at most leaseMax events,
-// if that is not 0.
+// revoke ends a lease and gives its events back. The next lease of each has at most leaseMax
+// events, if that is not 0.
 func (st *state) revoke(l *hookgate.Lease, leaseMax int, now time.Time) {
 	st.giveBack(l, l.Events, leaseMax, now)
 	st.end(l)
@@ -170,7 +170,8 @@ func (st *state) settle(l *hookgate.Lease, e *hookgate.LeasedEvent, to hookgate.
 	st.release(l, e, to)
 }
 
-// fail takes a failed attempt of the event at an index. leaseMax bounds its next lease; 0: no bound.
+// fail takes a failed attempt of the event at an index. leaseMax bounds its next lease; 0: no
+// bound.
 func (st *state) fail(l *hookgate.Lease, i int, answer *hookgate.Answer, leaseMax int,
 	now time.Time) {
 	e := &l.Events[i]
@@ -270,8 +271,8 @@ func (st *state) giveBack(l *hookgate.Lease, events []hookgate.LeasedEvent, leas
 	}
 }
 
-// row returns the exception of a leased event, or the zero value if it has none. gone reports that a
-// person has settled it. The line has read the rows.
+// row returns the exception of a leased event, or the zero value if it has none. gone reports that
+// a person has settled it. The line has read the rows.
 func (st *state) row(e *hookgate.LeasedEvent) (x hookgate.Exception, gone bool) {
 	if !e.Excepted {
 		return hookgate.Exception{}, false

@@ -142,8 +142,8 @@ func TestHalves(t *testing.T) {
 	}
 }
 
-// TestCompete: 16 clients of two processes join, and are killed in turn while they work. Events of a
-// key are settled in order, and all are settled.
+// TestCompete: 16 clients of two processes join, and are killed in turn while they work. Events of
+// a key are settled in order, and all are settled.
 func TestCompete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, hookgate.OrderKey)
@@ -187,8 +187,8 @@ func TestCompete(t *testing.T) {
 	})
 }
 
-// TestManyWait: 1,000 clients wait. The store is asked once a minute, and each of them gets an event
-// when there are enough. They cost little memory.
+// TestManyWait: 1,000 clients wait. The store is asked once a minute, and each of them gets an
+// event when there are enough. They cost little memory.
 func TestManyWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, hookgate.OrderKey)
@@ -224,7 +224,8 @@ func TestManyWait(t *testing.T) {
 		if n := runtime.NumGoroutine() - goroutines; n > 1002 {
 			t.Errorf("%d goroutines for 1,000 clients", n)
 		}
-		if n := int64(after.HeapAlloc+after.StackInuse) - int64(before.HeapAlloc+before.StackInuse); n > 32<<20 {
+		used := func(m *runtime.MemStats) int64 { return int64(m.HeapAlloc + m.StackInuse) }
+		if n := used(&after) - used(&before); n > 32<<20 {
 			t.Errorf("%d bytes for 1,000 clients", n)
 		}
 		calls = 0

@@ -309,8 +309,8 @@ func (st *state) commit(now time.Time) *hookgate.Results {
 // committed notes that the changes are stored.
 func (st *state) committed(r *hookgate.Results, epoch hookgate.Epoch, at time.Time) {
 	st.Epoch, st.PulledAt, st.Cursor, st.Clock = epoch, at, r.Cursor, r.Clock
-	st.pending, st.changed, st.expired, st.hard = changes.New(), map[string]*hookgate.Lease{}, nil, false
-	st.results = nil
+	st.pending, st.changed = changes.New(), map[string]*hookgate.Lease{}
+	st.expired, st.hard, st.results = nil, false, nil
 	for _, above := range []map[int64]bool{st.settled, st.excepted} {
 		for id := range above {
 			if id <= st.Cursor {

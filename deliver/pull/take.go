@@ -15,8 +15,8 @@ const (
 	maxExceptions, maxLeased = 100_000, 100_000
 	// maxScan bounds the events that one round reads.
 	maxScan = 2000
-	// pageEvents and pageBytes bound one read of the log, and maxDue the exceptions in memory that are
-	// due.
+	// pageEvents and pageBytes bound one read of the log, and maxDue the exceptions in memory that
+	// are due.
 	pageEvents, pageBytes = 512, 2 << 20
 	leastBytes            = 64 << 10 // of a page of the log, most of which may match nothing
 	maxDue, duePage       = 1000, 64
@@ -52,8 +52,8 @@ type taker struct {
 	bytes    int
 	// full reports that an event did not fit. It stays for the next lease.
 	full bool
-	// behind reports that new events may follow the exception that the lease begins with, although the
-	// order is OrderAll.
+	// behind reports that new events may follow the exception that the lease begins with, although
+	// the order is OrderAll.
 	behind bool
 	// skipped reports that the lease was too large for the LeaseMax of an event.
 	skipped bool

@@ -21,8 +21,8 @@ const name = "warehouse"
 var by = hookgate.Person{By: "ann", Reason: "test"}
 
 // world is a store and the processes that serve it. It checks each commit against the contract of
-// hookgate.Leases, and each event that a client receives against those before. All run in one bubble
-// of testing/synctest.
+// hookgate.Leases, and each event that a client receives against those before. All run in one
+// bubble of testing/synctest.
 type world struct {
 	t      *testing.T
 	store  *memory.Store

@@ -50,8 +50,8 @@ func (s *Set) Free(key string) {
 // IsFreed reports whether the set removes a key's hold.
 func (s *Set) IsFreed(key string) bool { return s.freed[key] }
 
-// Settle drops the exception of a delivery that is settled. The caller adds the attempt that settles
-// it.
+// Settle drops the exception of a delivery that is settled. The caller adds the attempt that
+// settles it.
 func (s *Set) Settle(id hookgate.EventRedelivery) {
 	delete(s.Created, id)
 	delete(s.Updated, id)
