@@ -64,12 +64,6 @@ var allowedImports = map[string]struct {
 		"a handler in a transaction depends on the database of the program alone"},
 	"deliver/pull": {[]string{"deliver", "deliver/internal/changes"},
 		"a lease has the same retries and dead letters as push"},
-	"deliver/push": {[]string{"deliver/egress"},
-		"a consumer gets what it needs of an event with each delivery"},
-	"deliver/txhandler": {[]string{"deliver/handler", "inbox"},
-		"a handler in a transaction depends on the database of the program alone"},
-	"deliver/pull": {[]string{"deliver", "deliver/internal/changes"},
-		"a lease has the same retries and dead letters as push"},
 	"release": {[]string{"guard"}, "it judges the observations of the guard"},
 
 	// Wiring: the only packages that name backends.
