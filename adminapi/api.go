@@ -8,6 +8,7 @@
 package adminapi
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -59,6 +60,8 @@ type Config struct {
 	// FailedLogins is how many unknown tokens an address may send in a minute. The answer to more
 	// is 429.
 	FailedLogins int
+	// MaxStreams bounds the answers of /api/events/stream at a time. The answer to more is 503.
+	MaxStreams int
 	// QueueKind is direct or redis. The health shows it, and Version.
 	QueueKind string
 	Version   string
@@ -88,6 +91,12 @@ type Parts struct {
 	// Subscriptions and Control show and change subscriptions; both are nil if there can be none.
 	Subscriptions hookgate.SubscriptionReader
 	Control       hookgate.SubscriptionControl
+	// Log has the events for streams.
+	Log Log
+	// Puller hands events to clients, and Temporary creates subscriptions for them; nil and zero if
+	// there can be no subscriptions.
+	Puller    Puller
+	Temporary Temporary
 	// Wake makes this process look at its subscriptions after a change; nil if it delivers none.
 	Wake func()
 	// Delivering returns the subscriptions that this process delivers; nil if it delivers none.
@@ -118,6 +127,10 @@ type API struct {
 	attention                     *attention.List
 	subscriptions                 hookgate.SubscriptionReader // nil: there can be none
 	control                       hookgate.SubscriptionControl
+	tailed                        Log
+	puller                        Puller // nil: there can be no subscriptions
+	temporary                     Temporary
+	streams                       chan struct{}             // one place for each stream
 	wake                          func()                    // may be nil
 	delivering                    func() []LiveSubscription // may be nil
 	configured                    configuredTokens
@@ -131,8 +144,8 @@ type API struct {
 	rejectedCalls                 *httpserver.RejectionLog
 	started                       time.Time
 	muxes                         [httpserver.Sides]*http.ServeMux // by side
-	ending                        chan struct{}                    // closed by Stop
-	stopOnce                      sync.Once
+	ending                        context.Context                  // ended by Stop
+	stop                          context.CancelFunc
 }
 
 // rejectedPerSecond and rejectedBurst bound how many rejected calls are logged.
@@ -157,8 +170,10 @@ func New(c Config, p Parts) *API {
 		rejectedCalls: httpserver.NewRejectionLog(c.Logger, "call rejected", rejectedPerSecond,
 			rejectedBurst),
 		started: time.Now(),
-		ending:  make(chan struct{}),
+		tailed:  p.Log, puller: p.Puller, temporary: p.Temporary,
+		streams: make(chan struct{}, c.MaxStreams),
 	}
+	a.ending, a.stop = context.WithCancel(context.Background())
 	for side := range a.muxes {
 		a.muxes[side] = newMux(routes, httpserver.Side(side))
 	}
@@ -166,4 +181,4 @@ func New(c Config, p Parts) *API {
 }
 
 // Stop ends the calls that stream or wait. The server calls it at shutdown.
-func (s *API) Stop() { s.stopOnce.Do(func() { close(s.ending) }) }
+func (s *API) Stop() { s.stop() }

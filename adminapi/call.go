@@ -86,12 +86,17 @@ func newEncoder(w io.Writer) *json.Encoder {
 }
 
 func (c *call) text(status int, body []byte) {
+	c.head(status, "application/json")
+	c.Write(body) // the client may be gone
+}
+
+// head begins an answer.
+func (c *call) head(status int, contentType string) {
 	h := c.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", contentType)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	c.WriteHeader(status)
-	c.Write(body) // the client may be gone
 }
 
 // alone takes the lock for a call of which there is one at a time; the caller unlocks it. If

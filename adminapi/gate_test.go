@@ -135,6 +135,8 @@ type setup struct {
 	subscriptions *delivery.Store // nil: there can be none
 	wake          func()
 	delivering    func() []LiveSubscription
+	puller        Puller
+	streamed      Log // nil: subscriptions
 }
 
 // gateConfig has the settings of the server and of both handlers.
@@ -235,6 +237,18 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 	if s.subscriptions != nil {
 		parts.Subscriptions, parts.Control = s.subscriptions, s.subscriptions
 		parts.Wake, parts.Delivering = s.wake, s.delivering
+		parts.Log, parts.Puller = s.subscriptions, s.puller
+		if s.streamed != nil {
+			parts.Log = s.streamed
+		}
+		parts.Temporary = Temporary{Create: s.subscriptions.CreateTemporary,
+			Define: func(name string, f hookgate.Filter) (hookgate.SubscriptionDefinition, error) {
+				if slices.Contains(f.Sources, "unknown") {
+					return hookgate.SubscriptionDefinition{}, errors.New("there is no such source")
+				}
+				return hookgate.SubscriptionDefinition{Name: name, Order: hookgate.OrderKey, Filter: f,
+					Definition: `{"pull":{}}`}, nil
+			}}
 	}
 	g.Server, g.API = s.config.open(t, s.sources, parts)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -275,6 +289,7 @@ func testConfig(log io.Writer) gateConfig {
 			FailedLogins: 1000,
 			SessionIdle:  time.Hour,
 			SearchTime:   within,
+			MaxStreams:   2,
 			SessionMax:   10 * time.Hour,
 			Version:      "test-version",
 			Logger: slog.New(slog.NewJSONHandler(log,

@@ -169,7 +169,7 @@ func answerStream[T, A any](c *call, l listing[T, A]) {
 		}
 		if !begun {
 			begun = true
-			c.beginStream()
+			c.head(http.StatusOK, ndjson)
 		}
 		if err := lines.Encode(l.row(&row)); err != nil {
 			return // the client is gone
@@ -180,16 +180,8 @@ func answerStream[T, A any](c *call, l listing[T, A]) {
 		}
 	}
 	if !begun {
-		c.beginStream()
+		c.head(http.StatusOK, ndjson)
 	}
-}
-
-func (c *call) beginStream() {
-	h := c.Header()
-	h.Set("Content-Type", ndjson)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	c.WriteHeader(http.StatusOK)
 }
 
 // bytes answers a body that somebody sent.

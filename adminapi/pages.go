@@ -48,13 +48,7 @@ func (s *API) asset(c *call) { s.pages.Asset(c, c.request) }
 func (s *API) live(c *call) {
 	ctx, cancel := context.WithCancel(c.request.Context())
 	defer cancel()
-	go func() {
-		select {
-		case <-s.ending:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(s.ending, cancel)()
 	s.pages.Stream(c, c.request.WithContext(ctx), c.visitor())
 }
 

@@ -73,7 +73,7 @@ func (s *API) drain(c *call) {
 		case <-ticker.C:
 		case <-deadline.C:
 			waiting = false
-		case <-s.ending:
+		case <-s.ending.Done():
 			waiting = false
 		case <-c.request.Context().Done():
 			waiting = false

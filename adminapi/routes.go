@@ -15,6 +15,7 @@ const tracePrefix = "/api/trace/"
 // The least role that a call needs.
 const (
 	anyone   = control.RoleNone
+	consumer = control.RoleConsumer
 	viewer   = control.RoleViewer
 	operator = control.RoleOperator
 	admin    = control.RoleAdmin
@@ -22,7 +23,7 @@ const (
 
 // table has a row for each call but the webhooks: the pattern of http.ServeMux, the least role, the
 // action in the admin trail, and the method that handles the call. The action is empty if the call
-// changes nothing. call.serve checks the role, for every row. A GET row also serves HEAD.
+// changes nothing that people change. call.serve checks the role, for every row. A GET row also serves HEAD.
 var table = []struct {
 	pattern string
 	role    control.Role
@@ -37,6 +38,7 @@ var table = []struct {
 
 	{"GET /api/sources", viewer, "", (*API).showSources},
 	{"GET /api/events", viewer, "", (*API).events},
+	{"GET /api/events/stream", consumer, "", (*API).stream},
 	{"GET /api/events/{id}", viewer, "", (*API).event},
 	{"GET /api/events/{id}/body", viewer, "", (*API).eventBody},
 	{"GET /api/events/{id}/request-body", viewer, "", (*API).requestBody},
@@ -45,7 +47,12 @@ var table = []struct {
 	{"GET /api/audit/verify", viewer, "", (*API).verifyAudit},
 	{"GET /api/subscriptions", viewer, "", (*API).showSubscriptions},
 	{"GET /api/subscriptions/{name}", viewer, "", (*API).showSubscription},
-	{"DELETE /api/subscriptions/{name}", admin, "subscription_forget", (*API).forgetSubscription},
+	{"POST /api/subscriptions", operator, "subscription_create", (*API).createSubscription},
+	{"DELETE /api/subscriptions/{name}", operator, "subscription_forget", (*API).forgetSubscription},
+	{"POST /api/subscriptions/{name}/pull", consumer, "", (*API).pullEvents},
+	{"POST /api/subscriptions/{name}/ack", consumer, "", (*API).ackEvents},
+	{"POST /api/subscriptions/{name}/nack", consumer, "", (*API).nackEvents},
+	{"POST /api/subscriptions/{name}/extend", consumer, "", (*API).extendLease},
 	{"GET /api/subscriptions/{name}/exceptions", viewer, "", (*API).listExceptions},
 	{"POST /api/subscriptions/{name}/pause", operator, "subscription_pause",
 		(*API).pauseSubscription},
@@ -111,7 +118,8 @@ type Route struct {
 	Path string
 	// Role is the least that the caller needs; RoleNone if the call is open to everyone.
 	Role control.Role
-	// Action is the name of the call in the admin trail; empty if it changes nothing.
+	// Action is the name of the call in the admin trail; empty if the call changes nothing, or is one
+	// that a consumer makes for every event.
 	Action string
 }
 

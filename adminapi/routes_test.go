@@ -62,7 +62,8 @@ func TestRoutesTable(t *testing.T) {
 			t.Errorf("%s %s: role %q is none", r.Method, r.Path, r.Role)
 		}
 		session := r.Path == signInPath || r.Path == signOutPath // changes nothing of the gate
-		if changes := r.Method != "GET" && !session; changes != (r.Action != "") {
+		consumes := r.Role == control.RoleConsumer               // too often for the trail
+		if changes := r.Method != "GET" && !session && !consumes; changes != (r.Action != "") {
 			t.Errorf("%s %s: action is %q", r.Method, r.Path, r.Action)
 		}
 		if r.Action != "" && !r.Role.Covers(control.RoleOperator) {

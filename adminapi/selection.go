@@ -52,8 +52,16 @@ func readObject(c *call, names ...string) (map[string]json.RawMessage, error) {
 // readLargeObject is readObject for bodies of at most so many bytes.
 func readLargeObject(c *call, most int64, names ...string) (map[string]json.RawMessage, error) {
 	body, err := c.bodyUpTo(most)
-	if err != nil || len(body) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	return parseObject(body, names...)
+}
+
+// parseObject is readObject for a body that was read. An empty one has no members.
+func parseObject(body []byte, names ...string) (map[string]json.RawMessage, error) {
+	if len(body) == 0 {
+		return nil, nil
 	}
 	// A struct would match names in any case.
 	var members map[string]json.RawMessage

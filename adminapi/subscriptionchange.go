@@ -53,6 +53,11 @@ func subscriptionError(err error) (status int, text string) {
 			" is stored"
 	case errors.As(err, &ahead):
 		return http.StatusConflict, err.Error() + ", before that place"
+	case errors.Is(err, hookgate.ErrLeasesOut):
+		return http.StatusConflict, "clients lease events of the subscription again and again: pause it" +
+			" first"
+	case errors.Is(err, hookgate.ErrNameTaken):
+		return http.StatusConflict, hookgate.ErrNameTaken.Error()
 	case errors.Is(err, hookgate.ErrInUse):
 		return http.StatusConflict, hookgate.ErrInUse.Error()
 	case errors.Is(err, hookgate.ErrNotFound):
@@ -113,7 +118,7 @@ func (s *API) setPaused(c *call, paused bool) {
 // forgetSubscription removes a subscription with its state.
 func (s *API) forgetSubscription(c *call) {
 	info, ok := s.findSubscription(c)
-	if !ok || !c.noMembers() {
+	if !ok || !c.mayForget(&info) || !c.noMembers() {
 		return
 	}
 	target := fmt.Sprintf("%s (cursor %d, %d waiting, %d parked, %d dead)", info.Name, info.Cursor,
@@ -165,7 +170,7 @@ func (s *API) seekSubscription(c *call) {
 	}
 	ctx, cancel := c.changing()
 	defer cancel()
-	result, err := s.control.Seek(ctx, info.Name, start, false, c.person())
+	result, err := s.seek(ctx, info.Name, start, c.person())
 	if s.changedSubscription(c, "moving the cursor", fmt.Sprintf(": from %d to %d, %d skipped, %d"+
 		" deleted", result.From, result.To, result.Skipped, result.Deleted), err) {
 		c.json(soughtOf(&result, false))

@@ -16,7 +16,8 @@ func subscriptionOf(i *hookgate.SubscriptionInfo, live []LiveSubscription,
 		Name: i.Name, State: api.SubscriptionDelivering, Order: i.Order, Filter: i.Filter,
 		Revision: i.Revision, Cursor: api.EventID(i.Cursor), End: api.EventID(i.End),
 		Backlog: i.Backlog, Waiting: i.Waiting, Parked: i.Parked, Dead: i.Dead, Held: i.Held,
-		Owner: i.Owner, CreatedAt: api.At(i.CreatedAt),
+		Leases: i.Leases, Leased: i.Leased, PulledAt: api.AtOrNull(i.PulledAt),
+		Idle: api.Duration(i.Idle), Owner: i.Owner, CreatedAt: api.At(i.CreatedAt),
 		LastDeliveredAt: api.AtOrNull(i.LastDeliveredAt),
 	}
 	if json.Valid([]byte(i.Definition)) {
@@ -28,7 +29,10 @@ func subscriptionOf(i *hookgate.SubscriptionInfo, live []LiveSubscription,
 	if !i.BrokenSince.IsZero() {
 		a.BrokenSince, a.State = api.At(i.BrokenSince), api.SubscriptionBroken
 	}
-	if i.Owner == "" {
+	switch {
+	case pulled(i):
+		a.State = api.SubscriptionPulled
+	case i.Owner == "":
 		a.State = api.SubscriptionUnowned
 	}
 	if !i.PausedAt.IsZero() {
@@ -36,7 +40,7 @@ func subscriptionOf(i *hookgate.SubscriptionInfo, live []LiveSubscription,
 		a.PauseNote = api.PauseNote{PausedAt: api.At(i.PausedAt), PausedBy: i.PausedBy,
 			PauseReason: i.PauseReason}
 	}
-	if !i.RemovedAt.IsZero() {
+	if !i.RemovedAt.IsZero() && i.Idle == 0 {
 		a.RemovedAt, a.State = api.At(i.RemovedAt), api.SubscriptionRemoved
 	}
 	for _, l := range live {
@@ -46,6 +50,12 @@ func subscriptionOf(i *hookgate.SubscriptionInfo, live []LiveSubscription,
 		}
 	}
 	return a
+}
+
+// pulled reports whether clients fetch the events of a subscription.
+func pulled(i *hookgate.SubscriptionInfo) bool {
+	var definition struct{ Pull *struct{} }
+	return json.Unmarshal([]byte(i.Definition), &definition) == nil && definition.Pull != nil
 }
 
 func exceptionOf(e *hookgate.StoredException) api.Exception {

@@ -78,7 +78,7 @@ func (s *API) pauseTests(c *call, took time.Duration) bool {
 	case <-time.After(max(testsPause, testsShare*took)):
 		return s.settings.Mode() != control.ModeBuffer
 	case <-c.request.Context().Done():
-	case <-s.ending:
+	case <-s.ending.Done():
 	}
 	return false
 }

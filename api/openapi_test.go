@@ -31,7 +31,12 @@ var described = map[string]any{
 	"PausedSubscription":    api.PausedSubscription{},
 	"ForgottenSubscription": api.ForgottenSubscription{}, "Exception": api.Exception{},
 	"Exceptions": api.Exceptions{}, "ExceptionSelection": api.ExceptionSelection{},
-	"Resolved": api.Resolved{}, "Seek": api.SeekRequest{}, "Sought": api.Sought{},
+	"LogEvent": api.LogEvent{}, "PulledEvent": api.PulledEvent{}, "PullRequest": api.PullRequest{},
+	"Pulled": api.Pulled{}, "AckRequest": api.AckRequest{}, "NackRequest": api.NackRequest{},
+	"ExtendRequest": api.ExtendRequest{}, "Extended": api.Extended{},
+	"TemporaryRequest":      api.TemporaryRequest{},
+	"TemporarySubscription": api.TemporarySubscription{},
+	"Resolved":              api.Resolved{}, "Seek": api.SeekRequest{}, "Sought": api.Sought{},
 	"RedeliveryRequest": api.RedeliveryRequest{}, "Redelivery": api.Redelivery{},
 	"RedeliveryJob": api.RedeliveryJob{}, "RedeliveryJobs": api.RedeliveryJobs{},
 }

@@ -22,6 +22,7 @@ const (
 	SubscriptionRemoved    = "removed"    // it is not in the configuration
 	SubscriptionPaused     = "paused"     // nothing is delivered until a person resumes it
 	SubscriptionUnowned    = "unowned"    // no process delivers it
+	SubscriptionPulled     = "pulled"     // clients fetch its events
 	SubscriptionBroken     = "broken"     // the breaker is open: the consumer does not work
 	SubscriptionDelivering = "delivering" // it works, or has nothing to do
 )
@@ -50,6 +51,14 @@ type Subscription struct {
 	Parked  int64 `json:"parked"`
 	Dead    int64 `json:"dead"`
 	Held    int64 `json:"held"`
+	// Leases counts the leases on which clients work, and Leased their events that are open.
+	Leases int64 `json:"leases"`
+	Leased int64 `json:"leased"`
+	// PulledAt is when a client last pulled, acknowledged or failed an event; null if none has.
+	PulledAt *Time `json:"pulledAt"`
+	// Idle is the time without a call after which the gate forgets the subscription, if it is
+	// temporary.
+	Idle Duration `json:"idle,omitzero"`
 	// Owner is the process that delivers; empty if there is none.
 	Owner string `json:"owner"`
 	PauseNote

@@ -32,7 +32,7 @@ type backends struct {
 	access adminapi.Access
 	table  settings.Table
 	// log and subscriptions are for delivery.
-	log           hookgate.Log
+	log           adminapi.Log
 	subscriptions subscriptionStore
 	// away returns why PostgreSQL cannot be used yet; nil with SQLite.
 	away func() error

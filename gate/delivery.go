@@ -23,6 +23,7 @@ type subscriptionStore interface {
 	hookgate.Subscriptions
 	hookgate.SubscriptionReader
 	hookgate.SubscriptionControl
+	hookgate.Leases
 }
 
 // NewConsumer returns the consumer of a subscription. The error has every secret and file that

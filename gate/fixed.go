@@ -10,6 +10,8 @@ const (
 	// maxLiveStreams limits the browsers that get live numbers at a time. In more browsers the numbers
 	// do not move.
 	maxLiveStreams = 20
+	// maxEventStreams limits the answers of /api/events/stream at a time. Each has up to a megabyte.
+	maxEventStreams = 100
 	// auditTimeout bounds GET /api/audit/verify. The command hookgate audit verify has no limit.
 	auditTimeout = 10 * time.Minute
 	// searchTime is the default of AdminOptions.SearchTime.

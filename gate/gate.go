@@ -247,8 +247,8 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 		Verify: verifierOf(o), Intake: depot, Metrics: m, Webhooks: webhooks, Guard: protection,
 		Release: triggers, Canary: g.canary, Attention: watched,
 		Subscriptions: b.subscriptions, Control: b.subscriptions, Wake: g.delivery.Wake,
-		Delivering: g.delivery.live,
-		Pages:      dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
+		Delivering: g.delivery.live, Log: b.log, Temporary: o.temporary(b),
+		Pages: dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})

@@ -60,6 +60,7 @@ func adminConfigOf(o Options, k credentials, edge httpserver.Config) adminapi.Co
 		EvidenceTokens:  k.evidenceTokens,
 		MaxEvidence:     int64(o.Evidence.MaxTotal / evidenceParts),
 		EvidenceTimeout: evidenceTimeout,
+		MaxStreams:      maxEventStreams,
 		QueueKind:       o.QueueKind(),
 		Version:         o.Version,
 		Logger:          edge.Logger,

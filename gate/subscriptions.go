@@ -165,6 +165,7 @@ type definition struct {
 	Order   hookgate.Order `json:"order"`
 	Push    *pushed        `json:"push,omitempty"`
 	Handler *handled       `json:"handler,omitempty"`
+	Pull    *PullOptions   `json:"pull,omitempty"`
 	Retry   struct {
 		First string `json:"first"`
 		Max   string `json:"max"`
@@ -195,7 +196,7 @@ type pushed struct {
 
 // definition returns the part of a subscription that the processes of a gate share.
 func (s SubscriptionOptions) definition(name string) (hookgate.SubscriptionDefinition, error) {
-	d := definition{Sources: s.Sources, Types: s.Types, Order: s.Order, Then: s.Then}
+	d := definition{Sources: s.Sources, Types: s.Types, Order: s.Order, Pull: s.Pull, Then: s.Then}
 	d.Retry.First, d.Retry.Max = s.Retry.First.String(), s.Retry.Max.String()
 	d.Retry.For, d.Retry.Final = s.Retry.For.String(), s.Retry.Final
 	if p := s.Push; p != nil {

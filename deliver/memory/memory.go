@@ -211,6 +211,15 @@ func (s *Store) ReadLog(ctx context.Context, q hookgate.LogQuery) (page hookgate
 	return page, nil
 }
 
+// LogRange returns the highest id that retention has removed, and the last id of the log.
+func (s *Store) LogRange(ctx context.Context) (horizon, end int64, err error) {
+	err = s.do(ctx, "LogRange", "", func() error {
+		horizon, end = s.horizon, s.last
+		return nil
+	})
+	return horizon, end, err
+}
+
 // after returns the index of the first event after an id.
 func (s *Store) after(id int64) int {
 	return sort.Search(len(s.events), func(i int) bool { return s.events[i].ID > id })

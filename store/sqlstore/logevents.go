@@ -1,6 +1,9 @@
 package sqlstore
 
 import (
+	"context"
+	"fmt"
+
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/audit"
 )
@@ -36,4 +39,14 @@ func InOrderOf(ids []int64, events []hookgate.Event) []hookgate.Event {
 		}
 	}
 	return ordered
+}
+
+// LogRange returns the highest event id that retention has removed, and the last id of the log.
+func (t *Tables) LogRange(ctx context.Context) (horizon, end int64, err error) {
+	_, err = t.one(ctx, "SELECT r.last_event, l.last_id FROM webhook_log l, webhook_removals r",
+		func(r Row) error { horizon, end = r.Int(0), r.Int(1); return nil })
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the range of the log: %w", err)
+	}
+	return horizon, end, nil
 }
