@@ -132,6 +132,9 @@ const (
 // or skipped. It fails the test after 30 s, and at once when an event can only be settled by a
 // person, because it is parked or its subscription is paused. The failure names the events and what
 // they wait for. Waits between retries count: give a handler that fails a short Retry.First.
+//
+// Handlers run in other goroutines. Guard what they write by a mutex, also when the test reads it
+// after Wait.
 func Wait(t testing.TB, g *gate.Gate) {
 	t.Helper()
 	r := runOf(t, g)

@@ -49,6 +49,8 @@ func TestSend(t *testing.T) {
 	}
 	gatetest.Send(t, g, "github", `{"action":"opened"}`, "X-GitHub-Event: issues")
 	gatetest.Wait(t, g)
+	mu.Lock()
+	defer mu.Unlock()
 	if len(got) != len(sources) || got["github"] != "issues" || got["stripe"] != "test" {
 		t.Errorf("the handler got %v", got)
 	}
@@ -79,7 +81,8 @@ func TestWait(t *testing.T) {
 			`{"id":"evt_%d","type":%q,"data":{"object":{"customer":"cus_1"}}}`, i, kind))
 	}
 	gatetest.Wait(t, g)
-	gatetest.Wait(t, g)
+	mu.Lock()
+	defer mu.Unlock()
 	if want := []string{"evt_01", "evt_02", "evt_03", "evt_11"}; !slices.Equal(got, want) {
 		t.Errorf("the handler got %q, want %q", got, want)
 	}

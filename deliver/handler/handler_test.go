@@ -90,6 +90,7 @@ func TestTimeout(t *testing.T) {
 			if a.Verdict != c.verdict || a.Reason != c.reason {
 				t.Errorf("%v is answered %+v", c.err, a)
 			}
+			synctest.Wait()
 			if !strings.Contains(log.String(), "still runs") ||
 				!strings.Contains(log.String(), "subscription=billing event=7") {
 				t.Errorf("the log is %q", log.String())
