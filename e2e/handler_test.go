@@ -59,8 +59,8 @@ func runHandler(database string, args []string) int {
 				return err
 			}
 			defer db.Close()
-			g.HandleSQL("ledger", db, inbox.SQLite, embedded.Filter{}, func(ctx context.Context, tx *sql.Tx,
-				e *hookgate.Event) error {
+			g.HandleSQL("ledger", db, inbox.SQLite, embedded.Filter{}, func(ctx context.Context,
+				tx *sql.Tx, e *hookgate.Event) error {
 				_, err := tx.ExecContext(ctx, effectOf(ctx, e))
 				return errors.Join(err, misfortune(ctx, e))
 			}, often)
@@ -168,7 +168,8 @@ func TestHandlerKilled(t *testing.T) {
 			for round := range kills + 1 {
 				const keys = 5
 				for n := events * round / (kills + 1); n < events*(round+1)/(kills+1); n++ {
-					webhooks <- fmt.Sprintf(`{"messageId":"%d","eventType":"t","orderingKey":"k%d"}`, n, n%keys)
+					webhooks <- fmt.Sprintf(`{"messageId":"%d","eventType":"t","orderingKey":"k%d"}`,
+						n, n%keys)
 				}
 				if round == kills {
 					break
@@ -207,8 +208,8 @@ func TestHandlerKilled(t *testing.T) {
 				err := db.QueryRow(fmt.Sprintf("SELECT count(*), count(DISTINCT event) FROM effects WHERE"+
 					" redelivery = %d", redelivery)).Scan(&total, &distinct)
 				if err != nil || total != events || distinct != events {
-					t.Errorf("redelivery %d: %d effects of %d events, want %d: %v", redelivery, total, distinct,
-						events, err)
+					t.Errorf("redelivery %d: %d effects of %d events, want %d: %v", redelivery, total,
+						distinct, events, err)
 				}
 			}
 			t.Logf("%d events, %d kills, %d dead letters", events, kills, dead)

@@ -6,10 +6,11 @@ import (
 	"testing"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/pgtest"
 )
 
-// BenchmarkPgx delivers events to a function with one INSERT, on a PostgreSQL of this machine with
-// its default durability. The number of deliveries at a time is that of gate.HandleTx.
+// BenchmarkPgx delivers events to a function with one INSERT, on a PostgreSQL of this machine whose
+// commits wait for the disk. The number of deliveries at a time is that of gate.HandleTx.
 func BenchmarkPgx(b *testing.B) {
 	for _, c := range []struct {
 		name    string
@@ -19,8 +20,17 @@ func BenchmarkPgx(b *testing.B) {
 		{"one_transaction_per_event", 2}, // a second attempt runs alone
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			w := newPgx(b)
-			w.outside("SET synchronous_commit TO on")
+			cluster, err := pgtest.Start(b.Context(), pgtest.Options{Fsync: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer cluster.Close()
+			name, err := cluster.NewDatabase(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			w := pgxWorld(b, cluster.URL(name))
+			w.concurrent()
 			var next atomic.Int64
 			var workers sync.WaitGroup
 			b.ResetTimer()
@@ -42,6 +52,7 @@ func BenchmarkPgx(b *testing.B) {
 			}
 			workers.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(b.N)/float64(w.begun.Load()), "events/transaction")
 		})
 	}
 }

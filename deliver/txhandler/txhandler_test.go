@@ -41,6 +41,8 @@ type world struct {
 	release func()
 	// begun counts transactions.
 	begun *atomic.Int64
+	// concurrent makes the consumer as gate.HandleTx makes it.
+	concurrent func()
 	// setGrace changes how long others wait for a function.
 	setGrace func(time.Duration)
 	// cancel ends the context of an event, as a stop of the gate does.
@@ -102,6 +104,7 @@ func newWorld[Tx any](t testing.TB, w *world, db Database[Tx], dialect inbox.Dia
 	}
 	c.groupTime, c.grace = time.Minute, time.Minute
 	w.Consumer, w.release, w.cancel = c, c.release, map[int64]func(){}
+	w.concurrent = func() { c.groupTime, c.free = groupTime, db.transactions() }
 	w.setGrace = func(d time.Duration) { c.grace = d }
 	w.waiting = func() int {
 		c.mu.Lock()
@@ -113,7 +116,12 @@ func newWorld[Tx any](t testing.TB, w *world, db Database[Tx], dialect inbox.Dia
 
 func newPgx(t testing.TB) *world {
 	t.Helper()
-	pool, err := pgxpool.New(context.Background(), postgresURL(t))
+	return pgxWorld(t, postgresURL(t))
+}
+
+func pgxWorld(t testing.TB, address string) *world {
+	t.Helper()
+	pool, err := pgxpool.New(context.Background(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +380,7 @@ func TestCommitFails(t *testing.T) {
 }
 
 // TestAway: if the connection is lost or the database is away, the consumer is away, and no event
-// is to blame. What can run again does.
+// is to blame. The others of the transaction run again.
 func TestAway(t *testing.T) {
 	w := newPgx(t)
 	w.handle = func(ctx context.Context, tx any, e *hookgate.Event) error {
