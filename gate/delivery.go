@@ -13,6 +13,7 @@ import (
 	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/deliver"
 	"github.com/hookgate/hookgate/deliver/egress"
+	"github.com/hookgate/hookgate/deliver/pull"
 	"github.com/hookgate/hookgate/deliver/push"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/internal/secret"
@@ -32,8 +33,8 @@ func (o Options) NewConsumer(name string) (*push.Consumer, error) {
 	s := o.Subscriptions[name]
 	p := s.Push
 	if p == nil {
-		return nil, fmt.Errorf("subscriptions.%s.pull: pull subscriptions are not available yet: remove"+
-			" the subscription, or use push", name)
+		return nil, fmt.Errorf("subscriptions.%s.pull: clients fetch the events, so there is nothing to"+
+			" connect to", name)
 	}
 	var errs []error
 	resolved := func(where, setting, substitute string) string {
@@ -84,7 +85,7 @@ func (o Options) newSubscriptions() (all []deliver.Subscription, err error) {
 		if s.Push != nil {
 			one.Rate = s.Push.Rate
 		}
-		if o.delivers() || s.Push == nil {
+		if o.delivers() && s.Push != nil {
 			consumer, err := o.NewConsumer(name)
 			if err != nil {
 				errs = append(errs, err)
@@ -116,6 +117,7 @@ type delivery struct {
 	away          func() error           // as in backends
 	metrics       *metrics.Metrics
 	log           *slog.Logger
+	puller        *pull.Server
 }
 
 // newDelivery returns the delivery of a process. The definitions are stored before it returns, so
@@ -131,7 +133,8 @@ func newDelivery(ctx context.Context, o Options, b *backends, all []deliver.Subs
 	if o.Database.URL != "" {
 		c.Lease = subscriptionLease
 	}
-	d := &delivery{deliver.New(c, b.log, b.subscriptions), all, b.modeChanged, b.away, m, log}
+	d := &delivery{deliver.New(c, b.log, b.subscriptions), all, b.modeChanged, b.away, m, log,
+		newPuller(o, b, paused, m, log)}
 	if o.delivers() {
 		for _, s := range all {
 			m.Subscription(s.Definition.Name)
@@ -169,16 +172,28 @@ func (d *delivery) run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-d.changed:
-				d.Wake()
+				d.wake()
 			}
 		}
 	}()
+	pulling := make(chan struct{})
+	go func() {
+		d.puller.Run(ctx)
+		close(pulling)
+	}()
+	defer func() { <-pulling }()
 	d.Dispatcher.Run(ctx)
 	for _, s := range d.subscriptions {
 		if c, ok := s.Consumer.(*push.Consumer); ok {
 			c.CloseIdleConnections()
 		}
 	}
+}
+
+// wake makes this process look at its subscriptions after a change.
+func (d *delivery) wake() {
+	d.Wake()
+	d.puller.Wake("")
 }
 
 // live returns what this process knows of the subscriptions that it delivers.
@@ -193,7 +208,7 @@ func (d *delivery) live() (all []adminapi.LiveSubscription) {
 // StartedSubscription describes a subscription for the person who started the gate.
 type StartedSubscription struct {
 	Name string
-	// Host is the host and port that receives the events.
+	// Host is the host and port that receives the events; empty if clients pull them.
 	Host string
 	// Info is the state of the subscription; nil if the store did not answer.
 	Info *hookgate.SubscriptionInfo
@@ -214,8 +229,11 @@ func (d *delivery) started(ctx context.Context, o Options,
 		}
 	}
 	for _, name := range o.SubscriptionNames() {
-		all = append(all, StartedSubscription{Name: name, Host: hostOf(o.Subscriptions[name].Push.URL),
-			Info: known[name]})
+		started := StartedSubscription{Name: name, Info: known[name]}
+		if p := o.Subscriptions[name].Push; p != nil {
+			started.Host = hostOf(p.URL)
+		}
+		all = append(all, started)
 	}
 	return all
 }

@@ -246,9 +246,10 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 		Queue: b.queue, Reader: b.reader, Purger: b.purger, Settings: b.settings, Access: b.access,
 		Verify: verifierOf(o), Intake: depot, Metrics: m, Webhooks: webhooks, Guard: protection,
 		Release: triggers, Canary: g.canary, Attention: watched,
-		Subscriptions: b.subscriptions, Control: b.subscriptions, Wake: g.delivery.Wake,
-		Delivering: g.delivery.live, Log: b.log, Temporary: o.temporary(b),
-		Pages: dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
+		Subscriptions: b.subscriptions, Control: b.subscriptions, Wake: g.delivery.wake,
+		Delivering: g.delivery.live, Log: b.log, Puller: g.delivery.puller,
+		Temporary: o.temporary(b),
+		Pages:     dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})

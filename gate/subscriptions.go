@@ -67,8 +67,7 @@ type PushOptions struct {
 	TLSKey  string `setting:"tls_key"`
 }
 
-// PullOptions make a subscription wait for clients that fetch its events. No version of the gate
-// can do that yet.
+// PullOptions make a subscription wait for clients that fetch its events.
 type PullOptions struct{}
 
 // RetryOptions say when a failed delivery is tried again.

@@ -94,6 +94,9 @@ func (c *subscriptionCheck) check(s SubscriptionOptions, o Options) {
 		c.wrong("", "has neither push nor pull: set one of them")
 	case s.Push != nil && s.Pull != nil:
 		c.wrong("", "has push and pull: remove one of them")
+	case s.Pull != nil && len(s.Retry.Final) > 0:
+		c.wrong("retry.final", "has HTTP statuses, and clients pull the events: a client says with dead"+
+			" that no retry can help")
 	}
 	if s.Push != nil {
 		c.push(s.Push)

@@ -90,6 +90,10 @@ func checkSubscription(ctx context.Context, c config.Config, name string,
 			checked.Add(s.Name, s.Detail, s.Err, s.Took)
 		}
 	}
+	if c.Subscriptions[name].Pull != nil {
+		add(push.Step{Name: "settings", Detail: "clients fetch the events: nothing to connect to"})
+		return checked
+	}
 	consumer, err := c.NewConsumer(name)
 	if err != nil {
 		add(push.Step{Name: "settings", Err: err})

@@ -95,6 +95,9 @@ func printSubscriptions(out io.Writer, c gate.Options, started gate.Startup) {
 		if c.Role == gate.RoleIngest || c.Role == gate.RoleWorker {
 			where = "goes to " + s.Host + " from other processes"
 		}
+		if s.Host == "" {
+			where = "waits for clients that pull"
+		}
 		fmt.Fprintf(out, "Subscription %s %s: %s.\n", s.Name, where, progressOf(s.Info))
 	}
 }

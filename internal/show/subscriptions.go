@@ -37,6 +37,7 @@ type definition struct {
 		Timeout     string
 		Concurrency int
 	}
+	Pull  *struct{}
 	Retry struct{ First, Max, For string }
 	Then  string
 }
@@ -50,6 +51,9 @@ func consumerOf(s *api.Subscription) string {
 	d := definitionOf(s)
 	if d.Handler != nil {
 		return "a Go function"
+	}
+	if d.Pull != nil {
+		return "pull"
 	}
 	return cmp.Or(d.Push.URL, "-")
 }
@@ -98,6 +102,14 @@ func Subscription(out io.Writer, s *api.Subscription) error {
 		t.Row("consumer", fmt.Sprintf("a Go function, timeout %s, %s at a time", h.Timeout,
 			many(h.Concurrency, "call", "calls")))
 	}
+	if d.Pull != nil {
+		t.Row("consumer", fmt.Sprintf("clients pull: %s with %s, last call %s",
+			many(int(s.Leases), "lease", "leases"), many(int(s.Leased), "event", "events"),
+			TimeOr(s.PulledAt, "never")))
+	}
+	if s.Idle > 0 {
+		t.Row("temporary", "until no client has called for "+short(time.Duration(s.Idle).String()))
+	}
 	t.Row("events", filterOf(&s.Filter)+", order "+string(s.Order))
 	if d.Retry.For != "" {
 		t.Row("retries", fmt.Sprintf("after %s, then up to %s apart, for %s; then %s",
@@ -109,7 +121,9 @@ func Subscription(out io.Writer, s *api.Subscription) error {
 	t.Row("exceptions", fmt.Sprintf("%d waiting, %d parked, %d dead; %s", s.Waiting, s.Parked,
 		s.Dead, many(int(s.Held), "key waits", "keys wait")))
 	t.Row("last delivered", TimeOr(s.LastDeliveredAt, "never"))
-	t.Row("owner", cmp.Or(s.Owner, "no process delivers it"))
+	if d.Pull == nil {
+		t.Row("owner", cmp.Or(s.Owner, "no process delivers it"))
+	}
 	if s.Live != nil {
 		t.Row("now", fmt.Sprintf("%d in flight of at most %d, breaker %s", s.Live.InFlight, s.Live.Limit,
 			strings.ReplaceAll(s.Live.Breaker, "_", " ")))

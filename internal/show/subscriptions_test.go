@@ -45,10 +45,14 @@ func TestSubscriptionTables(t *testing.T) {
 		"live":{"inFlight":3,"limit":16,"breaker":"half_open"}},
 		{"name":"search","state":"paused","order":"none","filter":{},"cursor":"0","end":"9",
 	"lagSeconds":7325,"backlog":100000,"definition":{"handler":{"timeout":"30s","concurrency":1}},
-		 "owner":"","pausedAt":"2026-11-24T03:00:00Z","createdAt":"2026-11-24T02:14:58Z"}]`)
+		 "owner":"","pausedAt":"2026-11-24T03:00:00Z","createdAt":"2026-11-24T02:14:58Z"},
+		{"name":"stock","state":"pulled","order":"key","filter":{},"cursor":"9","end":"9",
+		"definition":{"pull":{}},"leases":1,"leased":20,"pulledAt":"2026-11-24T03:00:00Z","idle":"1h0m0s",
+		"createdAt":"2026-11-24T02:14:58Z"}]`)
 	printed(t, `NAME     STATE       CONSUMER               LAG    BACKLOG  WAITING  PARKED  DEAD  OWNER
 billing  delivering  http://10.0.0.7/hooks  1.23s  2        1        2       3     gate-1
 search   paused      a Go function          2h2m   100000+  0        0       0     -
+stock    pulled      pull                   0s     0        0        0       0     -
 `, func(w io.Writer) error { return Subscriptions(w, all) })
 	printed(t, `subscription    billing, delivering
 consumer        http://10.0.0.7/hooks, timeout 30s, 32 attempts at a time
@@ -70,6 +74,15 @@ last delivered  never
 owner           no process delivers it
 created         2026-11-24T02:14:58Z
 `, func(w io.Writer) error { return Subscription(w, &all[1]) })
+	printed(t, `subscription    stock, pulled
+consumer        clients pull: 1 lease with 20 events, last call 2026-11-24T03:00:00Z
+temporary       until no client has called for 1h
+events          all types of all sources, order key
+cursor          9 of 9, lag 0s, backlog 0
+exceptions      0 waiting, 0 parked, 0 dead; 0 keys wait
+last delivered  never
+created         2026-11-24T02:14:58Z
+`, func(w io.Writer) error { return Subscription(w, &all[2]) })
 }
 
 // TestExceptionAndJobTables: exceptions and jobs are lines whose text breaks no table.
