@@ -9,10 +9,11 @@ PLAIN := GOFLAGS="$$(go env GOFLAGS) -trimpath" CGO_ENABLED=0
 RACE := GOFLAGS="$$(go env GOFLAGS) -trimpath" CGO_ENABLED=1
 
 # Packages that the tests read or run: real webhook payloads (e2e/github_test.go), the libraries with
-# which senders sign theirs (e2e/testdata/sign.mjs), and the accessibility check of the dashboard
-# (e2e/browser_test.go).
+# which senders sign theirs (e2e/testdata/sign.mjs), the accessibility check of the dashboard
+# (e2e/browser_test.go), and the compiler with the types of Node (e2e/clients_test.go).
 NPM := @octokit/webhooks-examples@7.6.1 @octokit/webhooks-methods@6.0.0 standardwebhooks@1.1.1 \
-  svix@1.99.1 stripe@23.1.0 twilio@6.2.0 @sendgrid/eventwebhook@8.0.0 axe-core@4.14.1
+  svix@1.99.1 stripe@23.1.0 twilio@6.2.0 @sendgrid/eventwebhook@8.0.0 axe-core@4.14.1 \
+  typescript@7.0.2 @types/node@24.19.4
 NPM_PACKAGES := .cache/npm/installed
 
 # promtool checks the alert rules. It is extracted from Debian's package, because installing the
@@ -91,7 +92,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 
 # Each program that the tests run, and the Debian package that has it. The race detector needs gcc.
 TOOLS := gcc:build-essential strace:strace prlimit:util-linux npm:npm curl:curl \
-  systemd-analyze:systemd redis-server:redis-server pgbouncer:pgbouncer chromium:chromium
+  systemd-analyze:systemd python3:python3 redis-server:redis-server pgbouncer:pgbouncer chromium:chromium
 APT := $(if $(filter 0,$(shell id -u)),,sudo )env DEBIAN_FRONTEND=noninteractive apt-get
 
 .PHONY: tools

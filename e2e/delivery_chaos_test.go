@@ -141,7 +141,7 @@ func (g *gate) awaitDelivered(r *consumer, s subscribed) {
 	})
 	// The results of the last ones are on the way to the store.
 	g.awaitSubscription(s.name, "nothing waits", func(state api.Subscription) bool {
-		return state.Waiting == 0 && state.Parked == 0 && state.Held == 0
+		return state.Waiting == 0 && state.Parked == 0 && state.Held == 0 && state.Leased == 0
 	})
 }
 

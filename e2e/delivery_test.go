@@ -29,6 +29,8 @@ type subscribed struct {
 	timeout     time.Duration  // default: 10 s
 	// url is the consumer; default: the consumer.
 	url string
+	// pull makes it a pull subscription, for pullers.
+	pull bool
 	// first, max and retryFor are the settings of retry; default: 100 ms, 1 s and 1 h.
 	first, max, retryFor time.Duration
 	deadLetter           bool
@@ -74,11 +76,15 @@ func (r *consumer) resubscribe(file string, all ...subscribed) {
 			fmt.Fprintf(&b, "    types: %s\n", types)
 		}
 		fmt.Fprintf(&b, "    retry: {first: %v, max: %v, for: %v}\n", s.first, s.max, s.retryFor)
-		fmt.Fprintf(&b, "    push:\n      url: %s\n      timeout: %v\n", cmp.Or(s.url, r.url(s.name)),
-			s.timeout)
-		b.WriteString("      headers: {X-Process: \"env:PROCESS\"}\n")
-		if s.order != hookgate.OrderAll {
-			fmt.Fprintf(&b, "      concurrency: %d\n", s.concurrency)
+		if s.pull {
+			b.WriteString("    pull: {}\n")
+		} else {
+			fmt.Fprintf(&b, "    push:\n      url: %s\n      timeout: %v\n", cmp.Or(s.url, r.url(s.name)),
+				s.timeout)
+			b.WriteString("      headers: {X-Process: \"env:PROCESS\"}\n")
+			if s.order != hookgate.OrderAll {
+				fmt.Fprintf(&b, "      concurrency: %d\n", s.concurrency)
+			}
 		}
 		b.WriteString(s.more)
 	}
@@ -400,8 +406,8 @@ func (a *deliveryAudit) auditRequests(s subscribed, selected map[int64]storedEve
 		byKey[key] = slices.DeleteFunc(byKey[key], func(o *request) bool { return o.to < i })
 		for _, o := range byKey[key] {
 			// The gate does not wait for a request that it has given up, nor does a process that was killed
-			// or stopped.
-			if !o.gone && !(o.Process != r.Process && a.faults.before(o.Process, r.At)) {
+			// or stopped. The lease of a puller can end while its request runs.
+			if !s.pull && !o.gone && !(o.Process != r.Process && a.faults.before(o.Process, r.At)) {
 				p.add("event %d (attempt %d, process %s) is attempted while the gate waits for event %d"+
 					" (attempt %d, process %s) of its key", r.Event, r.Attempt, r.Process, o.Event, o.Attempt,
 					o.Process)

@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 	if database := os.Getenv(handlerVariable); database != "" {
 		os.Exit(runHandler(database, os.Args))
 	}
+	if config := os.Getenv(pullerVariable); config != "" {
+		os.Exit(runPuller(config))
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "hookgate-test-")
 		if err != nil {
