@@ -51,7 +51,7 @@ var Matrix = []Rule{
 	{"GET", "/api/sources", "/api/sources", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/api/events", "/api/events?limit=1", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/api/events/stream", "/api/events/stream?wait=0s", "",
-		[callers]int{401, 401, 200, 403, 200, 200}},
+		[callers]int{401, 401, 200, 200, 200, 200}},
 	{"GET", "/api/events/{id}", "/api/events/0", "", [callers]int{401, 401, 403, 404, 404, 404}},
 	{"GET", "/api/events/{id}/body", "/api/events/0/body", "",
 		[callers]int{401, 401, 403, 404, 404, 404}},

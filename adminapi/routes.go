@@ -12,6 +12,9 @@ import (
 // tracePrefix begins the path of a trace; the message id follows.
 const tracePrefix = "/api/trace/"
 
+// streamPath is the path of the tail of the log.
+const streamPath = "/api/events/stream"
+
 // The least role that a call needs.
 const (
 	anyone   = control.RoleNone
@@ -38,7 +41,7 @@ var table = []struct {
 
 	{"GET /api/sources", viewer, "", (*API).showSources},
 	{"GET /api/events", viewer, "", (*API).events},
-	{"GET /api/events/stream", consumer, "", (*API).stream},
+	{"GET " + streamPath, viewer, "", (*API).stream},
 	{"GET /api/events/{id}", viewer, "", (*API).event},
 	{"GET /api/events/{id}/body", viewer, "", (*API).eventBody},
 	{"GET /api/events/{id}/request-body", viewer, "", (*API).requestBody},
