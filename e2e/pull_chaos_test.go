@@ -26,7 +26,7 @@ var pullBehaviours = []behaviour{
 	{Subscription: "ledger", Message: "m-[1-3]50", UpTo: 1,
 		After: 3 * pullerLease / 2, Stubborn: true},
 	{Subscription: "ledger", Key: "*-?7", UpTo: 2, Status: 500},
-	{Type: rareType, UpTo: 1, Status: 500},
+	{Type: rareType, Message: "*31", UpTo: 1, Status: 500},
 }
 
 // TestPullChaosEmbedded kills the embedded gate and its clients in turn with SIGKILL, under load.
