@@ -79,8 +79,8 @@ var allowedImports = map[string]struct {
 		"it asks the backends directly"},
 	"cmd/hookgate": {[]string{"adminapi", "admit", "api", "audit", "certify", "config",
 		"deliver/push", "doctor", "evidence", "gate", "ingest", "internal/collector",
-		"internal/datadir", "internal/show",
-		"internal/signals", "load", "release/rollback", "store/postgres"},
+		"internal/consume", "internal/datadir", "internal/show", "internal/signals", "load",
+		"release/rollback", "store/postgres"},
 		"a command has flags and calls"},
 	"internal/show": {[]string{"admit", "api", "gate", "ingest", "internal/datadir",
 		"release/rollback"}, "it prints answers, and calls nothing"},
@@ -95,6 +95,9 @@ var allowedImports = map[string]struct {
 		"it is a client that runs while the server goes down and comes back as another release"},
 	"bench": {[]string{"internal/pgtest", "internal/svgplot", "load", "store/postgres",
 		"store/sqlite"}, "it measures from outside, and fills stores with their own Apply"},
+
+	"internal/consume": {[]string{"api", "internal/signals"},
+		"it is a client: what it loses must not depend on the code of the server"},
 
 	// Servers for tests.
 	"internal/pgtest":    {[]string{"internal/certtest"}, "it starts servers for any test"},

@@ -265,7 +265,8 @@ func TestTemporarySubscriptions(t *testing.T) {
 		return g.do(t, method, path, strings.NewReader(body), "Authorization", bearer)
 	}
 	for _, body := range []string{`{"name":""}`, `{"name":"A"}`, `{"idle":"1s"}`, `{"idle":"25h"}`,
-		`{"since":"-1s"}`, `{"sources":"a"}`, `{"sources":["unknown"]}`, `{"pull":{}}`, `{"idle":null}`} {
+		`{"since":"-1s"}`, `{"sources":"a"}`, `{"sources":["unknown"]}`, `{"pull":{}}`, `{"idle":null}`,
+		`{"after":"now"}`, `{"after":"5","since":"1m"}`, `{"after":5}`} {
 		checkRefusal(t, as("POST", "/api/subscriptions", body).want(t, 400))
 	}
 	as("POST", "/api/subscriptions", `{"name":"billing"}`).want(t, 409)
@@ -278,6 +279,7 @@ func TestTemporarySubscriptions(t *testing.T) {
 	if i < 0 || all[i].Idle != 2*time.Minute || !slices.Equal(all[i].Filter.Types, []string{"paid"}) {
 		t.Fatalf("made %+v: %+v", made, all)
 	}
+	as("POST", "/api/subscriptions", `{"name":"later","after":"0"}`).want(t, 201)
 	as("DELETE", "/api/subscriptions/billing", "").want(t, 403)
 	as("DELETE", "/api/subscriptions/"+made.Name, "").want(t, 200)
 	as("DELETE", "/api/subscriptions/"+made.Name, "").want(t, 404)

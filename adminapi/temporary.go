@@ -38,14 +38,15 @@ func (s *API) createSubscription(c *call) {
 	}
 	var f hookgate.Filter
 	var since time.Duration
-	name, idle := "", defaultIdle
-	members, err := readObject(c, "name", "sources", "types", "since", "idle")
+	name, after, idle := "", "", defaultIdle
+	members, err := readObject(c, "name", "sources", "types", "since", "after", "idle")
 	if err == nil {
 		err = errors.Join(
 			readMember(members, "name", "a name", &name),
 			readMember(members, "sources", "a list of sources", &f.Sources),
 			readMember(members, "types", "a list of types", &f.Types),
-			readSpan(members, "since", 0, mostSince, &since))
+			readSpan(members, "since", 0, mostSince, &since),
+			readMember(members, "after", "the id of an event", &after))
 		if _, ok := members["idle"]; ok {
 			err = errors.Join(err, readSpan(members, "idle", leastIdle, mostIdle, &idle))
 		}
@@ -56,6 +57,15 @@ func (s *API) createSubscription(c *call) {
 	if err == nil && !subscriptionName.MatchString(name) {
 		err = errors.New("member name must have 1 to 64 characters of a-z, 0-9, - and _")
 	}
+	start, ok := hookgate.Start{At: hookgate.StartNow}, true
+	if since > 0 {
+		start = hookgate.Start{At: hookgate.StartTime, Time: time.Now().Add(-since)}
+	} else if after != "" {
+		start, ok = parsePlaceInLog(after)
+	}
+	if err == nil && (!ok || after != "" && (since > 0 || start.At != hookgate.StartAfter)) {
+		err = errors.New("member after must be the id of an event, without member since")
+	}
 	var def hookgate.SubscriptionDefinition
 	if err == nil {
 		def, err = s.temporary.Define(name, f)
@@ -64,13 +74,8 @@ func (s *API) createSubscription(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	def.Start = hookgate.Start{At: hookgate.StartNow}
-	target := name + " from now on"
-	if since > 0 {
-		def.Start = hookgate.Start{At: hookgate.StartTime, Time: time.Now().Add(-since)}
-		target = name + " from " + placeText(def.Start)
-	}
-	if !c.begin(target) {
+	def.Start = start
+	if !c.begin(name + " from " + placeText(start)) {
 		return
 	}
 	ctx, cancel := c.changing()

@@ -119,6 +119,8 @@ type TemporaryRequest struct {
 	Types   []string `json:"types,omitempty"`
 	// Since is how far back the first event was stored; 0: begin with the next one.
 	Since Duration `json:"since,omitzero"`
+	// After is the id of the event after which it begins, in place of Since.
+	After string `json:"after,omitempty"`
 	// Idle is the time without a call after which the gate forgets the subscription: from a minute to
 	// a day, default 1h.
 	Idle Duration `json:"idle,omitzero"`

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/internal/consume"
 	"github.com/hookgate/hookgate/internal/progress"
 	"github.com/hookgate/hookgate/internal/show"
 )
@@ -47,13 +48,18 @@ func newEventsCommand() *cobra.Command {
 	var c connection
 	var f eventFlags
 	var limit int
-	var asJSON, newest bool
+	var asJSON, newest, follow bool
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "List stored events",
 		Long: `List stored events, oldest stored first. With --newest, list the newest first, in an order
-for which the filter has an index (docs/reference/http.md).`,
+for which the filter has an index (docs/reference/http.md).
+
+With --follow, print events as they are stored, until SIGINT or SIGTERM, from now on or
+from --after on. While the gate is away, the command waits for it and misses nothing. A
+star in --type then stands for any text, and --json prints the body too, in base64.`,
 		Example: `  hookgate events --type order.paid --limit 20
+  hookgate events --follow --source stripe
   hookgate events --key customer-1 --json | jq .sequence
   hookgate events --newest --body '"invoice":4711' --limit 1`,
 		Args: cobra.NoArgs,
@@ -74,7 +80,14 @@ for which the filter has an index (docs/reference/http.md).`,
 	flags.BoolVar(&newest, "newest", false, "list the newest first")
 	flags.IntVar(&limit, "limit", 100, "the greatest number to list; 0 for all")
 	flags.BoolVar(&asJSON, "json", false, "print NDJSON, one event per line")
+	flags.BoolVarP(&follow, "follow", "f", false, "print events as they are stored")
+	for _, other := range []string{"newest", "limit", "from", "to", "tests"} {
+		cmd.MarkFlagsMutuallyExclusive("follow", other)
+	}
 	cmd.RunE = c.with(func(cmd *cobra.Command, client *api.Client, _ []string) error {
+		if follow {
+			return followEvents(cmd, client, f.query, asJSON)
+		}
 		query, err := f.selected()
 		if err != nil {
 			return err
@@ -90,6 +103,18 @@ for which the filter has an index (docs/reference/http.md).`,
 		return show.Events(cmd.OutOrStdout(), events)
 	})
 	return cmd
+}
+
+// followEvents prints the events that q selects as they are stored.
+func followEvents(cmd *cobra.Command, client *api.Client, q api.EventQuery, asJSON bool) error {
+	lines := show.NewEventLines(cmd.OutOrStdout())
+	return consume.NewGate(client, noteTo(cmd)).Follow(cmd.Context(), q,
+		func(e *api.LogEvent) error {
+			if asJSON {
+				return show.Line(cmd.OutOrStdout(), e)
+			}
+			return lines.Event(e)
+		})
 }
 
 func newRemoveTestsCommand() *cobra.Command {

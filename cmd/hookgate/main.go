@@ -64,6 +64,7 @@ const (
 	groupOperate = "operate"
 	groupRelease = "release"
 	groupTry     = "try"
+	groupReceive = "receive"
 )
 
 func newRootCommand() *cobra.Command {
@@ -86,6 +87,7 @@ Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run the gate:"},
 		&cobra.Group{ID: groupTry, Title: "Send events:"},
+		&cobra.Group{ID: groupReceive, Title: "Receive events:"},
 		&cobra.Group{ID: groupRead, Title: "Read what is stored:"},
 		&cobra.Group{ID: groupOperate, Title: "Operate a running gate:"},
 		&cobra.Group{ID: groupRelease, Title: "Release a version:"},
@@ -98,6 +100,7 @@ Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 		{groupRun, []*cobra.Command{newServeCommand(), newHealthCommand(), newDoctorCommand(),
 			newMigrateCommand(), newVersionCommand()}},
 		{groupTry, []*cobra.Command{newGenerateCommand(), newReplayCommand()}},
+		{groupReceive, []*cobra.Command{newForwardCommand(), newPullCommand()}},
 		{groupRead, []*cobra.Command{newEventsCommand(), newTraceCommand(), newSourcesCommand(),
 			newAuditCommand()}},
 		{groupOperate, []*cobra.Command{newMaintenanceCommand(), newDrainCommand(), newDLQCommand(),

@@ -88,9 +88,13 @@ func (c *Consumer) header(d *hookgate.Delivery) http.Header {
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	h["Content-Type"], h["User-Agent"] = jsonType, userAgent
-	addSenders(h, e.Headers)
+	addSenders(h, e.Headers, c.original)
 	c.addFixed(h)
-	c.sign(h, e.WebhookID(), e.Body)
+	if !c.original {
+		c.sign(h, e.WebhookID(), e.Body)
+	} else if h["Webhook-Id"] == nil {
+		set("Webhook-Id", e.WebhookID())
+	}
 	if c.name != nil {
 		h["Hookgate-Subscription"] = c.name
 	}
@@ -116,12 +120,13 @@ func permitRepeat(h http.Header) {
 }
 
 // addSenders adds the sender's own headers, as far as the source keeps them. It leaves out those of
-// the connection and those that the gate sets itself.
-func addSenders(h http.Header, kept []hookgate.Header) {
+// the connection and those that the gate sets itself. original keeps those of Standard Webhooks.
+func addSenders(h http.Header, kept []hookgate.Header, original bool) {
 	for i, k := range kept {
 		name := http.CanonicalHeaderKey(k.Name)
+		passed := name == hookgate.OriginHeader || original && strings.HasPrefix(name, "Webhook-")
 		switch {
-		case reserved[name], ours(name) && name != hookgate.OriginHeader,
+		case reserved[name], ours(name) && !passed,
 			!httpguts.ValidHeaderFieldName(name), !httpguts.ValidHeaderFieldValue(k.Value):
 			continue
 		}

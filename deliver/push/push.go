@@ -34,8 +34,8 @@ const (
 )
 
 const (
-	// connectTimeout bounds look-up and connection, so that their failure shows before the time-out of
-	// the attempt. See failure.go.
+	// connectTimeout bounds look-up and connection, so that their failure shows before the time-out
+	// of the attempt. See failure.go.
 	connectTimeout = 10 * time.Second
 	// idleTimeout closes a connection that was not used. It is shorter than the time after which most
 	// servers and balancers close one themselves.
@@ -50,8 +50,8 @@ const (
 type Config struct {
 	// Name is the name of the subscription.
 	Name string
-	// URL is the address of the consumer, http or https. Its path and its user may be secret: no error
-	// and no Answer shows them. A user and password are sent as HTTP Basic authentication.
+	// URL is the address of the consumer, http or https. Its path and its user may be secret: no
+	// error and no Answer shows them. A user and password are sent as HTTP Basic authentication.
 	URL string
 	// Signing are Standard Webhooks secrets: "whsec_" and base64, base64 alone, or "raw:" and the key
 	// itself. Each makes one signature. Without a secret requests are not signed.
@@ -60,6 +60,10 @@ type Config struct {
 	Timeout time.Duration
 	// Egress selects the addresses to which the gate may connect. Empty means egress.Any.
 	Egress egress.Policy
+	// Original sends the webhook- headers of the sender in place of those of the gate, so that an
+	// application can verify a sender that signs as Standard Webhooks. The gate's own webhook-id
+	// stays if the sender has none. It excludes Signing.
+	Original bool
 	// Headers are added to each request. They replace headers of the sender.
 	Headers map[string]string
 	// TLS applies to https.
@@ -81,6 +85,7 @@ type Consumer struct {
 	name      []string // for the header
 	fixed     []field  // headers of the configuration
 	signers   []*signer
+	original  bool
 	timeout   time.Duration
 	final     []int
 	policy    egress.Policy
@@ -100,7 +105,7 @@ type field struct {
 // joins all mistakes; each begins with the setting below `push`. It shows no secret.
 func New(c Config) (*Consumer, error) {
 	consumer := &Consumer{name: []string{escape(c.Name)}, final: slices.Clone(c.Final), now: c.Now,
-		timeout: c.Timeout, drainTime: drainTime}
+		timeout: c.Timeout, original: c.Original, drainTime: drainTime}
 	if consumer.now == nil {
 		consumer.now = time.Now
 	}
@@ -124,6 +129,9 @@ func New(c Config) (*Consumer, error) {
 	mistake("egress", err)
 	consumer.url, err = parseURL(c.URL, c.Egress)
 	mistake("url", err)
+	if c.Original && len(c.Signing) > 0 {
+		mistake("signing", errors.New("the request has the sender's own signature"))
+	}
 	for i, secret := range c.Signing {
 		s, err := newSigner(secret)
 		mistake(fmt.Sprintf("signing: secret %d", i+1), err)

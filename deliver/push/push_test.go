@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func delivery() *hookgate.Delivery {
 // secret.
 func TestNewNamesEveryMistake(t *testing.T) {
 	_, err := New(Config{
-		Name: "x", URL: "ftp://user:hidden-1@example.com/hidden-2", Egress: "inside",
+		Name: "x", URL: "ftp://user:hidden-1@example.com/hidden-2", Egress: "inside", Original: true,
 		Signing: []string{"whsec_hidden-3!", "raw:hidden-4", "", "whsk_hidden5"},
 		Timeout: time.Millisecond, Final: []int{200, 600, 410}, Concurrency: -1,
 		Headers: map[string]string{"Host": "hidden-6", "hookgate-key": "a", "webhook-id": "b",
@@ -85,8 +86,8 @@ func TestNewNamesEveryMistake(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"egress: ", "url: must begin", "signing: secret 1",
-		"signing: secret 2", "signing: secret 3", "signing: secret 4", "timeout: ",
+	for _, want := range []string{"egress: ", "url: must begin", "signing: the request",
+		"signing: secret 1", "signing: secret 2", "signing: secret 3", "signing: secret 4", "timeout: ",
 		"retry.final: 200", "retry.final: 600",
 		"concurrency: ", "Host is set by", "hookgate-key is set by", "webhook-id is set by",
 		`"a b" is not`, "Connection is set by", "x-a occurs twice", "X-B has a control",
@@ -193,6 +194,22 @@ func TestHeaders(t *testing.T) {
 	r = <-got
 	if r.Header.Get("Hookgate-Key") != "e:1764419400123456" ||
 		r.Header.Get("Content-Type") != "application/json" || r.Header.Get("User-Agent") != "Stripe/1.0" {
+		t.Errorf("the header is %v", r.Header)
+	}
+
+	c = open(t, Config{URL: url, Original: true})
+	d.Event.Headers = []hookgate.Header{{Name: "Webhook-Id", Value: "theirs"},
+		{Name: "webhook-signature", Value: "v1,theirs"}, {Name: "Hookgate-Key", Value: "theirs"}}
+	c.Deliver(t.Context(), d)
+	r = <-got
+	if h := r.Header; !slices.Equal(h["Webhook-Id"], []string{"theirs"}) ||
+		h["Webhook-Timestamp"] != nil || !slices.Equal(h["Webhook-Signature"], []string{"v1,theirs"}) ||
+		h.Get("Hookgate-Key") != "e:1764419400123456" {
+		t.Errorf("the header is %v", r.Header)
+	}
+	d.Event.Headers = nil
+	c.Deliver(t.Context(), d)
+	if r = <-got; r.Header.Get("Webhook-Id") != d.Event.RequestID.String() {
 		t.Errorf("the header is %v", r.Header)
 	}
 }

@@ -20,11 +20,14 @@ func Events(out io.Writer, events iter.Seq2[api.Event, error]) error {
 		if e.Sequence != nil {
 			sequence = fmt.Sprint(*e.Sequence)
 		}
-		t.Row(e.ID, e.ReceivedAt.Format("2006-01-02T15:04:05.000Z07:00"), e.Source, e.EventType,
-			e.MessageID, e.OrderingKey, sequence, e.Size)
+		t.Row(e.ID, milliseconds(e.ReceivedAt), e.Source, e.EventType, e.MessageID, e.OrderingKey,
+			sequence, e.Size)
 	}
 	return t.Flush()
 }
+
+// milliseconds is a time to the millisecond.
+func milliseconds(t api.Time) string { return t.Format("2006-01-02T15:04:05.000Z07:00") }
 
 // Trails prints the lineage of requests.
 func Trails(out io.Writer, requests []api.RequestTrail) error {

@@ -6,11 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
 // Interruptible returns a context that ends with the first SIGINT or SIGTERM. A second one ends the
-// process at once.
+// process at once, after the functions of BeforeExit.
 func Interruptible() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -19,9 +20,34 @@ func Interruptible() (context.Context, context.CancelFunc) {
 		<-signals
 		cancel()
 		<-signals
+		exiting.Lock() // for ever: no other function is added
+		for _, f := range exits {
+			f()
+		}
 		os.Exit(128 + int(syscall.SIGTERM))
 	}()
 	return ctx, cancel
+}
+
+var (
+	exiting sync.Mutex         // guards the variables below
+	exits   = map[int]func(){} // functions of BeforeExit
+	nextKey int
+)
+
+// BeforeExit adds a function that is called before a second signal ends the process. remove
+// removes it.
+func BeforeExit(f func()) (remove func()) {
+	exiting.Lock()
+	defer exiting.Unlock()
+	key := nextKey
+	nextKey++
+	exits[key] = f
+	return func() {
+		exiting.Lock()
+		defer exiting.Unlock()
+		delete(exits, key)
+	}
 }
 
 // SurviveHangups keeps SIGHUP from ending the process until stop is called. Some people send SIGHUP
