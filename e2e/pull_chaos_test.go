@@ -38,7 +38,7 @@ func TestPullChaosEmbedded(t *testing.T) {
 	f.start(gate)
 	f.consumer.behave(pullBehaviours...)
 	pullers := f.startPullers(2)
-	stream := startStreamOf(t, gate.gate, 500, &stream{mixed: true})
+	stream := startStreamOf(t, gate.gate, modeltest.Pick(100.0, 500), &stream{mixed: true})
 	kills := 0
 	stream.whileSending(modeltest.Pick(4, 30), 700*time.Millisecond, func(n int) {
 		kills++
@@ -66,7 +66,7 @@ func TestPullChaos(t *testing.T) {
 	}
 	f.consumer.behave(pullBehaviours...)
 	pullers := f.startPullers(2)
-	stream := startStreamOf(t, f.members[0].gate, 300, &stream{mixed: true})
+	stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(100.0, 300), &stream{mixed: true})
 	victims := []string{"client", "process", "stopped client", "postgres"}
 	kills := 0
 	stream.whileSending(modeltest.Pick(len(victims), 30), 500*time.Millisecond, func(n int) {
