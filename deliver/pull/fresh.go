@@ -91,6 +91,9 @@ func (t *taker) job(ctx context.Context) {
 			return
 		}
 		most := min(t.room(), pageEvents)
+		if len(j.Events) > 0 {
+			most = min(most, namedEvents)
+		}
 		if j.Rate > 0 {
 			most = min(most, j.Rate)
 		}
@@ -117,8 +120,8 @@ func (t *taker) job(ctx context.Context) {
 			t.line.jobWait[j.ID] = t.now.Add(time.Duration(taken) * time.Second / time.Duration(j.Rate))
 		}
 		st.jobEnded[j.ID] = ended
-		if next <= after && !ended {
-			return // the next event is in another lease
+		if next <= after && (!ended || st.jobLeased[j.ID] > 0) {
+			return // the next event is in another lease, or the last ones are leased
 		}
 		st.jobProgress(j.ID, func(j *hookgate.RedeliveryJob) { j.Position = max(j.Position, next) })
 		st.hard = true

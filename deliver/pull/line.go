@@ -3,6 +3,7 @@ package pull
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -27,6 +28,8 @@ type line struct {
 	used  time.Time
 
 	signal chan struct{} // has room for one
+	// held is the size of the bodies of the batches that are not closed.
+	held atomic.Int64
 
 	mu      sync.Mutex // guards all below
 	running bool
@@ -55,6 +58,8 @@ type line struct {
 	// failures counts errors in a row, and fences lost commits. Pulls wait until retryAt.
 	failures, fences int
 	retryAt          time.Time
+	// quietUntil is when pulls may lease again after a Revoke.
+	quietUntil time.Time
 	// starved is closed when there may be memory again; nil: there was enough.
 	starved <-chan struct{}
 }
@@ -69,6 +74,8 @@ type call struct {
 	apply func(st *state, l *hookgate.Lease, now time.Time) error
 	// ended is the answer for a lease without open events; nil: ErrEnded.
 	ended func(l *hookgate.Lease) error
+	// quiet reports that pulls must not lease the events at once that the call gives back.
+	quiet bool
 	tries int
 	// err is the answer, once done is closed.
 	err  error
@@ -178,7 +185,7 @@ func (l *line) run() {
 		calls, pulls := l.calls, slices.Clone(l.pulls)
 		l.calls = nil
 		if l.stale {
-			l.stale, l.st = false, nil
+			l.stale, l.st, l.quietUntil = false, nil, time.Time{}
 		}
 		l.mu.Unlock()
 		grown := l.s.log.Grown()
@@ -228,8 +235,8 @@ func (l *line) next(r *round) time.Time {
 	local := func(t time.Time) time.Time { return t.Add(-l.offset) }
 	if !l.mayTake() || l.starved != nil || r.busy {
 		// until something changes
-	} else if time.Now().Before(l.retryAt) {
-		earliest(l.retryAt)
+	} else if from := l.pullsFrom(); time.Now().Before(from) {
+		earliest(from)
 	} else {
 		if !st.nextDue.IsZero() && len(st.due) < maxDue {
 			due := local(st.nextDue)
@@ -257,6 +264,14 @@ func (l *line) next(r *round) time.Time {
 		earliest(l.recheckAt())
 	}
 	return next
+}
+
+// pullsFrom returns when pulls may lease events. It may be in the past.
+func (l *line) pullsFrom() time.Time {
+	if l.quietUntil.After(l.retryAt) {
+		return l.quietUntil
+	}
+	return l.retryAt
 }
 
 // mayTake reports whether events may be leased now.

@@ -126,7 +126,7 @@ type Config struct {
 	// a store that no other process can use.
 	Recheck time.Duration
 	// Memory bounds the bodies of all batches that are not closed, in bytes; default 256 MiB. Beyond
-	// it pulls wait.
+	// it pulls wait. One subscription gets half of it at most.
 	Memory int64
 	// Paused reports whether delivery must wait, for all subscriptions. Call Wake after a change.
 	Paused func() bool

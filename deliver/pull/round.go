@@ -19,6 +19,8 @@ const (
 	storeTimeout = time.Minute
 	// maxTries bounds how often a call is carried out when the outcome of its commit is unknown.
 	maxTries = 3
+	// quiet is how long no event is leased after a Revoke, unless Wake ends it.
+	quiet = 2 * time.Second
 	// grace is how long a pull that does not wait may take to pass what nobody can get now.
 	grace = time.Second
 )
@@ -36,6 +38,8 @@ type round struct {
 	// before a lease ends.
 	again, busy bool
 	committed   bool
+	// recheck reports that another process may have changed the state.
+	recheck bool
 	// away reports that the state could not be read.
 	away bool
 }
@@ -50,9 +54,7 @@ func (r *round) call(f func(ctx context.Context) error) error {
 func (r *round) run() {
 	l := r.line
 	l.fresh = false
-	if l.s.config.Recheck > 0 && !time.Now().Before(l.recheckAt()) {
-		l.st = nil
-	}
+	r.recheck = l.s.config.Recheck > 0 && !time.Now().Before(l.recheckAt())
 	err := r.apply()
 	switch {
 	case err == nil:
@@ -117,10 +119,11 @@ func (r *round) apply() error {
 	return taken // the leases that were made before the error are stored
 }
 
-// load reads the state unless it is known.
+// load reads the state unless it is known. If nobody has changed it, what has been passed and is
+// not stored stays known.
 func (r *round) load() error {
 	l := r.line
-	if l.st != nil {
+	if l.st != nil && !r.recheck {
 		return nil
 	}
 	var p *hookgate.PullState
@@ -132,6 +135,13 @@ func (r *round) load() error {
 	if err != nil {
 		return err
 	}
+	l.readAt = time.Now()
+	l.read = l.readAt.Sub(began)
+	l.offset = p.Now.Sub(began.Add(l.read / 2))
+	l.fresh = true
+	if l.st != nil && l.st.Epoch == p.Epoch && l.st.Version == p.Version {
+		return nil
+	}
 	if l.definition != p.Definition.Definition || l.definition == "" {
 		policy, err := l.s.config.Policy(p.Definition.Definition)
 		if err != nil {
@@ -140,10 +150,7 @@ func (r *round) load() error {
 		}
 		l.definition, l.policy = p.Definition.Definition, policy
 	}
-	l.readAt = time.Now()
-	l.read = l.readAt.Sub(began)
-	l.offset = p.Now.Sub(began.Add(l.read / 2))
-	l.st, l.fresh = newState(p, l.policy), true
+	l.st = newState(p, l.policy)
 	return nil
 }
 
@@ -195,6 +202,9 @@ func (r *round) applyCall(c *call) error {
 			}
 		}
 	}
+	if c.quiet {
+		l.quietUntil = time.Now().Add(quiet)
+	}
 	if c.err = nil; c.lease == "" || lease != nil {
 		c.err = c.apply(l.st, lease, r.now)
 	} else if err := r.ended(c); err != nil {
@@ -233,7 +243,7 @@ func (r *round) ended(c *call) error {
 // take makes leases for the pulls that wait, the oldest first.
 func (r *round) take() error {
 	l := r.line
-	if !l.mayTake() || time.Now().Before(l.retryAt) {
+	if !l.mayTake() || time.Now().Before(l.pullsFrom()) {
 		return nil
 	}
 	t := &taker{line: l, st: l.st, now: r.now, more: true}
@@ -245,18 +255,22 @@ func (r *round) take() error {
 		}
 		reserved := min(int64(w.request.MaxBytes), l.s.config.Memory)
 		given := l.s.memory.given()
-		if !l.s.memory.take(reserved) {
+		if !l.s.memory.take(reserved, l.held.Load()) {
 			l.starved = given
 			break
 		}
 		lease, events := t.take(ctx, rand.Text(), &w.request)
 		l.s.memory.give(reserved - int64(t.bytes))
+		l.held.Add(int64(t.bytes))
 		if lease == nil {
 			break
 		}
 		size := int64(t.bytes)
 		w.made = &Batch{Lease: lease.ID, Until: lease.Until, Events: events,
-			free: func() { l.s.memory.give(size) }}
+			free: func() {
+				l.held.Add(-size)
+				l.s.memory.give(size)
+			}}
 	}
 	r.busy = t.busy()
 	r.again = t.err == nil && t.scanned >= maxScan

@@ -86,16 +86,10 @@ func (s *Server) isStopped() bool {
 // an empty Batch. The caller must close the Batch. If ctx ends, events that were leased meanwhile
 // are given back.
 func (s *Server) Pull(ctx context.Context, name string, r Request) (*Batch, error) {
-	bounded := func(n, byDefault, most int) int {
-		if n <= 0 {
-			return byDefault
-		}
-		return min(n, most)
-	}
 	r.Max = bounded(r.Max, DefaultEvents, MaxEvents)
 	r.MaxBytes = bounded(r.MaxBytes, DefaultBytes, MaxBytes)
-	r.Wait = time.Duration(bounded(int(r.Wait), DefaultWait, int(MaxWait)))
-	r.Lease = time.Duration(bounded(int(r.Lease), int(DefaultLease), int(MaxLease)))
+	r.Wait = bounded(r.Wait, DefaultWait, MaxWait)
+	r.Lease = bounded(r.Lease, DefaultLease, MaxLease)
 	l, done := s.line(name)
 	defer done()
 	now := time.Now()
@@ -111,6 +105,13 @@ func (s *Server) Pull(ctx context.Context, name string, r Request) (*Batch, erro
 		return nil, w.err
 	}
 	return w.batch, nil
+}
+
+func bounded[T int | time.Duration](n, byDefault, most T) T {
+	if n <= 0 {
+		return byDefault
+	}
+	return min(n, most)
 }
 
 // Ack settles events of a lease: those with these ids, or if ids is empty those up to the id upTo
@@ -173,9 +174,10 @@ func (s *Server) Extend(ctx context.Context, name, lease string, d time.Duration
 }
 
 // Revoke ends all leases of a subscription and gives their events back. A person who moves the
-// cursor calls it before.
+// cursor calls it before. Pulls of this process lease nothing for two seconds, or until the next
+// Wake, so that the cursor can be moved although clients wait.
 func (s *Server) Revoke(ctx context.Context, name string) error {
-	return s.call(ctx, name, &call{rows: true,
+	return s.call(ctx, name, &call{rows: true, quiet: true,
 		apply: func(st *state, _ *hookgate.Lease, now time.Time) error {
 			for _, l := range st.leases {
 				st.revoke(l, 0, now)
@@ -253,11 +255,13 @@ type memory struct {
 	freed chan struct{} // closed and replaced by give
 }
 
-// take takes n bytes if they are free.
-func (m *memory) take(n int64) bool {
+// take takes n bytes for a subscription that has others already. It gets them if they are free, and
+// it then has no more than was free for all others. So clients of one subscription that do not read
+// their answers leave memory to the others.
+func (m *memory) take(n, has int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.free < n {
+	if m.free < n || has > 0 && has+n > m.free {
 		return false
 	}
 	m.free -= n

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -34,7 +35,7 @@ func (st *state) choose(l *hookgate.Lease, ids []int64, upTo int64, ack bool) ([
 	}
 	for _, id := range ids {
 		i, found := slices.BinarySearchFunc(l.Events, id, func(e hookgate.LeasedEvent, id int64) int {
-			return int(e.Event - id)
+			return cmp.Compare(e.Event, id)
 		})
 		if !found {
 			return nil, &AckError{Event: id}

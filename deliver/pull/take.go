@@ -20,6 +20,9 @@ const (
 	pageEvents, pageBytes = 512, 2 << 20
 	leastBytes            = 64 << 10 // of a page of the log, most of which may match nothing
 	maxDue, duePage       = 1000, 64
+	// namedEvents bounds one read of events by their ids, because the sizes of their bodies are not
+	// known before.
+	namedEvents = 16
 )
 
 // dueException is an exception that is due.
@@ -146,7 +149,7 @@ func (t *taker) due(ctx context.Context) {
 		// st.due[:from] stay for a later lease.
 		var ids []int64
 		to := from
-		for ; to < len(st.due) && len(ids) < duePage; to++ {
+		for ; to < len(st.due) && len(ids) < namedEvents; to++ {
 			if x := &st.due[to]; !t.blocked(x) {
 				ids = append(ids, x.Event)
 			}
@@ -178,7 +181,9 @@ func (t *taker) due(ctx context.Context) {
 // blocked reports that an exception cannot be leased now, as far as is known without its event.
 func (t *taker) blocked(x *dueException) bool {
 	k := t.st.keys[x.slot]
-	return t.st.isLeased(x.Event) || k != nil && k.leased > 0 ||
+	return t.st.isLeased(x.Event) ||
+		// Several exceptions of one key that hold nobody can be in one lease.
+		k != nil && k.leased > 0 && (k.lease != t.lease.ID || k.path || x.OrderingKey != "") ||
 		x.LeaseMax > 0 && len(t.lease.Events) >= x.LeaseMax ||
 		t.st.ordersAll() && len(t.lease.Events) > 0
 }
@@ -304,6 +309,9 @@ func (t *taker) takeKey(ctx context.Context, k *key) bool {
 				k.lastSeen = t.lease.Events[n-1].Event
 			}
 			return true
+		}
+		if k.leased == 0 { // none of them matches; the next round goes on from here
+			st.hold(k, after, k.leaseMax)
 		}
 	}
 	return k.leased > 0

@@ -403,12 +403,15 @@ func (w *world) person(a hookgate.Resolution) {
 	}
 }
 
-func (w *world) info() hookgate.SubscriptionInfo {
+func (w *world) info() hookgate.SubscriptionInfo { return w.infoOf(name) }
+
+func (w *world) infoOf(name string) hookgate.SubscriptionInfo {
 	all, err := w.store.Subscriptions(context.Background())
-	if err != nil || len(all) != 1 {
+	i := slices.IndexFunc(all, func(i hookgate.SubscriptionInfo) bool { return i.Name == name })
+	if err != nil || i < 0 {
 		w.t.Fatal(all, err)
 	}
-	return all[0]
+	return all[i]
 }
 
 // check fails the test if something was wrong.
