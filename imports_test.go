@@ -93,7 +93,7 @@ var allowedImports = map[string]struct {
 	"certify": {[]string{"api", "evidence", "internal/svgplot", "load"}, "a judge is independent"},
 	"release/rollback": {[]string{"api"},
 		"it is a client that runs while the server goes down and comes back as another release"},
-	"bench": {[]string{"internal/pgtest", "internal/svgplot", "load", "store/postgres",
+	"bench": {[]string{"api", "internal/pgtest", "internal/svgplot", "load", "store/postgres",
 		"store/sqlite"}, "it measures from outside, and fills stores with their own Apply"},
 
 	"internal/consume": {[]string{"api", "internal/signals"},

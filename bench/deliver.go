@@ -60,11 +60,19 @@ func init() {
 			judgeBadKeys},
 		{"key", "One key that was held, then freed", heldKeyPart, judgeHeldKey},
 		{"start", "The start with a large backlog", startPart, judgeStart},
+		{"pull", "A backlog pulled in batches of 500, beside a plain handler that sends the same" +
+			" bytes; by number of clients", drainPart, judgeDrain},
+		{"pull-latency", "From receipt to the answer of a pull at 500/s, beside the same gate without" +
+			" a subscription", answersPart, judgeAnswers},
+		{"pull-held", "Held events", heldPart, judgeHeld},
+		{"pull-size", "Pulls of 100 events, with a small and a large backlog", sizesPart, judgeSizes},
+		{"pull-waiting", "Clients that wait in vain", waitPart, judgeWait},
 	}
 }
 
 func partNames() string {
-	return "latency, isolation, flat, backlog, keys, key, start"
+	return "latency, isolation, flat, backlog, keys, key, start, pull, pull-latency, pull-held," +
+		" pull-size, pull-waiting"
 }
 
 // deliveryBench has what all parts need.
@@ -144,8 +152,9 @@ func (b *deliveryBench) ratio(part, server, versus, name string) float64 {
 
 // subscriber is a subscription of a gate that is measured.
 type subscriber struct {
-	name, url, start string
-	timeout          time.Duration // 0: the default
+	name, start string
+	url         string        // of its consumer; empty: clients pull
+	timeout     time.Duration // 0: the default
 }
 
 // candidate returns a gate with subscriptions.
@@ -157,8 +166,13 @@ func (b *deliveryBench) candidate(name string, all ...subscriber) (*candidate, e
 	var text strings.Builder
 	text.WriteString("subscriptions:\n")
 	for _, s := range all {
-		fmt.Fprintf(&text, "  %s:\n    start: %s\n    push:\n      url: %s\n"+
-			"      signing: [\"raw:a-secret-of-the-benchmarks-0123456789\"]\n", s.name, s.start, s.url)
+		fmt.Fprintf(&text, "  %s:\n    start: %s\n", s.name, s.start)
+		if s.url == "" {
+			text.WriteString("    pull: {}\n")
+			continue
+		}
+		fmt.Fprintf(&text, "    push:\n      url: %s\n"+
+			"      signing: [\"raw:a-secret-of-the-benchmarks-0123456789\"]\n", s.url)
 		if s.timeout > 0 {
 			fmt.Fprintf(&text, "      timeout: %s\n", s.timeout)
 		}
@@ -203,7 +217,9 @@ func (b *deliveryBench) fill(ctx context.Context, events, keys int, shared *back
 			return nil, err
 		}
 		defer store.Close()
-		return st, fill(newFilling(store, noClaims, events, b.s.Size))
+		f := newFilling(store, noClaims, events, b.s.Size)
+		f.batch = 5000 // PostgreSQL ends a transaction that pauses, as on a busy machine
+		return st, fill(f)
 	}
 	data := filepath.Join(st.dir, "data0")
 	if err := os.MkdirAll(data, 0o700); err != nil {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/load"
 )
@@ -17,9 +20,12 @@ func TestMain(m *testing.M) {
 }
 
 // TestDeliveries checks that the measurements of delivery run and give every figure that their
-// verdicts need; outside of make soak only some of their parts. The counts are too small for the figures to mean anything.
+// verdicts need; outside of make soak only some of their parts. The counts are too small for the
+// figures to mean anything.
 func TestDeliveries(t *testing.T) {
-	only, verdicts := modeltest.Pick("latency,keys,key", ""), modeltest.Pick(5, 15)
+	// The clients that wait take long, and may need too little to be measured.
+	most := strings.TrimSuffix(strings.ReplaceAll(partNames(), " ", ""), ",pull-waiting")
+	only, verdicts := modeltest.Pick("latency,keys,key", most), modeltest.Pick(5, 34)
 	t.Chdir("..")
 	gate, err := build(t.Context(), settings{}, t.TempDir(), "hookgate")
 	if err != nil {
@@ -38,5 +44,35 @@ func TestDeliveries(t *testing.T) {
 		if v.Value == 0 {
 			t.Errorf("%s: not measured", v.What)
 		}
+	}
+}
+
+// TestPulling checks the clients of the measurements of pull with the plain handler.
+func TestPulling(t *testing.T) {
+	c := &sink{counts: map[string]*sinkCount{}}
+	answer := []byte(`{"lease":"l","events":[{"id":"1"},{"id":"2"},{"id":"3"}]}`)
+	c.count("billing").answer.Store(&answer)
+	server := httptest.NewServer(c)
+	defer server.Close()
+	seen := make(chan int, 100)
+	p := pulling{url: server.URL, name: "billing", clients: 2, n: 30,
+		each: func(batch *api.Pulled) { seen <- len(batch.Events) }}
+	got, err := p.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(seen)
+	sum := 0
+	for n := range seen {
+		sum += n
+	}
+	if got.events < 30 || got.events != sum || got.pulls.TotalCount()*3 != int64(sum) ||
+		got.perSecond() <= 0 {
+		t.Errorf("%d events and %d pulls at %f/s, and saw %d events", got.events,
+			got.pulls.TotalCount(), got.perSecond(), sum)
+	}
+	server.Close()
+	if _, err := p.run(t.Context()); err == nil {
+		t.Error("no error without a server")
 	}
 }

@@ -32,16 +32,8 @@ func (b *deliveryBench) paced(ctx context.Context, part, server string, to *cons
 		return err
 	}
 	defer st.stop()
-	m, err := st.replay(ctx, load.Generator{Count: b.s.Paced, Size: b.s.Size,
-		Seed: 800 + uint64(round)}, pacedRate, b.s.Connections)
-	if err != nil {
+	if err := b.pace(ctx, part, server, st, round); err != nil || name == "" {
 		return err
-	}
-	for _, q := range []float64{50, 95, 99} {
-		b.add(part, server, fmt.Sprintf("202, P%g ms", q), "ms", m.milliseconds(q))
-	}
-	if name == "" {
-		return nil
 	}
 	counts, err := to.wait(ctx, name, b.s.Paced)
 	if err != nil {
@@ -49,6 +41,20 @@ func (b *deliveryBench) paced(ctx context.Context, part, server string, to *cons
 	}
 	for i, v := range []float64{counts.P50, counts.P95, counts.P99} {
 		b.add(part, server, fmt.Sprintf(firstByte, []int{50, 95, 99}[i]), "ms", v)
+	}
+	return nil
+}
+
+// pace sends webhooks at pacedRate and measures the 202 and the processor time.
+func (b *deliveryBench) pace(ctx context.Context, part, server string, st *stand,
+	round int) error {
+	m, err := st.replay(ctx, load.Generator{Count: b.s.Paced, Size: b.s.Size,
+		Seed: 800 + uint64(round)}, pacedRate, b.s.Connections)
+	if err != nil {
+		return err
+	}
+	for _, q := range []float64{50, 95, 99} {
+		b.add(part, server, fmt.Sprintf("202, P%g ms", q), "ms", m.milliseconds(q))
 	}
 	sum := 0.0
 	for _, used := range m.cpu {

@@ -33,6 +33,8 @@ type filling struct {
 	claim  func(context.Context, []hookgate.Record) error
 	events int
 	size   int
+	// batch bounds the events in one transaction.
+	batch int
 	// keys, if set, returns the ordering key of the n-th event, and whether it is the sender's own.
 	keys func(n int, eventType string) (key string, keyed bool)
 	rng  *rand.Rand
@@ -43,7 +45,7 @@ type filling struct {
 
 func newFilling(store hookgate.Store, claim func(context.Context, []hookgate.Record) error, events,
 	size int) *filling {
-	f := &filling{store: store, claim: claim, events: events, size: size,
+	f := &filling{store: store, claim: claim, events: events, size: size, batch: fillBatch,
 		rng: rand.New(rand.NewPCG(4711, 0))}
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	f.text = make([]byte, 64<<10)
@@ -65,7 +67,7 @@ func (f *filling) run(ctx context.Context) error {
 	}
 	begin := time.Now()
 	for n, done := 0, 0; done < f.events; n++ {
-		size := min(fillBatch, f.events-done)
+		size := min(f.batch, f.events-done)
 		records := f.records(n%fillPartitions, done, size)
 		batch := &hookgate.Batch{Records: records, Epochs: epochs, Worker: "filling",
 			ProcessedAt: time.Now(), Attempts: 1}

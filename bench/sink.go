@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,8 @@ import (
 //	/good/NAME  also measures the time since the gate received the event, and checks the order
 //	/slow/NAME  answers after slowAnswer
 //	/hang/NAME  does not answer
+//	/api/subscriptions/NAME/pull, /ack  answer as a gate does, with the same events each time
+//	/answer/NAME sets these; the body is the answer of a gate
 //	/mode/NAME  sets what /good/NAME answers, see sinkCount.mode; the body is the mode
 //	/count/NAME returns the counts
 type sink struct {
@@ -50,6 +53,7 @@ func isBad(key string) bool { return strings.HasSuffix(key, "00") || strings.Has
 type sinkCount struct {
 	received, refused, first, last atomic.Int64 // first and last are Unix nanoseconds
 	mode                           atomic.Value // string
+	answer                         atomic.Pointer[[]byte]
 
 	mu      sync.Mutex // guards all below
 	latency *hdrhistogram.Histogram
@@ -80,9 +84,19 @@ func serveSink() {
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if kind == "api" {
+		name = path.Base(path.Dir(name))
+	}
 	c := s.count(name)
 	body := io.Reader(r.Body)
 	switch kind {
+	case "api":
+		c.plainPull(w, r, body)
+		return
+	case "answer":
+		answer, _ := io.ReadAll(body)
+		c.answer.Store(&answer)
+		return
 	case "mode":
 		mode, _ := io.ReadAll(body)
 		c.mode.Store(string(mode))
@@ -110,6 +124,17 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.first.CompareAndSwap(0, now.UnixNano())
 	c.last.Store(now.UnixNano())
 	c.received.Add(1)
+}
+
+// plainPull answers a pull or an ack.
+func (c *sinkCount) plainPull(w http.ResponseWriter, r *http.Request, body io.Reader) {
+	io.Copy(io.Discard, body)
+	if path.Base(r.URL.Path) == "ack" {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(*c.answer.Load())
 }
 
 func (s *sink) count(name string) *sinkCount {

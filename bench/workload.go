@@ -33,9 +33,7 @@ type measured struct {
 }
 
 // milliseconds returns a quantile of the latencies, from 0 to 100.
-func (m measured) milliseconds(q float64) float64 {
-	return float64(m.latency.ValueAtQuantile(q)) / 1000
-}
+func (m measured) milliseconds(q float64) float64 { return quantile(m.latency, q) }
 
 // newHistogram returns a histogram of latencies in microseconds, in the form that load needs.
 func newHistogram() *hdrhistogram.Histogram {
