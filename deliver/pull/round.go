@@ -137,7 +137,9 @@ func (r *round) load() error {
 	}
 	l.readAt = time.Now()
 	l.read = l.readAt.Sub(began)
-	l.offset = p.Now.Sub(began.Add(l.read / 2))
+	// The store read its clock at some time between. So its clock is that of this process if that is
+	// possible, as it is for a store in this process.
+	l.offset = max(min(0, p.Now.Sub(began)), p.Now.Sub(l.readAt))
 	l.fresh = true
 	if l.st != nil && l.st.Epoch == p.Epoch && l.st.Version == p.Version {
 		return nil
