@@ -52,7 +52,8 @@ The token must be of the role operator or admin.`,
 		"only events of this `source`; if repeated, of these")
 	flags.StringArrayVar(&f.Wanted.Types, "type", nil,
 		"only events of this `type`, in which a star stands for any text; if repeated, of these")
-	flags.DurationVar(&since, "since", 0, "also events that were stored within this `time`, such as 10m")
+	flags.DurationVar(&since, "since", 0,
+		"also events that were stored within this `time`, such as 10m")
 	flags.IntVar(&f.Concurrency, "concurrency", 4, "the greatest number of requests at a time")
 	flags.DurationVar(&f.Timeout, "timeout", push.DefaultTimeout, "the longest `time` for one request")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -13,9 +13,10 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// Of one lease of a Forwarder.
+// Of one lease of a Forwarder. It is short because the gate keeps events back for that time if the
+// answer to a pull is lost.
 const (
-	forwardLease  = time.Minute
+	forwardLease  = 15 * time.Second
 	forwardEvents = 32
 	forwardBytes  = 1 << 20
 )

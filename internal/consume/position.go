@@ -57,8 +57,8 @@ func (p *position) mark() int64 {
 	return mark
 }
 
-// drained notes that a pull got nothing. So an event that is not acknowledged was open before it, or
-// stands behind one that was. Otherwise a lease of which nobody knows has it; such a lease has run
+// drained notes that a pull got nothing. So an event that is not acknowledged was open before it,
+// or stands behind one that was. Otherwise a lease of which nobody knows has it; such a lease has run
 // out if the last pull without an answer is long ago.
 func (p *position) drained(now time.Time, mark int64) {
 	p.mu.Lock()

@@ -32,7 +32,7 @@ type world struct {
 	leases    int
 	until     map[string]time.Time // of the leases
 	down      bool
-	lost      float64 // how many answers are lost, from 0 to 1
+	lost      float64 // the chance that an answer is lost, from 0 to 1
 	calls     []string
 	forgotten []string
 	// asleep is by how much the wall clock of the machine has gone ahead.
@@ -121,7 +121,8 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // call makes a call. A pull without events returns how long it wants to wait.
-func (w *world) call(method, path string, body []byte) (status int, answer any, wait time.Duration) {
+func (w *world) call(method, path string, body []byte) (status int, answer any,
+	wait time.Duration) {
 	for id, until := range w.until {
 		if time.Now().After(until) {
 			w.end(id)
