@@ -259,7 +259,7 @@ func (s *API) pullEvents(c *call) {
 	w.flush()
 }
 
-// eventWriter collects what is to be written to a client, and writes it in large pieces.
+// eventWriter collects the bytes for a client, and writes them in large pieces.
 type eventWriter struct {
 	c       *call
 	control *http.ResponseController

@@ -319,7 +319,7 @@ func TestSeekRevokes(t *testing.T) {
 	}
 }
 
-// FuzzPullBodies reads any body. What the parsers accept is within the limits; nothing panics.
+// FuzzPullBodies parses any body. Accepted values are within the limits; nothing panics.
 func FuzzPullBodies(f *testing.F) {
 	for _, seed := range []string{"", "{}", `{"max":5,"wait":"1s"}`, `{"lease":"l","ids":["1",2]}`,
 		`{"lease":"l","upTo":"3"}`, `{"lease":"l","ids":[1],"delay":"1s","reason":"\u0000"}`,

@@ -29,7 +29,7 @@ type SQLHandler = func(ctx context.Context, tx *sql.Tx, e *hookgate.Event) error
 
 // HandleTx subscribes a function like Handle, and runs it in a transaction of your own PostgreSQL
 // database. The transaction also records the delivery, in the table hookgate_inbox of that
-// database. So what the function does in tx happens exactly once for each delivery, also if
+// database. So the work of the function in tx happens exactly once for each delivery, also if
 // a process is killed. A redelivery on purpose is a delivery of its own. An effect outside of the
 // transaction, such as an email, can still happen twice.
 //

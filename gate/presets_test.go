@@ -9,7 +9,7 @@ import (
 	"github.com/hookgate/hookgate/internal/secret"
 )
 
-// TestPresets: there is a function for each kind. A secret is taken as it is, whatever is in it,
+// TestPresets: there is a function for each kind. A secret is any text, taken as it is,
 // unless it is a reference.
 func TestPresets(t *testing.T) {
 	const text = "a,b ${HOME} 'c'"

@@ -124,7 +124,7 @@ const (
 	waitAtMost = 30 * time.Second
 	// reserve is the time between the end of Wait and the deadline of the test.
 	reserve = time.Second
-	// The pauses between two looks at the store grow from firstPause to lastPause.
+	// The pauses between two reads of the store grow from firstPause to lastPause.
 	firstPause, lastPause = time.Millisecond, 50 * time.Millisecond
 )
 

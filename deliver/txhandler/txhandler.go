@@ -11,9 +11,9 @@
 //	COMMIT                                                           then 1 and 2 are settled
 //
 // A delivery never waits for others to come. The transaction passes from one delivery to the next,
-// each in its own goroutine. Whoever has it works alone with it. If the transaction as a whole
-// fails, each of its deliveries runs once more in a transaction of its own, where the inbox tells
-// whether it was committed after all.
+// each in its own goroutine; only one uses it at a time. If the transaction as a whole fails, each
+// of its deliveries runs once more in a transaction of its own, where the inbox tells whether it
+// was committed after all.
 package txhandler
 
 import (

@@ -116,7 +116,7 @@ func testHoldsRetentionUp(t *testing.T, s Instance, subs *sqlstore.Subscriptions
 		}
 	}
 	check(0, "slow")
-	// What a client has leased is not done, although the cursor has passed it.
+	// A leased event is not done, although the cursor has passed it.
 	lease := hookgate.Lease{ID: "1", Until: time.Now(), Events: []hookgate.LeasedEvent{
 		{Event: ids[0], Excepted: true}, {Event: ids[1]}, {Event: ids[2]}}}
 	slow.save(&hookgate.Results{Cursor: ids[2], Leases: []hookgate.Lease{lease}})
