@@ -28,6 +28,11 @@ func (r *runner) setJobs(jobs []hookgate.RedeliveryJob) {
 	r.jobs = slices.DeleteFunc(jobs, func(j hookgate.RedeliveryJob) bool {
 		return r.pending.Jobs[j.ID].Done
 	})
+	for i := range r.jobs {
+		if p, changed := r.pending.Jobs[r.jobs[i].ID]; changed {
+			r.jobs[i].Position, r.jobs[i].Delivered, r.jobs[i].Failed = p.Position, p.Delivered, p.Failed
+		}
+	}
 	if r.job == nil {
 		return
 	}

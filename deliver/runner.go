@@ -216,7 +216,13 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 // giveBack takes back what clients have leased before this process began to push the events. It
 // returns the holds of their keys.
 func (r *runner) giveBack(state *hookgate.SubscriptionState) (all []hookgate.Hold) {
+	ofJob := map[int64]int64{} // open events, which go on as exceptions
 	for i := range state.Leases {
+		for _, e := range state.Leases[i].Events {
+			if e.State == hookgate.LeasedOpen {
+				ofJob[e.Job]++
+			}
+		}
 		created, holds := GiveBack(&state.Leases[i], r.order, 0, time.Now(), state.Clock)
 		for _, e := range created {
 			r.pending.Except(e, false)
@@ -227,6 +233,14 @@ func (r *runner) giveBack(state *hookgate.SubscriptionState) (all []hookgate.Hol
 		r.count += len(created)
 		r.pending.expired = append(r.pending.expired, state.Leases[i].ID)
 		all = append(all, holds...)
+	}
+	for i := range r.jobs {
+		if n := ofJob[r.jobs[i].ID]; n > 0 {
+			j := &r.jobs[i]
+			j.Failed += n
+			r.pending.Jobs[j.ID] = hookgate.JobProgress{ID: j.ID, Position: j.Position,
+				Delivered: j.Delivered, Failed: j.Failed}
+		}
 	}
 	return all
 }

@@ -39,19 +39,34 @@ func (l *line) reply(w *waiter, b *Batch, err error) {
 	}
 }
 
-// resolve looks for the leases of a commit whose outcome was unknown.
-func (r *round) resolve() {
+// maxLost bounds line.lost.
+const maxLost = 100
+
+// resolve looks for the leases of commits whose outcome was unknown.
+func (r *round) resolve() error {
+	l := r.line
+	for _, id := range l.lost {
+		if lease := l.st.leases[id]; lease != nil {
+			if err := r.readRows(lease); err != nil {
+				return err
+			}
+			l.st.revoke(lease, 0, r.now)
+		}
+	}
 	r.pulls = slices.DeleteFunc(r.pulls, func(w *waiter) bool {
 		switch {
 		case w.made == nil:
-		case r.line.st.leases[w.made.Lease] == nil:
+		case l.st.leases[w.made.Lease] == nil:
+			l.lost = append(l.lost, w.made.Lease)
 			w.drop()
 		default:
-			r.line.reply(w, w.made, nil)
+			l.reply(w, w.made, nil)
 			return true
 		}
 		return false
 	})
+	l.lost = l.lost[max(0, len(l.lost)-maxLost):]
+	return nil
 }
 
 // drop drops a batch whose lease is not stored.
@@ -130,8 +145,9 @@ func (r *round) expirePulls(err error) {
 		} else {
 			l.reply(w, &Batch{}, nil)
 		}
-		if made != nil {
-			l.unclaimed(made) // its lease may be stored
+		if made != nil { // its lease may be stored, or will be
+			l.lost = append(l.lost, made.Lease)
+			l.unclaimed(made)
 		}
 		return true
 	})

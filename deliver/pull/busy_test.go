@@ -232,3 +232,37 @@ func TestDeadOfOneKey(t *testing.T) {
 		w.mustSettle()
 	})
 }
+
+// TestDeadWhileLeased: a person makes a dead letter of a leased event that holds its key, and
+// retries it. It holds the key no more, also after it has failed again.
+func TestDeadWhileLeased(t *testing.T) {
+	one(t, hookgate.OrderKey, func(t *testing.T, w *world, p *process) {
+		e := w.append("a", "a")
+		later := time.Hour
+		b := p.pull(pull.Request{})
+		nack := func(delay time.Duration) {
+			t.Helper()
+			err := p.server.Nack(t.Context(), name, b.Lease, e[:1], pull.Nack{Delay: &delay})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		nack(0)
+		b = p.pull(pull.Request{})
+		w.person(hookgate.ResolveDeadLetter)
+		w.person(hookgate.ResolveRetry)
+		p.server.Wake(name)
+		nack(later)
+		p.server.Wake(name)
+		if n := w.drain(p); n != 1 {
+			t.Errorf("%d events; want the second", n)
+		}
+		time.Sleep(later)
+		if n := w.drain(p); n != 1 {
+			t.Errorf("%d events; want the first", n)
+		}
+		time.Sleep(time.Minute)
+		w.drain(p)
+		w.mustSettle()
+	})
+}

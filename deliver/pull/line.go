@@ -60,6 +60,9 @@ type line struct {
 	retryAt          time.Time
 	// quietUntil is when pulls may lease again after a Revoke.
 	quietUntil time.Time
+	// lost are leases of commits with an unknown outcome that the state does not have. The commit may
+	// still come, and no client knows the lease.
+	lost []string
 	// starved is closed when there may be memory again; nil: there was enough.
 	starved <-chan struct{}
 }
@@ -121,8 +124,7 @@ func (l *line) add(c *call, w *waiter) {
 // leave ends a pull whose client has gone. If events were leased to it, they are given back.
 func (l *line) leave(w *waiter) {
 	l.mu.Lock()
-	w.gone = true
-	l.pulls = slices.DeleteFunc(l.pulls, func(o *waiter) bool { return o == w })
+	w.gone = true // the line removes it, after it has looked for its lease
 	l.mu.Unlock()
 	select {
 	case <-w.done: // the answer came at the same time
@@ -177,6 +179,7 @@ func (l *line) isRunning() bool {
 func (l *line) run() {
 	for {
 		l.mu.Lock()
+		l.pulls = slices.DeleteFunc(l.pulls, func(w *waiter) bool { return w.gone && w.made == nil })
 		if len(l.calls) == 0 && len(l.pulls) == 0 {
 			l.running = false
 			l.mu.Unlock()

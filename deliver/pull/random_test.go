@@ -21,9 +21,11 @@ import (
 var seeds = flag.Int("seeds", modeltest.Pick(6, 1000), "number of random schedules")
 
 // TestRandom: several processes serve clients that ack, nack, extend, go on after their lease has
-// ended, and die. The store fails, processes are killed, and a person pauses, retries, skips,
-// seeks, redelivers, and makes the subscription push for a while. Every commit keeps the contract
-// of hookgate.Leases, and at the end every event is settled.
+// ended, and die. The store fails, commits happen late, the clock of the store is another one,
+// processes are killed, and a person pauses, retries, skips, seeks, redelivers, and makes the
+// subscription push for a while. Every commit keeps the contract of hookgate.Leases. No event is
+// leased before it is due, before the earlier ones of its key are settled, or once it is settled. At
+// the end every event is settled, and the jobs have counted each of theirs.
 func TestRandom(t *testing.T) {
 	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -48,11 +50,15 @@ func (d *dice) n(n int) int {
 type crowd struct {
 	*world
 	*dice
-	calm      atomic.Bool // all clients behave well, and nothing fails
-	over      atomic.Bool // the clients end
+	skew      time.Duration // the clock of the store is ahead by that
+	calm      atomic.Bool   // all clients behave well, and nothing fails
+	over      atomic.Bool   // the clients end
 	processMu sync.Mutex
 	processes []*process
 }
+
+// now returns the time by the clock of the store.
+func (c *crowd) now() time.Time { return time.Now().Add(c.skew) }
 
 func (c *crowd) any() *process {
 	c.processMu.Lock()
@@ -105,7 +111,7 @@ func (c *crowd) work(b *pull.Batch) {
 			if err == nil {
 				until = to
 			} else if !errors.Is(err, pull.ErrEnded) {
-				until = time.Now().Add(time.Hour) // not known
+				until = c.now().Add(time.Hour) // not known
 			}
 		case 3:
 			n := pull.Nack{Reason: "no", Dead: c.n(8) == 0}
@@ -119,11 +125,11 @@ func (c *crowd) work(b *pull.Batch) {
 		case 5:
 			_ = p.server.Ack(ctx, name, b.Lease, nil, all[c.n(len(all))])
 		default:
-			late := time.Now().After(until)
+			late := c.now().After(until)
 			err := p.server.Ack(ctx, name, b.Lease, some, 0)
 			if late && err == nil && len(some) > 0 && !c.wereDone(b, len(some)) {
 				c.world.mu.Lock()
-				c.violation("an ack is taken %v after the end of its lease", time.Since(until))
+				c.violation("an ack is taken %v after the end of its lease", c.now().Sub(until))
 				c.world.mu.Unlock()
 			}
 		}
@@ -145,6 +151,9 @@ func (c *crowd) wereDone(b *pull.Batch, n int) bool {
 // pushed makes the subscription push for some seconds.
 func (c *crowd) pushed() {
 	c.define("push")
+	c.world.mu.Lock()
+	c.wasPushed = true
+	c.world.mu.Unlock()
 	p := &process{Store: c.store, w: c.world, gone: make(chan struct{})}
 	d := deliver.New(deliver.Config{Owner: "push", Lease: 10 * time.Second,
 		Subscriptions: []deliver.Subscription{{Definition: c.definition("push"), Consumer: p,
@@ -188,7 +197,17 @@ func random(t *testing.T, seed uint64) {
 	}
 	w.define("pull")
 	c := &crowd{world: w, dice: &dice{rng: rand.New(rand.NewPCG(seed, 2))}}
+	// The clock of the store is not that of the processes.
+	c.skew = time.Duration(rng.IntN(121)-60) * time.Second
+	w.store.SetClock(c.now)
 	failing := 10 + rng.IntN(100)
+	w.late = func(commit func()) bool {
+		if c.calm.Load() || c.n(failing) > 0 {
+			return false
+		}
+		time.AfterFunc(time.Duration(c.n(3000))*time.Millisecond, commit)
+		return true
+	}
 	w.fail = func(string) (bool, error) {
 		if c.calm.Load() || c.n(failing) > 0 {
 			return false, nil
@@ -207,7 +226,7 @@ func random(t *testing.T, seed uint64) {
 	for range 1 + rng.IntN(6) {
 		clients.Go(c.client)
 	}
-	keys := 1 + rng.IntN(12)
+	keys, covered := 1+rng.IntN(12), map[int64]int64{}
 	for range 40 {
 		var names []string
 		for range rng.IntN(25) {
@@ -231,9 +250,11 @@ func random(t *testing.T, seed uint64) {
 				hookgate.ResolveDeadLetter}[rng.IntN(3)])
 		case 3:
 			job := hookgate.RedeliveryJob{Until: w.info().End, Rate: 10 * rng.IntN(4)}
-			if _, _, err := w.store.Redeliver(t.Context(), name, job, false, by); err != nil {
+			stored, n, err := w.store.Redeliver(t.Context(), name, job, false, by)
+			if err != nil {
 				t.Error(err)
 			}
+			covered[stored.ID] = int64(n)
 		case 4:
 			c.pushed()
 		case 5:
@@ -267,6 +288,9 @@ func random(t *testing.T, seed uint64) {
 	for _, j := range jobs {
 		if j.EndedAt.IsZero() || err != nil {
 			t.Errorf("job %+v has not ended (error %v)", j, err)
+		}
+		if n := j.Delivered + j.Failed; n < covered[j.ID] || n > covered[j.ID] && !w.wasPushed {
+			t.Errorf("job %+v has %d events", j, covered[j.ID])
 		}
 	}
 }

@@ -95,7 +95,9 @@ func (r *round) apply() error {
 	r.now = l.now()
 	st := l.st
 	st.stopped = l.s.config.Paused()
-	r.resolve()
+	if err := r.resolve(); err != nil {
+		return err
+	}
 	for _, lease := range expired(st, r.now) {
 		if err := r.readRows(lease); err != nil {
 			return err

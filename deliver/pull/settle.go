@@ -185,10 +185,10 @@ func (st *state) fail(l *hookgate.Lease, i int, answer *hookgate.Answer, leaseMa
 	if x.State == hookgate.ExceptionParked && st.policy.DeadLetter {
 		x.State = hookgate.ExceptionDead
 	}
-	x.Event, x.Redelivery, x.OrderingKey, x.LeaseMax = e.Event, e.Redelivery, "", leaseMax
-	if e.Path {
+	x.Event, x.Redelivery, x.LeaseMax = e.Event, e.Redelivery, leaseMax
+	if e.Path && !e.Excepted {
 		x.OrderingKey = e.OrderingKey
-	}
+	} // else it stays: a person may have retried a dead letter, which holds nobody
 	a := hookgate.Attempt{Number: x.Attempts, Outcome: hookgate.AttemptFailed, Reason: answer.Reason}
 	switch x.State {
 	case hookgate.ExceptionDead:
@@ -210,7 +210,8 @@ func (st *state) fail(l *hookgate.Lease, i int, answer *hookgate.Answer, leaseMa
 		st.position = e.Event - 1
 		st.excepted[e.Event] = true
 	}
-	if k := st.keys[e.OrderingKey]; k != nil && e.Path && (!k.held || e.Event > k.after) {
+	if k := st.keys[e.OrderingKey]; k != nil && e.Path && (!k.held || e.Event > k.after) &&
+		x.OrderingKey != "" {
 		st.hold(k, e.Event-1, 0)
 		k.excepted = true
 	}

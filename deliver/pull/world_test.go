@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type world struct {
 
 	// fail decides about a call of the store, as memory.FailFunc; nil: all succeed.
 	fail func(op string) (done bool, err error)
+	// late takes a commit whose caller gets an error, and carries it out later; false: it does not.
+	late func(commit func()) bool
 
 	mu sync.Mutex // guards all below
 	// events are all matching events, in order. base is the id up to which a seek has passed all.
@@ -45,6 +48,9 @@ type world struct {
 	// done are deliveries that were acknowledged, dead or skipped, of all redeliveries.
 	done map[hookgate.EventRedelivery]bool
 	bad  []string
+	// wasPushed reports that the subscription has pushed. Push stores no settled events of a job
+	// beyond its position: the next owner delivers these again.
+	wasPushed bool
 	// Events up to redeliverUntil have the number redelivery on the way of the cursor.
 	redelivery, redeliverUntil int64
 }
@@ -87,12 +93,31 @@ type process struct {
 	server *pull.Server
 	stop   context.CancelFunc
 	ended  chan struct{}
+	// last is when it last called the store, and calls are those of that time; guarded by world.mu.
+	last  time.Time
+	calls int
 }
 
 var errAway = errors.New("the store is away")
 
+// maxCalls bounds the calls of the store that a process makes at one time by the clock
+// without storing a result.
+const maxCalls = 500
+
 // do runs a call of the store, or fails it.
 func (p *process) do(op string, call func() error) error {
+	p.w.mu.Lock()
+	if now := time.Now(); !now.Equal(p.last) {
+		p.last, p.calls = now, 0
+	}
+	if p.calls++; p.calls == maxCalls {
+		p.w.violation("a process calls the store again and again: %s", op)
+	}
+	busy := p.calls >= maxCalls
+	p.w.mu.Unlock()
+	if busy {
+		time.Sleep(time.Second) // the test can end
+	}
 	select {
 	case <-p.gone:
 		return errAway
@@ -139,18 +164,43 @@ func (p *process) Due(ctx context.Context, n string, q hookgate.DueQuery) (due h
 
 func (p *process) Commit(ctx context.Context, n string, epoch hookgate.Epoch, version int64,
 	r *hookgate.Results) (next hookgate.Epoch, at time.Time, err error) {
-	err = p.do("Commit", func() (err error) {
+	commit := func() error {
 		p.w.mu.Lock()
 		defer p.w.mu.Unlock()
+		ctx := context.WithoutCancel(ctx)
 		before, _ := p.Store.PullState(ctx, n)
+		exceptions := p.w.exceptions()
 		next, at, err = p.Store.Commit(ctx, n, epoch, version, r)
 		if err == nil {
+			if len(r.Attempts)+len(r.Leases)+len(r.Expired) > 0 {
+				p.calls = 0
+			}
 			p.w.stored(r)
-			p.w.audit(before, r)
+			p.w.audit(before, exceptions, r)
 		}
 		return err
+	}
+	err = p.do("Commit", func() error {
+		if late := p.w.late; late != nil && late(func() { _ = commit() }) {
+			return errAway
+		}
+		return commit()
 	})
 	return next, at, err
+}
+
+// exceptions returns all exceptions that are stored.
+func (w *world) exceptions() map[hookgate.EventRedelivery]hookgate.Exception {
+	all := map[hookgate.EventRedelivery]hookgate.Exception{}
+	stored, err := w.store.Exceptions(context.Background(),
+		hookgate.ExceptionFilter{Subscription: name, Limit: 1 << 20})
+	for _, x := range stored {
+		all[hookgate.EventRedelivery{Event: x.Event, Redelivery: x.Redelivery}] = x.Exception
+	}
+	if err != nil {
+		w.t.Error(err)
+	}
+	return all
 }
 
 func (p *process) Save(ctx context.Context, n string, epoch hookgate.Epoch, r *hookgate.Results) (
@@ -251,7 +301,8 @@ func (w *world) settle(id hookgate.EventRedelivery) {
 }
 
 // audit checks a commit. w.mu is locked.
-func (w *world) audit(before *hookgate.PullState, r *hookgate.Results) {
+func (w *world) audit(before *hookgate.PullState,
+	exceptions map[hookgate.EventRedelivery]hookgate.Exception, r *hookgate.Results) {
 	after, err := w.store.PullState(context.Background(), name)
 	if err != nil {
 		return // it is pushed now
@@ -266,6 +317,15 @@ func (w *world) audit(before *hookgate.PullState, r *hookgate.Results) {
 	for _, a := range r.Attempts {
 		if a.Reason == "the lease ended without an acknowledgement" && !alone[a.Event] {
 			w.violation("event %d is charged for a lease with more events", a.Event)
+		}
+	}
+	known := map[string]bool{}
+	for _, l := range before.Leases {
+		known[l.ID] = true
+	}
+	for i := range after.Leases {
+		if l := &after.Leases[i]; !known[l.ID] {
+			w.begun(l, exceptions, after.Now)
 		}
 	}
 	leased, covered := map[int64]string{}, map[int64]bool{}
@@ -294,11 +354,16 @@ func (w *world) audit(before *hookgate.PullState, r *hookgate.Results) {
 	for _, h := range after.Holds {
 		holds[h.OrderingKey] = h.After
 	}
-	exceptions, _ := w.store.Exceptions(context.Background(),
-		hookgate.ExceptionFilter{Subscription: name, Limit: 1 << 20})
-	for _, x := range exceptions {
-		if x.Redelivery == w.number(x.Event) && x.State != hookgate.ExceptionDead {
+	for _, x := range w.exceptions() {
+		if x.State == hookgate.ExceptionDead {
+			continue
+		}
+		if x.Redelivery == w.number(x.Event) {
 			covered[x.Event] = true
+		}
+		if h, held := holds[x.OrderingKey]; x.OrderingKey != "" && (!held || h >= x.Event) {
+			w.violation("event %d of key %q has an exception and no hold; After is %d", x.Event,
+				x.OrderingKey, h)
 		}
 	}
 	for i := range w.events {
@@ -313,6 +378,37 @@ func (w *world) audit(before *hookgate.PullState, r *hookgate.Results) {
 			w.violation("event %d of key %q is passed over; cursor %d, hold %d", e.ID, e.OrderingKey,
 				after.Cursor, h)
 			w.settled[e.ID] = true // say it once
+		}
+	}
+}
+
+// begun checks a lease that is new. exceptions are those before.
+func (w *world) begun(l *hookgate.Lease,
+	exceptions map[hookgate.EventRedelivery]hookgate.Exception, now time.Time) {
+	here := map[int64]bool{}
+	for _, e := range l.Events {
+		here[e.Event] = true
+		id := hookgate.EventRedelivery{Event: e.Event, Redelivery: e.Redelivery}
+		switch x, excepted := exceptions[id]; {
+		case e.Job != 0 && w.wasPushed:
+		case excepted && (x.State != hookgate.ExceptionWaiting || x.Due.After(now)):
+			w.violation("event %d is leased at %v, although it is %s until %v", e.Event, now, x.State, x.Due)
+		case !excepted && w.done[id]:
+			w.violation("event %d is leased, although its delivery %d is settled", e.Event, e.Redelivery)
+		}
+		i, found := slices.BinarySearchFunc(w.events, e.Event,
+			func(e hookgate.Event, id int64) int { return cmp.Compare(e.ID, id) })
+		if !found || e.Redelivery != w.number(e.Event) || w.slot(&w.events[i]) == "" {
+			continue
+		}
+		for _, id := range w.ofKey[w.slot(&w.events[i])] {
+			if id >= e.Event {
+				break
+			}
+			if id > w.base && !w.settled[id] && !w.pushed[id] && !here[id] {
+				w.violation("event %d is leased before event %d of its key is settled", e.Event, id)
+				break
+			}
 		}
 	}
 }
