@@ -161,8 +161,8 @@ const (
 	VerdictDead
 	// VerdictGone pauses the subscription, for the reason of the answer; the event waits.
 	VerdictGone
-	// VerdictOwn is a failure on our side of the connection, such as no route. It does not count as an
-	// attempt.
+	// VerdictOwn is a failure on our side of the connection, such as no route. It does not count as
+	// an attempt.
 	VerdictOwn
 	// VerdictInterrupted means that the attempt was cut off by us. It does not count as an attempt.
 	VerdictInterrupted
@@ -175,8 +175,8 @@ type Answer struct {
 	Status int
 	// RetryAfter is the least wait for which the consumer asked; 0 if it did not ask.
 	RetryAfter time.Duration
-	// Delay is the wait before the next attempt, in place of the computed one; nil if the consumer did
-	// not set it. Like RetryAfter it does not count against the time to retry.
+	// Delay is the wait before the next attempt, in place of the computed one; nil if the consumer
+	// did not set it. Like RetryAfter it does not count against the time to retry.
 	Delay *time.Duration
 	// Reason says for people why the attempt failed.
 	Reason string
@@ -187,27 +187,27 @@ type Answer struct {
 // concurrently.
 //
 // An event that is leased counts as passed: the cursor moves on when the lease is stored, and the
-// row of the lease takes the place of the cursor. So an event at or below the cursor that the filter
-// selects is settled, or it is leased, or it has an exception, or its key has a hold with a lower
-// After. With OrderAll the cursor stays before the events that are leased.
+// row of the lease takes the place of the cursor. So an event at or below the cursor that the
+// filter selects is settled, or it is leased, or it has an exception, or its key has a hold with a
+// lower After. With OrderAll the cursor stays before the events that are leased.
 type Leases interface {
 	// PullState returns the state of a subscription in one consistent read.
 	//
 	// Errors: ErrNotFound, and ErrLeased if a process that pushes its events owns it now.
 	PullState(ctx context.Context, name string) (*PullState, error)
 
-	// Commit stores results in one durable transaction, like Subscriptions.Save, if nobody has changed
-	// the subscription since PullState returned a state with this epoch and version. It gives the
-	// subscription the next epoch, records the time as PullState.PulledAt, and returns both.
+	// Commit stores results in one durable transaction, like Subscriptions.Save, if nobody has
+	// changed the subscription since PullState returned a state with this epoch and version. It gives
+	// the subscription the next epoch, records the time as PullState.PulledAt, and returns both.
 	//
-	// Errors: ErrFenced: somebody was faster, and nothing was stored. After any other error the outcome
-	// is unknown. In both cases the caller must call PullState again.
+	// Errors: ErrFenced: somebody was faster, and nothing was stored. After any other error the
+	// outcome is unknown. In both cases the caller must call PullState again.
 	Commit(ctx context.Context, name string, epoch Epoch, version int64, r *Results) (Epoch,
 		time.Time, error)
 
-	// EndedLease returns a lease in which no event is open. The store keeps it until ten minutes after
-	// its Until. Events is empty if all of them were acknowledged. ErrNotFound: there is no such lease,
-	// it has run out, or it is not of this subscription.
+	// EndedLease returns a lease in which no event is open. The store keeps it until ten minutes
+	// after its Until. Events is empty if all of them were acknowledged. ErrNotFound: there is no
+	// such lease, it has run out, or it is not of this subscription.
 	EndedLease(ctx context.Context, name, id string) (*Lease, error)
 
 	// CreateTemporary creates a subscription that is not in the configuration and holds up no

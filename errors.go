@@ -37,8 +37,8 @@ var (
 	// was changed.
 	ErrInUse = errors.New("subscription is in use: pause it or remove it from the configuration first")
 
-	// ErrLeasesOut is the error of moving the cursor of a pull subscription while clients have leases.
-	// Nothing was changed. The caller revokes the leases and tries again.
+	// ErrLeasesOut is the error of moving the cursor of a pull subscription while clients have
+	// leases. Nothing was changed. The caller revokes the leases and tries again.
 	ErrLeasesOut = errors.New("clients have leases of the subscription")
 
 	// ErrNameTaken is the error of creating a subscription whose name another one has. Nothing was
@@ -119,8 +119,8 @@ func (e *MisconfiguredError) Error() string { return e.Err.Error() }
 func (e *MisconfiguredError) Unwrap() error { return e.Err }
 
 // OrderError is the error of defining a subscription with another Order while it has exceptions,
-// holds or open leases. Nothing was changed. A person must retry, skip or dead-letter the exceptions
-// first, and clients must settle their leases.
+// holds or open leases. Nothing was changed. A person must retry, skip or dead-letter the
+// exceptions first, and clients must settle their leases.
 type OrderError struct {
 	Subscription string
 	// Exceptions is the number of exceptions that are waiting or parked.

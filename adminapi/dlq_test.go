@@ -47,8 +47,8 @@ func states(letters []listedLetter) string {
 	return strings.Join(all, " ")
 }
 
-// deadLetterAll makes dead letters of n deliveries evt-0, evt-1 … of the types t0 and t1 in turn, each with
-// an ordering key of its own.
+// deadLetterAll makes dead letters of n deliveries evt-0, evt-1 … of the types t0 and t1 in turn,
+// each with an ordering key of its own.
 func (g *gate) deadLetterAll(t testing.TB, n int) {
 	t.Helper()
 	for i := range n {

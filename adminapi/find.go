@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxFound bounds how many of each kind are found, and maxWanted the length of the text to find, in
-	// bytes.
+	// maxFound bounds how many of each kind are found, and maxWanted the length of the text to find,
+	// in bytes.
 	maxFound, maxWanted = 20, 1024
 )
 
@@ -36,8 +36,8 @@ func (s *API) findID(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	// Acknowledged events that are not stored yet cannot be found, so the answer has their number. The
-	// queue is asked first: an event that leaves it after that is found in the store.
+	// Acknowledged events that are not stored yet cannot be found, so the answer has their number.
+	// The queue is asked first: an event that leaves it after that is found in the store.
 	waiting := s.queueHealth(c.request.Context()).Depth
 	f := finder{answer: api.Finding{Query: wanted, Waiting: waiting, Events: []api.FoundEvent{},
 		DeadLetters: []api.FoundDeadLetter{}, Requests: []api.FoundRequest{}}}

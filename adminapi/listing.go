@@ -17,7 +17,8 @@ import (
 const (
 	// defaultPage and maxPage are the default and the greatest number of rows of a page.
 	defaultPage, maxPage = 100, 1000
-	// flushEvery is the number of rows after which a stream is flushed and its write deadline extended.
+	// flushEvery is the number of rows after which a stream is flushed and its write deadline
+	// extended.
 	flushEvery = 500
 
 	ndjson = "application/x-ndjson"

@@ -28,7 +28,8 @@ type Puller interface {
 }
 
 const (
-	// maxPullBody is the largest body of the calls below, in bytes. It has room for pull.MaxEvents ids.
+	// maxPullBody is the largest body of the calls below, in bytes. It has room for pull.MaxEvents
+	// ids.
 	maxPullBody = 64 << 10
 	// maxNackReason is the longest reason of a nack, in bytes.
 	maxNackReason = 4 << 10

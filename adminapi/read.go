@@ -23,7 +23,8 @@ type eventQuery struct {
 const (
 	// oldestStored is the default.
 	oldestStored = "oldest"
-	// newest is the order that hookgate.EventSearch has an index for, newestStored its order by storage.
+	// newest is the order that hookgate.EventSearch has an index for, newestStored its order by
+	// storage.
 	newest, newestStored = "newest", "stored"
 )
 

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// retryChunk is the number of dead letters that are retried concurrently, those of one ordering key
-	// one after the other.
+	// retryChunk is the number of dead letters that are retried concurrently, those of one ordering
+	// key one after the other.
 	retryChunk = 32
 	// retryTime is how long one call starts new chunks.
 	retryTime = 5 * time.Second

@@ -26,7 +26,8 @@ const (
 
 // table has a row for each call but the webhooks: the pattern of http.ServeMux, the least role, the
 // action in the admin trail, and the method that handles the call. The action is empty if the call
-// changes nothing that people change. call.serve checks the role, for every row. A GET row also serves HEAD.
+// changes nothing that people change. call.serve checks the role, for every row. A GET row also
+// serves HEAD.
 var table = []struct {
 	pattern string
 	role    control.Role

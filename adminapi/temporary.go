@@ -24,7 +24,8 @@ type Temporary struct {
 }
 
 const (
-	// leastIdle, mostIdle and defaultIdle bound the time after which an unused subscription is forgotten.
+	// leastIdle, mostIdle and defaultIdle bound the time after which an unused subscription is
+	// forgotten.
 	leastIdle, mostIdle, defaultIdle = time.Minute, 24 * time.Hour, time.Hour
 	// mostSince is how far back a temporary subscription can begin.
 	mostSince = 10 * 365 * 24 * time.Hour

@@ -219,8 +219,8 @@ func hexOther(c byte) byte {
 	return '0'
 }
 
-// Goal: each credential that an envelope's sender shows must be right and configured. Method: both headers in
-// each state, against sources with either sort of credential and with both.
+// Goal: each credential that an envelope's sender shows must be right and configured. Method: both
+// headers in each state, against sources with either sort of credential and with both.
 func TestEnvelopeBothCredentials(t *testing.T) {
 	const text = `{"a":1}`
 	keys, secrets := []string{key1, key2}, []string{secret1, secret2}

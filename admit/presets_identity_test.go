@@ -50,8 +50,8 @@ func TestPresetIdentities(t *testing.T) {
 		{kind: "github", event: sentBy{`{}`, h("X-GitHub-Delivery", "1", "X-GitHub-Event", "push")},
 			other:  sentBy{`{}`, h("X-GitHub-Delivery", "2", "X-GitHub-Event", "push")},
 			repeat: sentBy{`{}`, h("X-GitHub-Delivery", "1", "X-GitHub-Event", "push")}},
-		// gitlab-org/gitlab!160952: the key is generated for an event and stored with its log, from which
-		// it is sent again.
+		// gitlab-org/gitlab!160952: the key is generated for an event and stored with its log, from
+		// which it is sent again.
 		{kind: "gitlab", event: sentBy{`{}`, h("Idempotency-Key", "1")},
 			other: sentBy{`{}`, h("Idempotency-Key", "2")}, repeat: sentBy{`{}`, h("Idempotency-Key", "1")}},
 		// Before 17.4: a branch that goes back and forth makes the same body again, with another UUID,
@@ -62,9 +62,9 @@ func TestPresetIdentities(t *testing.T) {
 		{kind: "gitlab", event: sentBy{`{"a":1}`, h("X-Gitlab-Event-UUID", "1")}, other: sentBy{`{"a":2}`,
 			h("X-Gitlab-Event-UUID", "1")},
 			repeat: sentBy{`{"a":1}`, h("X-Gitlab-Event-UUID", "1")}},
-		// support.atlassian.com, "Event payloads" and "Troubleshoot webhooks": X-Request-UUID is that of
-		// the request, X-Attempt-Number counts its attempts. Data Center has X-Request-Id and does not
-		// repeat.
+		// support.atlassian.com, "Event payloads" and "Troubleshoot webhooks": X-Request-UUID is that
+		// of the request, X-Attempt-Number counts its attempts. Data Center has X-Request-Id and does
+		// not repeat.
 		{kind: "bitbucket", event: sentBy{`{}`, h("X-Request-UUID", "1", "X-Attempt-Number", "1")},
 			other:  sentBy{`{}`, h("X-Request-UUID", "2", "X-Attempt-Number", "1")},
 			repeat: sentBy{`{}`, h("X-Request-UUID", "1", "X-Attempt-Number", "2")}},
@@ -74,7 +74,8 @@ func TestPresetIdentities(t *testing.T) {
 			other: sentBy{`{"id":"evt_2","type":"t"}`, nil}, repeat: sentBy{`{"id":"evt_1","type":"t"}`,
 				h("Stripe-Signature", "t=2")}},
 		// shopify.dev, "Deliver webhooks through HTTPS": X-Shopify-Webhook-Id is unique to the webhook
-		// and the same when it is sent again. X-Shopify-Event-Id is shared by all webhooks of one action.
+		// and the same when it is sent again. X-Shopify-Event-Id is shared by all webhooks of one
+		// action.
 		{kind: "shopify", event: sentBy{`{"id":1}`, h("X-Shopify-Webhook-Id", "1", "X-Shopify-Topic",
 			"orders/paid")}, other: sentBy{`{"id":1}`, h("X-Shopify-Webhook-Id", "2", "X-Shopify-Topic",
 			"orders/paid")},
@@ -91,24 +92,24 @@ func TestPresetIdentities(t *testing.T) {
 		{kind: "slack", event: sentBy{"payload=%7B%22trigger_id%22%3A1%7D", form},
 			other:  sentBy{"payload=%7B%22trigger_id%22%3A2%7D", form},
 			repeat: sentBy{"payload=%7B%22trigger_id%22%3A1%7D", form}},
-		// twilio.com/docs/usage/webhooks: I-Twilio-Idempotency-Token is the same in the repetitions of a
-		// request. Without it the fields count, which hold the Sid and the status.
+		// twilio.com/docs/usage/webhooks: I-Twilio-Idempotency-Token is the same in the repetitions of
+		// a request. Without it the fields count, which hold the Sid and the status.
 		{kind: "twilio", event: sentBy{"A=1", append(h("I-Twilio-Idempotency-Token", "1"), form...)},
 			other:  sentBy{"A=1", append(h("I-Twilio-Idempotency-Token", "2"), form...)},
 			repeat: sentBy{"A=1", append(h("I-Twilio-Idempotency-Token", "1"), form...)}},
 		{kind: "twilio", event: sentBy{"MessageSid=S&MessageStatus=sent", form},
 			other:  sentBy{"MessageSid=S&MessageStatus=delivered", form},
 			repeat: sentBy{"MessageStatus=sent&MessageSid=S", form}},
-		// docs.discord.com: interactions have an id and are not repeated; webhook events have none, but a
-		// time.
+		// docs.discord.com: interactions have an id and are not repeated; webhook events have none, but
+		// a time.
 		{kind: "discord", event: sentBy{`{"id":"1","type":2}`, nil}, other: sentBy{`{"id":"2","type":2}`,
 			nil}, repeat: sentBy{`{"id":"1","type":2}`, h("X-Signature-Timestamp", "2")}},
 		{kind: "discord", event: sentBy{`{"type":1,"event":{"type":"E","timestamp":"1"}}`, nil},
 			other: sentBy{`{"type":1,"event":{"type":"E","timestamp":"2"}}`, nil},
 			repeat: sentBy{`{"type":1,"event":{"type":"E","timestamp":"1"}}`, h("X-Signature-Timestamp",
 				"2")}},
-		// developers.facebook.com, "Webhooks": no id of its own; messages and statuses have ids and times
-		// within. If Meta puts others into a request that it repeats, they are events again.
+		// developers.facebook.com, "Webhooks": no id of its own; messages and statuses have ids and
+		// times within. If Meta puts others into a request that it repeats, they are events again.
 		{kind: "meta", event: sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w",` +
 			`"status":"sent","timestamp":"1"}]}}]}]}`, nil},
 			other: sentBy{`{"entry":[{"id":"1","changes":[{"value":{"statuses":[{"id":"w",` +
@@ -127,7 +128,8 @@ func TestPresetIdentities(t *testing.T) {
 				h("Linear-Delivery", "2")},
 			repeat: sentBy{`{"type":"Issue","createdAt":"1","webhookTimestamp":2}`,
 				h("Linear-Delivery", "1")}},
-		// developers.intercom.com, "Webhook notification object": id is unique, delivery_attempts counts.
+		// developers.intercom.com, "Webhook notification object": id is unique, delivery_attempts
+		// counts.
 		{kind: "intercom", event: sentBy{`{"id":"notif_1","topic":"t","delivery_attempts":1}`, nil},
 			other:  sentBy{`{"id":"notif_2","topic":"t","delivery_attempts":1}`, nil},
 			repeat: sentBy{`{"id":"notif_1","topic":"t","delivery_attempts":2}`, nil}},
@@ -141,8 +143,8 @@ func TestPresetIdentities(t *testing.T) {
 		{kind: "paddle", event: sentBy{`{"event_id":"1","event_type":"t","notification_id":"n1"}`, nil},
 			other:  sentBy{`{"event_id":"2","event_type":"t","notification_id":"n2"}`, nil},
 			repeat: sentBy{`{"event_id":"1","event_type":"t","notification_id":"n3"}`, nil}},
-		// documentation.mailgun.com, "Securing webhooks": each token counts once. PostHog/posthog#103057:
-		// a repetition has the timestamp and token of the first attempt.
+		// documentation.mailgun.com, "Securing webhooks": each token counts once.
+		// PostHog/posthog#103057: a repetition has the timestamp and token of the first attempt.
 		{kind: "mailgun", event: sentBy{`{"signature":{"token":"1"},"event-data":{"id":"e",` +
 			`"event":"opened"}}`, nil}, other: sentBy{`{"signature":{"token":"2"},` +
 			`"event-data":{"id":"e","event":"opened"}}`, nil},
@@ -152,8 +154,8 @@ func TestPresetIdentities(t *testing.T) {
 		{kind: "typeform", event: sentBy{`{"event_id":"1","event_type":"t"}`, nil},
 			other:  sentBy{`{"event_id":"2","event_type":"t"}`, nil},
 			repeat: sentBy{`{"event_id":"1","event_type":"t"}`, nil}},
-		// woocommerce/woocommerce, class-wc-webhook.php: get_new_delivery_id hashes the webhook's id and
-		// the second, and deliver never repeats; what a proxy repeats is the same request.
+		// woocommerce/woocommerce, class-wc-webhook.php: get_new_delivery_id hashes the webhook's id
+		// and the second, and deliver never repeats; what a proxy repeats is the same request.
 		{kind: "woocommerce", event: sentBy{`{"id":101}`, h("X-WC-Webhook-Delivery-ID", "d")},
 			other:  sentBy{`{"id":102}`, h("X-WC-Webhook-Delivery-ID", "d")},
 			repeat: sentBy{`{"id":101}`, h("X-WC-Webhook-Delivery-ID", "d")}},
@@ -214,8 +216,8 @@ func TestPresetIdentities(t *testing.T) {
 		// twilio.com/docs/sendgrid, "Event": sg_event_id is unique to the event.
 		{kind: "sendgrid", event: sentBy{`[{"sg_event_id":"1"}]`, nil},
 			other: sentBy{`[{"sg_event_id":"2"}]`, nil}, repeat: sentBy{`[{"sg_event_id":"1"}]`, nil}},
-		// learn.microsoft.com/graph/api/resources/changenotification: id is unique, but optional; without
-		// it two changes of one thing have the same body.
+		// learn.microsoft.com/graph/api/resources/changenotification: id is unique, but optional;
+		// without it two changes of one thing have the same body.
 		{kind: "microsoft_graph", event: sentBy{`{"value":[{"changeType":"updated","resource":"a"}]}`,
 			nil}, other: sentBy{`{"value":[{"changeType":"updated","resource":"a"}]}`, nil},
 			repeat: sentBy{`{"value":[{"changeType":"updated","resource":"a"}]}`, nil}, unknown: true},
@@ -384,8 +386,8 @@ func TestTypeUnproven(t *testing.T) {
 	}
 }
 
-// Goal: a repetition with the time of the first attempt is accepted while the sender repeats,
-// if it is certain to be a duplicate; a time in the future is not. Method: each preset that repeats, with
+// Goal: a repetition with the time of the first attempt is accepted while the sender repeats, if it
+// is certain to be a duplicate; a time in the future is not. Method: each preset that repeats, with
 // its own message id, with one that is not signed, and with a tolerance of its own.
 func TestRepeats(t *testing.T) {
 	for _, k := range presets() {

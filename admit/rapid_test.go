@@ -146,7 +146,8 @@ func envelopeText(t *rapid.T) (string, Message) {
 	return spaced(t, "{"+strings.Join(members, ",")+"}"), want
 }
 
-// Goal: Identify returns exactly what was put in, in any surroundings and any notation. Method: random envelopes.
+// Goal: Identify returns exactly what was put in, in any surroundings and any notation. Method:
+// random envelopes.
 func TestRapidIdentify(t *testing.T) {
 	s := bearerEnvelope(t)
 	rapid.Check(t, func(t *rapid.T) {

@@ -10,8 +10,8 @@ import (
 
 // Goal: no header of a signature, however it is written, breaks a preset, and none is taken but one
 // that is made of the sender's own pieces. Method: any value, query, type and body for each preset;
-// each accepted request must have the vector's body and query, and its signature decoded must be the
-// vector's.
+// each accepted request must have the vector's body and query, and its signature decoded must be
+// the vector's.
 func FuzzSignatures(f *testing.F) {
 	all := vectors()
 	schemes := make([]Scheme, len(all))

@@ -44,8 +44,9 @@ func snsForged(message string) string {
 		`"Signature":"AAAA","SigningCertURL":%q,"Message":%s}`, snsTopic, snsCert, message)
 }
 
-// Goal: a request that is not authentic costs the gate little more memory than its body, with any body and any claimed sender. Method: each preset's own headers with bodies that
-// are dear to take apart; the allocated bytes and their number are counted.
+// Goal: a request that is not authentic costs the gate little more memory than its body, with any
+// body and any claimed sender. Method: each preset's own headers with bodies that are dear to take
+// apart; the allocated bytes and their number are counted.
 func TestWorkBeforeProof(t *testing.T) {
 	const size = 256 << 10
 	bodies := hostileBodies(size)

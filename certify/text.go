@@ -9,8 +9,8 @@ import (
 // shownFindings is how many findings of a criterion WriteText shows.
 const shownFindings = 3
 
-// WriteText writes a verdict for people: tables of phases and criteria, the findings of what did not
-// pass, and where the evidence is.
+// WriteText writes a verdict for people: tables of phases and criteria, the findings of what did
+// not pass, and where the evidence is.
 func (v *Verdict) WriteText(w io.Writer, dir string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PHASE\tREQUESTS\tRATE\tP50 MS\tP95 MS\tP99 MS\tMAX MS\tERRORS\tDRAIN\tSTATUS")

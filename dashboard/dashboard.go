@@ -182,8 +182,8 @@ type signIn struct {
 
 // SignIn answers the sign-in form. told is the reason why it is shown; may be empty.
 func (d *Dashboard) SignIn(w http.ResponseWriter, r *http.Request, status int, told, next string) {
-	// A browser does not send a SameSite=Strict cookie when a link of another site leads here. It does
-	// when this page reloads itself.
+	// A browser does not send a SameSite=Strict cookie when a link of another site leads here. It
+	// does when this page reloads itself.
 	again := r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site"
 	d.render(w, status, "signin", d.view(&Page{Title: "Sign in", script: "signin.js"}, nil,
 		signIn{next, told, again}))

@@ -44,8 +44,8 @@ type eventsData struct {
 	Found   *foundAnswer
 	Page    eventsPage
 	Sources []string
-	// Older and Newer are addresses of pages; empty if there are none. Backwards is true on a page that
-	// was reached by Newer.
+	// Older and Newer are addresses of pages; empty if there are none. Backwards is true on a page
+	// that was reached by Newer.
 	Older, Newer string
 	Backwards    bool
 	// Tail is where a live tail begins; empty on a page that has none.
@@ -104,8 +104,8 @@ func (data *eventsData) read(ctx context.Context, v *Visitor, after, before stri
 			before)
 	}
 	if after == "" && !data.Backwards && data.Get("to") == "" {
-		// Read the tail before the page, so that an event that is stored in between is in one of them at
-		// least. The tail shows an event only once.
+		// Read the tail before the page, so that an event that is stored in between is in one of them
+		// at least. The tail shows an event only once.
 		if err := data.readTail(ctx, v); err != nil {
 			return err
 		}

@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// streamTime is how long a stream lasts. The browser then begins another, which renews its session.
+	// streamTime is how long a stream lasts. The browser then begins another, which renews its
+	// session.
 	streamTime = 10 * time.Minute
 	// renewEvery is how often a stream checks that its visitor's token is still valid.
 	renewEvery = 15 * time.Second

@@ -17,9 +17,9 @@ import (
 const (
 	// maxReason bounds the text that is kept of a failed attempt, in bytes.
 	maxReason = 4 << 10
-	// unsavedPerAttempt times the concurrency bounds the attempts whose result is not saved yet. If the
-	// process is killed, as many events are delivered again. A smaller bound would make fast consumers
-	// wait for the disk.
+	// unsavedPerAttempt times the concurrency bounds the attempts whose result is not saved yet. If
+	// the process is killed, as many events are delivered again. A smaller bound would make fast
+	// consumers wait for the disk.
 	unsavedPerAttempt = 4
 )
 

@@ -11,7 +11,8 @@ import (
 )
 
 // This file has the names and forms by which the tests know the gate. They are written down a
-// second time on purpose: a change of the gate that changes one of them is a change of its contract.
+// second time on purpose: a change of the gate that changes one of them is a change of its
+// contract.
 
 // Exit codes of every command.
 const (

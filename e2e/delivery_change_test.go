@@ -64,8 +64,9 @@ func TestDeliveryIsolation(t *testing.T) {
 	}
 }
 
-// TestDeliveryRestored replaces the store by an older copy. The subscription continues at the cursor
-// of the copy, with the original ids. Events that are stored again have higher ids than any before.
+// TestDeliveryRestored replaces the store by an older copy. The subscription continues at the
+// cursor of the copy, with the original ids. Events that are stored again have higher ids than any
+// before.
 func TestDeliveryRestored(t *testing.T) {
 	t.Parallel()
 	c := startConsumer(t)
@@ -205,8 +206,8 @@ func TestDeliveryChanges(t *testing.T) {
 	g.stop()
 }
 
-// TestDeliveryStartsNow starts three processes at once on an empty database, with a subscription that
-// starts now. It gets everything that any of them has acknowledged.
+// TestDeliveryStartsNow starts three processes at once on an empty database, with a subscription
+// that starts now. It gets everything that any of them has acknowledged.
 func TestDeliveryStartsNow(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)

@@ -202,9 +202,9 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// TestPullExec kills hookgate pull in the middle of a batch, once with SIGKILL and once with a second
-// SIGTERM, which kills the command too. Nothing is acknowledged, and the next process gets all
-// events again. It has the token of a consumer.
+// TestPullExec kills hookgate pull in the middle of a batch, once with SIGKILL and once with a
+// second SIGTERM, which kills the command too. Nothing is acknowledged, and the next process gets
+// all events again. It has the token of a consumer.
 func TestPullExec(t *testing.T) {
 	t.Parallel()
 	g := startGate(t, startOptions{args: []string{"--config", writeConfig(t,

@@ -12,9 +12,9 @@ import (
 	"github.com/hookgate/hookgate/api"
 )
 
-// TestPullOverHTTP calls a real gate as an application does: it pulls, acknowledges, fails and extends, with
-// a token that is bound to the subscription, and follows the log. Leases of another subscription,
-// leases that have ended and malformed bodies change nothing.
+// TestPullOverHTTP calls a real gate as an application does: it pulls, acknowledges, fails and
+// extends, with a token that is bound to the subscription, and follows the log. Leases of another
+// subscription, leases that have ended and malformed bodies change nothing.
 func TestPullOverHTTP(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "gate.yaml")

@@ -60,8 +60,8 @@ func (a *application) taken() string {
 }
 
 // TestOperateDeliveries operates a subscription by the commands, against an application that fails
-// some events, on both stores. It checks what the application gets, the exit codes, and the lines of
-// the output that people act on.
+// some events, on both stores. It checks what the application gets, the exit codes, and the lines
+// of the output that people act on.
 func TestOperateDeliveries(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
 		t.Parallel()

@@ -41,9 +41,9 @@ func TestLibraryImports(t *testing.T) {
 	}
 }
 
-// TestNothingGlobal: a gate has nothing in common with the rest of the program: no registry, tracer,
-// logger, HTTP client or mux of the process. Method: the source of the packages of this module that
-// gate depends on.
+// TestNothingGlobal: a gate has nothing in common with the rest of the program: no registry,
+// tracer, logger, HTTP client or mux of the process. Method: the source of the packages of this
+// module that gate depends on.
 func TestNothingGlobal(t *testing.T) {
 	const module = "github.com/hookgate/hookgate"
 	banned := map[string][]string{

@@ -152,7 +152,8 @@ func Zendesk(secrets ...string) SourceOptions { return preset("zendesk", secrets
 // Zoom is for Zoom.
 func Zoom(secrets ...string) SourceOptions { return preset("zoom", secrets) }
 
-// HubSpot is for HubSpot, signature version 3. It signs the URL: set Options.PublicURL, or PublicURL of the source.
+// HubSpot is for HubSpot, signature version 3. It signs the URL: set Options.PublicURL, or
+// PublicURL of the source.
 func HubSpot(secrets ...string) SourceOptions { return preset("hubspot", secrets) }
 
 // Square is for Square. It signs the URL: set Options.PublicURL, or PublicURL of the source.

@@ -100,8 +100,9 @@ type InboxOptions struct {
 	// Table is its name, which may have a schema: "billing.inbox". The schema must exist. Several
 	// subscriptions can share a table.
 	Table string
-	// Keep is how long a row is kept. It must be longer than an event can come again: RetryOptions.For,
-	// plus your longest outage and pause, plus the time for which you let events stay parked.
+	// Keep is how long a row is kept. It must be longer than an event can come again:
+	// RetryOptions.For, plus your longest outage and pause, plus the time for which you let events
+	// stay parked.
 	Keep time.Duration
 }
 

@@ -56,8 +56,8 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// TestWait: Wait returns when retries have succeeded, dead letters are there, and the cursor has not
-// yet passed what no subscription selects.
+// TestWait: Wait returns when retries have succeeded, dead letters are there, and the cursor has
+// not yet passed what no subscription selects.
 func TestWait(t *testing.T) {
 	g := gatetest.New(t, gate.Options{Sources: gate.Sources{"stripe": gate.Stripe(standard)}})
 	var mu sync.Mutex

@@ -11,8 +11,8 @@ import (
 	"github.com/hookgate/hookgate/gate"
 )
 
-// unsettled returns what is not settled. It reads the cursors first: an event at or below the cursor
-// that is settled later has an exception until then, so it cannot be missed.
+// unsettled returns what is not settled. It reads the cursors first: an event at or below the
+// cursor that is settled later has an exception until then, so it cannot be missed.
 func unsettled(ctx context.Context, g *gate.Gate) (r report, err error) {
 	subscriptions, err := g.Subscriptions().Subscriptions(ctx)
 	if err != nil {

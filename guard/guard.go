@@ -7,8 +7,8 @@
 //
 // The breaker reacts to a load that builds up over seconds and minutes. The limit on webhooks in
 // flight reacts to the load of this moment. Both act on webhooks only: workers, the admin API and
-// the read API go on. A rejected webhook was not acknowledged: the guard loses nothing that the gate
-// has acknowledged.
+// the read API go on. A rejected webhook was not acknowledged: the guard loses nothing that the
+// gate has acknowledged.
 //
 // The guard observes the load once a second and passes each observation on, to the release triggers
 // for example (package release).
@@ -50,13 +50,13 @@ const (
 type Config struct {
 	// Depth is in percent of the high-water mark, Lag in seconds, P95 in milliseconds.
 	Depth, Lag, P95 Rule
-	// Recovery is how long the breaker takes, once the load is normal again, from admitting a tenth of
-	// the webhooks to admitting all. 0: it admits all at once.
+	// Recovery is how long the breaker takes, once the load is normal again, from admitting a tenth
+	// of the webhooks to admitting all. 0: it admits all at once.
 	Recovery time.Duration
 	// InFlight limits the webhooks between their last byte and their answer.
 	InFlight InFlight
-	// BodyMemory limits, in bytes, the buffers of all bodies in flight, including those that are still
-	// arriving.
+	// BodyMemory limits, in bytes, the buffers of all bodies in flight, including those that are
+	// still arriving.
 	BodyMemory int64
 	// Logger gets a line for each change of the breaker; nil for none.
 	Logger *slog.Logger

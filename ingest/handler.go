@@ -76,7 +76,8 @@ const (
 	// rejectionsPerSecond is how many rejected requests are logged a second, and rejectionBurst how
 	// many at once.
 	rejectionsPerSecond, rejectionBurst = 10, 50
-	// sampledPerSecond is how many requests a second are authenticated although the gate is overloaded.
+	// sampledPerSecond is how many requests a second are authenticated although the gate is
+	// overloaded.
 	sampledPerSecond = 10
 	// A line a second finds a sender with a wrong address. Scanners cause many more.
 	straysPerSecond, strayBurst = 1, 20

@@ -115,8 +115,8 @@ func TestRejectionsAreLoggedWithinLimits(t *testing.T) {
 	}
 }
 
-// TestStrangersLeaveRoom: however much memory strangers hold, a sender that its header authenticates
-// has room. A stranger whose body stalls loses its memory to one whose body arrives.
+// TestStrangersLeaveRoom: however much memory strangers hold, a sender that its header
+// authenticates has room. A stranger whose body stalls loses its memory to one whose body arrives.
 func TestStrangersLeaveRoom(t *testing.T) {
 	const within = 20 * time.Second
 	h := newTestHandler(t, 32*firstRead, io.Discard)

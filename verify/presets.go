@@ -11,8 +11,8 @@ func preset(kind string, secrets []string) Preset {
 	return Preset{kind: kind, options: admit.Options{Secrets: secrets}}
 }
 
-// generic returns a preset of a kind for senders without one of their own. Such a kind wants to know
-// where the message id is, which a Verifier does not need.
+// generic returns a preset of a kind for senders without one of their own. Such a kind wants to
+// know where the message id is, which a Verifier does not need.
 func generic(kind string, secrets []string) Preset {
 	p := preset(kind, secrets)
 	p.options.Places.MessageID = []admit.Place{{"sha256:body"}}

@@ -40,8 +40,8 @@ type Preset struct {
 
 // Errors of Verify, which its errors wrap.
 var (
-	// ErrUnauthenticated: credentials are missing or wrong. Answer 401 and do not show the text to the
-	// sender. It has no secret.
+	// ErrUnauthenticated: credentials are missing or wrong. Answer 401 and do not show the text to
+	// the sender. It has no secret.
 	ErrUnauthenticated = admit.ErrUnauthenticated
 	// ErrUnavailable: Amazon's certificate cannot be fetched now. Answer 503.
 	ErrUnavailable = admit.ErrUnavailable
@@ -75,9 +75,9 @@ func New(p Preset) (*Verifier, error) {
 	return v, nil
 }
 
-// Verify reads and verifies a request. It returns the body exactly as the sender sent it, compressed
-// if the sender has compressed it, and sets r.Body to a reader of the same bytes. If the header
-// alone shows that the request is not authentic, Verify does not read the body.
+// Verify reads and verifies a request. It returns the body exactly as the sender sent it,
+// compressed if the sender has compressed it, and sets r.Body to a reader of the same bytes. If the
+// header alone shows that the request is not authentic, Verify does not read the body.
 //
 // Errors wrap ErrUnauthenticated, ErrUnavailable or ErrTooLarge, or are those of reading the body.
 // Secrets are compared in constant time.

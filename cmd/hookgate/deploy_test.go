@@ -24,8 +24,8 @@ type deployed struct {
 	env  []string
 	// config is the text of the file that HOOKGATE_CONFIG names.
 	config string
-	// kept is where its volume is that outlives it, lost where one is that does not; empty if there is
-	// none.
+	// kept is where its volume is that outlives it, lost where one is that does not; empty if there
+	// is none.
 	kept, lost string
 	// grace is the time from the end's announcement until it is killed, without the pause before
 	// SIGTERM.
@@ -33,9 +33,10 @@ type deployed struct {
 	ports []int
 }
 
-// TestDeployedSettings checks that the files in deploy use settings of the gate, and that their values make sense: the
-// ports are the ones that are open, the data is on the volume, what can be acknowledged alone on a
-// disk is on one that outlives the process, and a process has the time that it needs to end.
+// TestDeployedSettings checks that the files in deploy use settings of the gate, and that their
+// values make sense: the ports are the ones that are open, the data is on the volume, what can be
+// acknowledged alone on a disk is on one that outlives the process, and a process has the time that
+// it needs to end.
 func TestDeployedSettings(t *testing.T) {
 	t.Parallel()
 	all := append(composeProcesses(t), kubernetesProcesses(t)...)

@@ -15,9 +15,9 @@ import (
 	"github.com/hookgate/hookgate/gate"
 )
 
-// TestEmbed runs the program and sends it a webhook with a signature of GitHub. The handler gets the
-// event, and the program's own route lists it. A webhook with a wrong signature gets 401 and is not
-// stored.
+// TestEmbed runs the program and sends it a webhook with a signature of GitHub. The handler gets
+// the event, and the program's own route lists it. A webhook with a wrong signature gets 401 and is
+// not stored.
 func TestEmbed(t *testing.T) {
 	const secret = "It's a Secret to Everybody"
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

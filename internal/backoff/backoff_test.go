@@ -10,8 +10,8 @@ import (
 
 var errAway = errors.New("away")
 
-// TestRetry: Retry calls until it succeeds, passes on the number of the attempt and the error before
-// it, and its pauses double up to the bound and vary by half.
+// TestRetry: Retry calls until it succeeds, passes on the number of the attempt and the error
+// before it, and its pauses double up to the bound and vary by half.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pauses []time.Duration

@@ -58,8 +58,8 @@ func (p *position) mark() int64 {
 }
 
 // drained notes that a pull got nothing. So an event that is not acknowledged was open before it,
-// or stands behind one that was. Otherwise a lease of which nobody knows has it; such a lease has run
-// out if the last pull without an answer is long ago.
+// or stands behind one that was. Otherwise a lease of which nobody knows has it; such a lease has
+// run out if the last pull without an answer is long ago.
 func (p *position) drained(now time.Time, mark int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

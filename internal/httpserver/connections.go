@@ -35,8 +35,8 @@ const (
 	// headerFactor is how many bytes of memory a byte of a header may take: a line such as "abc:"
 	// becomes an entry of a map.
 	headerFactor = 32
-	// fieldCost is the memory of an entry in addition to its text, and requestCost that of a request in
-	// addition to its header.
+	// fieldCost is the memory of an entry in addition to its text, and requestCost that of a request
+	// in addition to its header.
 	fieldCost, requestCost = 128, 2 << 10
 	// maxHTTP2 is how many connections may use HTTP/2 at a time. The others use HTTP/1.1.
 	maxHTTP2 = 256

@@ -31,8 +31,8 @@ func overwrite(r *hookgate.Request) {
 	*r = hookgate.Request{}
 }
 
-// testOwnership: Append never refers to the request after it has returned, with an error or without.
-// Many callers append at once. Half of their contexts end at a random moment. Each caller
+// testOwnership: Append never refers to the request after it has returned, with an error or
+// without. Many callers append at once. Half of their contexts end at a random moment. Each caller
 // overwrites its request as soon as Append returns. The queue must still have the original. Under
 // the race detector, any later read of the request is a race.
 func testOwnership(t *testing.T, b QueueBackend) {

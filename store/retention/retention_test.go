@@ -196,8 +196,8 @@ func TestEndsWhileRemoving(t *testing.T) {
 	})
 }
 
-// TestHeldUp: a subscription holds retention up for ten minutes. The log names it once, and says once
-// when that ends. The loop does not count that as more to remove.
+// TestHeldUp: a subscription holds retention up for ten minutes. The log names it once, and says
+// once when that ends. The loop does not count that as more to remove.
 func TestHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		until := time.Now().Add(10 * time.Minute)
