@@ -15,7 +15,15 @@ func (t *taker) fresh(ctx context.Context) {
 		return
 	}
 	for size := max(16, t.room()); t.room() > 0; size = min(2*size, pageEvents) {
-		if len(t.page) == 0 && !t.readPage(ctx, size) {
+		ask := size
+		if t.patient && len(st.leased) > 0 && len(t.lease.Events) == 0 && size > peekEvents {
+			ask, size = peekEvents, (size-peekEvents)/2 // the rest with the next page
+		}
+		if len(t.page) == 0 && !t.readPage(ctx, ask) {
+			return
+		}
+		if t.stalls() {
+			t.stalled = true
 			return
 		}
 		for len(t.page) > 0 {
@@ -26,6 +34,21 @@ func (t *taker) fresh(ctx context.Context) {
 		}
 		st.position = max(st.position, t.next)
 	}
+}
+
+// stalls reports that the next events are all of keys that other leases have. To pass them would
+// leave a hold on each key, and reading events by key costs much more than reading them in the
+// order of the log. The client waits a little: the leases may end.
+func (t *taker) stalls() bool {
+	if !t.patient || len(t.lease.Events) > 0 || len(t.page) < peekEvents {
+		return false
+	}
+	for i := range t.page {
+		if k := t.st.keys[t.st.slotOf(&t.page[i])]; k == nil || k.leased == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // mayFollow reports whether new events may join the lease with OrderAll: nothing is waiting or

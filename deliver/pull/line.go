@@ -248,6 +248,9 @@ func (l *line) next(r *round) time.Time {
 			}
 			earliest(due)
 		}
+		if !r.stalledUntil.IsZero() {
+			earliest(r.stalledUntil)
+		}
 		for id, at := range l.jobWait {
 			if r.now.Before(at) {
 				earliest(local(at))

@@ -38,6 +38,8 @@ type round struct {
 	// before a lease ends.
 	again, busy bool
 	committed   bool
+	// stalledUntil is when the oldest pull looks further. See taker.stalls.
+	stalledUntil time.Time
 	// recheck reports that another process may have changed the state.
 	recheck bool
 	// away reports that the state could not be read.
@@ -263,10 +265,14 @@ func (r *round) take() error {
 			l.starved = given
 			break
 		}
+		t.patient = w.request.Wait > patience && time.Since(w.began) < patience
 		lease, events := t.take(ctx, rand.Text(), &w.request)
 		l.s.memory.give(reserved - int64(t.bytes))
 		l.held.Add(int64(t.bytes))
 		if lease == nil {
+			if t.stalled {
+				r.stalledUntil = w.began.Add(patience)
+			}
 			break
 		}
 		size := int64(t.bytes)

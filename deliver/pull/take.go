@@ -20,6 +20,9 @@ const (
 	pageEvents, pageBytes = 512, 2 << 20
 	leastBytes            = 64 << 10 // of a page of the log, most of which may match nothing
 	maxDue, duePage       = 1000, 64
+	// patience is how long a pull waits for events in the order of the log, if the next peekEvents are
+	// of keys that other leases have, before it looks further.
+	patience, peekEvents = 100 * time.Millisecond, 64
 	// namedEvents bounds one read of events by their ids, because the sizes of their bodies are not
 	// known before.
 	namedEvents = 16
@@ -60,6 +63,8 @@ type taker struct {
 	behind bool
 	// skipped reports that the lease was too large for the LeaseMax of an event.
 	skipped bool
+	// patient reports that the client may wait a little, and stalled that it does. See stalls.
+	patient, stalled bool
 }
 
 // room returns how many events the lease may still take.
@@ -115,7 +120,7 @@ func (t *taker) take(ctx context.Context, id string, r *Request) (*hookgate.Leas
 	t.lease = &hookgate.Lease{ID: id, Began: t.now, Until: t.now.Add(r.Lease)}
 	t.events, t.bytes, t.max, t.maxBytes = nil, 0, r.Max, r.MaxBytes
 	t.full, t.behind = false, false
-	t.skipped = false
+	t.skipped, t.stalled = false, false
 	sources := []func(context.Context){t.due, t.held, t.job, t.fresh}
 	asked := 0
 	for asked < len(sources) && t.room() > 0 && !t.busy() {
