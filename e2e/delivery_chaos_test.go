@@ -155,7 +155,7 @@ func TestDeliveryChaosEmbedded(t *testing.T) {
 	stream := startStreamOf(t, gate.gate, 500, &stream{mixed: true})
 	kills := 0
 	f.consumer.behave(chaosBehaviours...)
-	stream.whileSending(modeltest.Pick(4, 30), 700*time.Millisecond, func(n int) {
+	stream.whileSending(modeltest.Pick(2, 30), 700*time.Millisecond, func(n int) {
 		kills++
 		if n%4 == 2 {
 			f.consumer.kill()

@@ -314,7 +314,7 @@ func TestEverythingDies(t *testing.T) {
 	ingest, worker := s.start(roleIngest), s.start(roleWorker)
 	stream := startStream(t, ingest, 500)
 	deaths := map[string]int{}
-	stream.whileSending(modeltest.Pick(8, 24), 400*time.Millisecond, func(n int) {
+	stream.whileSending(modeltest.Pick(4, 24), 400*time.Millisecond, func(n int) {
 		victim := []string{"gate", "worker", "redis", "postgres"}[n%4]
 		deaths[victim]++
 		switch victim {
@@ -351,7 +351,7 @@ func TestWorkersComeAndGo(t *testing.T) {
 	ingest := s.start(roleIngest)
 	workers := []*gate{s.start(roleWorker)}
 	stream := startStream(t, ingest, modeltest.Pick(500.0, 1500))
-	stream.whileSending(modeltest.Pick(6, 30), 500*time.Millisecond, func(n int) {
+	stream.whileSending(modeltest.Pick(4, 30), 500*time.Millisecond, func(n int) {
 		if len(workers) < 3 {
 			workers = append(workers, s.start(roleWorker))
 			return
