@@ -24,12 +24,12 @@ func newPullCommand() *cobra.Command {
 		Use:   "pull NAME",
 		Short: "Pull the events of a subscription: print them, or hand them to a command",
 		Long: `Pull the events of a subscription with pull in the configuration. Each event is printed
-and then acknowledged. It does not come again.
+and then acknowledged, so that it does not come again.
 
 With --exec, each batch goes to a process of its own: sh runs the command with one JSON
 object per line on its standard input, in the order of event ids. Exit code 0
-acknowledges the batch. After any other one the whole batch comes again later, with the
-exit code and the last line of standard error as the reason.
+acknowledges the batch. After any other exit code the whole batch comes again later, with
+the exit code and the last line of standard error as the reason.
 
 The lease is extended while the command runs. If this process is killed, the lease runs
 out and the events come again. SIGINT or SIGTERM ends it after the batch on which it
@@ -37,7 +37,7 @@ works; a second one also kills the command. While the gate is away, the command 
 for it. Several processes can pull one subscription: no two get events of one ordering
 key at a time.
 
-The token may be one of the role consumer, bound to the subscription.`,
+A token of the role consumer, bound to the subscription, is enough.`,
 		Example: `  hookgate pull warehouse
   hookgate pull warehouse --json --once | jq -r '.body | @base64d'
   hookgate pull warehouse --exec 'python3 load.py' --max 500`,
@@ -62,6 +62,9 @@ The token may be one of the role consumer, bound to the subscription.`,
 		p.Work = printing(cmd.OutOrStdout(), asJSON)
 		if command != "" {
 			p.Work = (&consume.Command{Line: command, Stdout: os.Stdout, Stderr: os.Stderr}).Work
+		}
+		if !p.Once {
+			noteTo(cmd)("pulling " + p.Subscription + "; Ctrl-C ends it")
 		}
 		err := p.Run(cmd.Context())
 		if _, failed := errors.AsType[*consume.FailedError](err); failed {

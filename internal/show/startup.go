@@ -96,7 +96,7 @@ func printSubscriptions(out io.Writer, c gate.Options, started gate.Startup) {
 			where = "goes to " + s.Host + " from other processes"
 		}
 		if s.Host == "" {
-			where = "waits for clients that pull"
+			where = "waits for clients, such as `" + self() + " pull " + s.Name + "`"
 		}
 		fmt.Fprintf(out, "Subscription %s %s: %s.\n", s.Name, where, progressOf(s.Info))
 	}
