@@ -157,7 +157,7 @@ func TestDeliveryChaosEmbedded(t *testing.T) {
 	f.consumer.behave(chaosBehaviours...)
 	stream.whileSending(modeltest.Pick(2, 30), 700*time.Millisecond, func(n int) {
 		kills++
-		if n%4 == 2 {
+		if n%4 == 1 {
 			f.consumer.kill()
 			f.consumer.start()
 			return
