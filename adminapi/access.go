@@ -108,6 +108,19 @@ func (c *call) authorise() bool {
 	return c.identified(c.find(text))
 }
 
+// stillAllowed reports whether the token of the caller is valid after a wait. A person may have
+// revoked it meanwhile.
+func (c *call) stillAllowed() bool {
+	_, text, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
+	var err error
+	if text == "" {
+		_, _, err = c.bySession()
+	} else {
+		_, err = c.find(text)
+	}
+	return err == nil
+}
+
 const noCredential = "not authorised: send the header Authorization: Bearer TOKEN"
 
 // countFailure counts an unknown token. It answers the call if the address has sent too many of

@@ -235,6 +235,11 @@ func (s *API) pullEvents(c *call) {
 		c.pullFailed("pulling", err)
 		return
 	}
+	if r.Wait > 0 && batch.Lease != "" && !c.stillAllowed() {
+		batch.GiveBack()
+		c.unauthorised("not authorised: the token of this pull is not valid any more")
+		return
+	}
 	defer batch.Close()
 	c.head(http.StatusOK, "application/json")
 	w := newEventWriter(c)

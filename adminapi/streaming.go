@@ -27,6 +27,8 @@ const (
 	streamWait = 30 * time.Second
 	// streamPage and streamBytes bound the events that a stream has in memory.
 	streamPage, streamBytes = 500, 512 << 10
+	// tokenCheck is how often a stream that follows the log looks whether its token is still valid.
+	tokenCheck = time.Second
 )
 
 // streamQuery holds the parameters of /api/events/stream.
@@ -161,6 +163,7 @@ func (s *API) mayStream(c *call) (may func(*hookgate.Event) bool, ok bool) {
 func (s *API) tail(ctx context.Context, w *eventWriter, after int64, wait time.Duration,
 	selects func(*hookgate.Event) bool) (int64, error) {
 	began, ended := time.Now(), time.NewTimer(wait)
+	var checked time.Time
 	defer ended.Stop()
 	for {
 		grown := s.tailed.Grown()
@@ -187,6 +190,11 @@ func (s *API) tail(ctx context.Context, w *eventWriter, after int64, wait time.D
 			}
 			select {
 			case <-grown:
+				if now := time.Now(); now.Sub(checked) >= tokenCheck {
+					if checked = now; !w.c.stillAllowed() {
+						return after, nil // the next call is answered 401
+					}
+				}
 				continue
 			case <-ended.C:
 			case <-ctx.Done():

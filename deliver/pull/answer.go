@@ -35,7 +35,7 @@ func (l *line) reply(w *waiter, b *Batch, err error) {
 	l.pulls = slices.DeleteFunc(l.pulls, func(o *waiter) bool { return o == w })
 	l.mu.Unlock()
 	if gone && b != nil {
-		l.unclaimed(b)
+		b.GiveBack()
 	}
 }
 
@@ -147,7 +147,7 @@ func (r *round) expirePulls(err error) {
 		}
 		if made != nil { // its lease may be stored, or will be
 			l.lost = append(l.lost, made.Lease)
-			l.unclaimed(made)
+			made.GiveBack()
 		}
 		return true
 	})

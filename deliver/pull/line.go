@@ -129,19 +129,15 @@ func (l *line) leave(w *waiter) {
 	select {
 	case <-w.done: // the answer came at the same time
 		if w.batch != nil {
-			l.unclaimed(w.batch)
+			w.batch.GiveBack()
 		}
 	default:
 	}
 }
 
-// unclaimed gives back the lease of a batch that no client has received.
-func (l *line) unclaimed(b *Batch) {
-	b.Close()
-	if b.Lease == "" {
-		return
-	}
-	l.add(&call{lease: b.Lease, rows: true, done: make(chan struct{}),
+// giveBack ends a lease and gives its events back.
+func (l *line) giveBack(id string) {
+	l.add(&call{lease: id, rows: true, done: make(chan struct{}),
 		apply: func(st *state, lease *hookgate.Lease, now time.Time) error {
 			st.revoke(lease, 0, now)
 			return nil

@@ -54,6 +54,7 @@ type Batch struct {
 	Until  time.Time
 	Events []Event
 	free   func()
+	back   func()
 }
 
 // Close gives the memory of the bodies back to the Server. The caller must call it after it has
@@ -62,6 +63,14 @@ func (b *Batch) Close() {
 	if b.free != nil {
 		b.free()
 		b.free = nil
+	}
+}
+
+// GiveBack closes a batch that no client gets. Its lease ends, and nobody is charged.
+func (b *Batch) GiveBack() {
+	b.Close()
+	if b.back != nil {
+		b.back()
 	}
 }
 

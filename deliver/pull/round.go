@@ -280,7 +280,8 @@ func (r *round) take() error {
 			free: func() {
 				l.held.Add(-size)
 				l.s.memory.give(size)
-			}}
+			},
+			back: func() { l.giveBack(lease.ID) }}
 	}
 	r.busy = t.busy()
 	r.again = t.err == nil && t.scanned >= maxScan
