@@ -157,6 +157,11 @@ func (st *state) settle(l *hookgate.Lease, e *hookgate.LeasedEvent, to hookgate.
 	if e.Excepted {
 		st.Exceptions--
 		delete(st.rows, id)
+	} else if e.Job != 0 {
+		// If the subscription has pushed, an event that the job has again can have an exception.
+		st.due = slices.DeleteFunc(st.due, func(x dueException) bool {
+			return x.Event == id.Event && x.Redelivery == id.Redelivery
+		})
 	}
 	if e.Redelivery == st.numberOf(e.Event) {
 		delete(st.excepted, e.Event)
