@@ -113,8 +113,8 @@ func (s SourceOptions) check(name string, o Options) error {
 		return wrong("kind", "%q is unknown; set it to one of %s", s.Kind,
 			strings.Join(admit.Names(), ", "))
 	case kind.Open && !o.AllowUnauthenticated && !isLoopback(o.Listen):
-		return wrong("kind", "is %s, which accepts webhooks from everyone who can reach %q; listen on"+
-			" loopback, or set allow_unauthenticated: true", s.Kind, o.Listen)
+		return wrong("kind", "is %s, which accepts webhooks from everyone who can reach %s; listen on"+
+			" loopback, or set allow_unauthenticated: true", s.Kind, cmp.Or(o.Listen, "this program"))
 	case s.MaxBody < 0 || s.MaxBody > MaxBodyLimit:
 		return wrong("max_body", "is %v; the store takes bodies of up to %v", s.MaxBody, MaxBodyLimit)
 	case 2*s.MaxBody > o.HTTP.MaxBodyMemory:
