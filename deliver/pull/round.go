@@ -265,13 +265,13 @@ func (r *round) take() error {
 			l.starved = given
 			break
 		}
-		t.patient = w.request.Wait > patience && time.Since(w.began) < patience
+		t.patient = w.request.Wait > inOrderWait && time.Since(w.began) < inOrderWait
 		lease, events := t.take(ctx, rand.Text(), &w.request)
 		l.s.memory.give(reserved - int64(t.bytes))
 		l.held.Add(int64(t.bytes))
 		if lease == nil {
 			if t.stalled {
-				r.stalledUntil = w.began.Add(patience)
+				r.stalledUntil = w.began.Add(inOrderWait)
 			}
 			break
 		}

@@ -20,9 +20,9 @@ const (
 	pageEvents, pageBytes = 512, 2 << 20
 	leastBytes            = 64 << 10 // of a page of the log, most of which may match nothing
 	maxDue, duePage       = 1000, 64
-	// patience is how long a pull waits for events in the order of the log, if the next peekEvents
+	// inOrderWait is how long a pull waits for events in the order of the log, if the next peekEvents
 	// are of keys that other leases have, before it looks further.
-	patience, peekEvents = 100 * time.Millisecond, 64
+	inOrderWait, peekEvents = 100 * time.Millisecond, 64
 	// namedEvents bounds one read of events by their ids, because the sizes of their bodies are not
 	// known before.
 	namedEvents = 16
