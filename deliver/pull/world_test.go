@@ -164,7 +164,7 @@ func (p *process) Due(ctx context.Context, n string, q hookgate.DueQuery) (due h
 
 func (p *process) Commit(ctx context.Context, n string, epoch hookgate.Epoch, version int64,
 	r *hookgate.Results) (next hookgate.Epoch, at time.Time, err error) {
-	commit := func() error {
+	commit := func() (next hookgate.Epoch, at time.Time, err error) {
 		p.w.mu.Lock()
 		defer p.w.mu.Unlock()
 		ctx := context.WithoutCancel(ctx)
@@ -178,13 +178,14 @@ func (p *process) Commit(ctx context.Context, n string, epoch hookgate.Epoch, ve
 			p.w.stored(r)
 			p.w.audit(before, exceptions, r)
 		}
-		return err
+		return next, at, err
 	}
-	err = p.do("Commit", func() error {
-		if late := p.w.late; late != nil && late(func() { _ = commit() }) {
+	err = p.do("Commit", func() (err error) {
+		if late := p.w.late; late != nil && late(func() { _, _, _ = commit() }) {
 			return errAway
 		}
-		return commit()
+		next, at, err = commit()
+		return err
 	})
 	return next, at, err
 }
