@@ -34,9 +34,10 @@ clean: ## Remove everything that was built or downloaded; data/ stays
 
 # --- Tests ---
 
-# These packages start whole gates, which takes several times as long with the race detector. They
-# have it in `make soak` only.
-NO_RACE := certify evidence bench
+# These packages start whole gates, which takes several times as long with the race detector, or have
+# nothing concurrent, and would only be linked again for it. They have it in `make soak` only.
+NO_RACE := certify evidence bench audit control deliver/egress queue/wire store/entry \
+  internal/datadir internal/jsontext internal/secret internal/show internal/tally internal/prose docs
 # SQLite is C translated to Go, and five times slower with the race detector. `make soak` checks it too.
 SQLITE := -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-race=false
 # The time limit of a package. It only ends tests that hang.

@@ -78,22 +78,22 @@ func outage(t *testing.T, away bool, within int) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		p := w.start("a", 0)
 		feed := func(d time.Duration) {
-			for range int(d / (20 * time.Millisecond)) {
+			for range int(d / (50 * time.Millisecond)) {
 				w.append(some(rng, 1, 50)...)
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond)
 			}
 		}
 		feed(5 * time.Second)
 		w.setBehave(refused)
 		w.setAway(away)
-		feed(10 * time.Minute)
+		feed(4 * time.Minute)
 		if n := w.info(); n.Waiting > 2 || n.BrokenSince.IsZero() {
 			t.Errorf("in the outage: %+v", n)
 		}
 		back := time.Now()
 		w.setBehave(ok)
 		w.setAway(false)
-		feed(3 * time.Minute)
+		feed(2 * time.Minute)
 		time.Sleep(10 * time.Minute)
 		p.end()
 		w.mustSettle()

@@ -14,7 +14,7 @@ import (
 	"github.com/hookgate/hookgate/internal/modeltest"
 )
 
-var seeds = flag.Int("seeds", modeltest.Pick(5, 1000), "number of random schedules")
+var seeds = flag.Int("seeds", modeltest.Pick(3, 1000), "number of random schedules")
 
 // random runs one random schedule.
 func random(t *testing.T, seed uint64) {

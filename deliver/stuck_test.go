@@ -137,7 +137,7 @@ func TestDrainsBesideBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{Concurrency: 4})
 		w.append("slow", "slow", "slow")
-		for i := range 40_000 {
+		for i := range 20_000 {
 			w.append(fmt.Sprint("k", i%1000))
 		}
 		w.setBehave(func(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {

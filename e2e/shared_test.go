@@ -155,7 +155,7 @@ func startNamedStream(t *testing.T, g *gate, rate float64, name string) *stream 
 // startStreamOf is startNamedStream for a stream with these settings.
 func startStreamOf(t *testing.T, g *gate, rate float64, s *stream) *stream {
 	t.Helper()
-	const shortRate = 200
+	const shortRate = 100
 	rate = modeltest.Pick(min(rate, shortRate), rate)
 	s.t, s.ledger = t, filepath.Join(t.TempDir(), "ledger.ndjson")
 	s.done = make(chan struct{})

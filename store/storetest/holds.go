@@ -12,12 +12,13 @@ func HeldKeys(t *testing.T, execute func(t *testing.T, script string), db sqlsto
 	const (
 		hold      = "INSERT INTO webhook_holds (subscription, ordering_key, after_id) VALUES (1, 'k', 4)"
 		exception = `INSERT INTO webhook_exceptions VALUES
-			(1, 5, 0, 'k', 'waiting', 1, 1, 1, 1, '', 500, 1)`
+			(1, 5, 0, 'k', 'waiting', 1, 1, 1, 1, '', 500, 1, 0)`
 		second = `INSERT INTO webhook_exceptions VALUES
-			(1, 6, 0, 'k', 'parked', 1, 1, 1, 1, '', 500, 1)`
-		others = `INSERT INTO webhook_exceptions VALUES (1, 7, 0, '', 'waiting', 1, 1, 1, 1, '', 0, 1),
-			(1, 8, 0, 'l', 'waiting', 1, 1, 1, 1, '', 0, 1), (2, 5, 0, 'k', 'waiting', 1, 1, 1, 1, '', 0, 1),
-			(1, 9, 0, 'k', 'dead', 1, 1, 1, 1, '', 0, 1)`
+			(1, 6, 0, 'k', 'parked', 1, 1, 1, 1, '', 500, 1, 0)`
+		others = `INSERT INTO webhook_exceptions VALUES (1, 7, 0, '', 'waiting', 1, 1, 1, 1, '', 0, 1, 0),
+			(1, 8, 0, 'l', 'waiting', 1, 1, 1, 1, '', 0, 1, 0),
+			(2, 5, 0, 'k', 'waiting', 1, 1, 1, 1, '', 0, 1, 0),
+			(1, 9, 0, 'k', 'dead', 1, 1, 1, 1, '', 0, 1, 0)`
 		die   = "UPDATE webhook_exceptions SET state = 'dead' WHERE event = 5 AND subscription = 1"
 		retry = "UPDATE webhook_exceptions SET state = 'waiting' WHERE event = 5 AND subscription = 1"
 		gone  = "DELETE FROM webhook_exceptions WHERE event = 5 AND subscription = 1"
