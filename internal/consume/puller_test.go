@@ -38,11 +38,12 @@ func TestPull(t *testing.T) {
 				return &FailedError{"exit code 1: no"}
 			case 4:
 				w.set(func() { w.down = true })
-				time.AfterFunc(5*time.Second, func() { w.set(func() { w.down = false }) })
+				time.AfterFunc(2*time.Second, func() { w.set(func() { w.down = false }) })
 				cancel() // a batch that has begun is finished
 			}
 			return nil
 		}).Run(ctx)
+		synctest.Wait() // until the calls of the lease have ended
 		want := []string{"nack 1,2,3,4,5,6,7,8,9,10 exit code 1: no", "ack 20", "ack 10", "ack 25"}
 		if err != nil || !slices.Equal(w.calls, want) {
 			t.Errorf("calls %q, error %v", w.calls, err)
@@ -67,6 +68,7 @@ func TestPullStaleLease(t *testing.T) {
 			}
 			return nil
 		}).Run(ctx)
+		synctest.Wait() // until the calls of the lease have ended
 		want := "the lease of 3 events has ended before; they come again"
 		if err != nil || batches != 2 || !w.settled() || w.notes[0] != want {
 			t.Errorf("%d batches, notes %q, error %v", batches, w.notes, err)
@@ -90,6 +92,7 @@ func TestPullOnce(t *testing.T) {
 				t.Errorf("run %d: error %v, want %v", i, err, want)
 			}
 		}
+		synctest.Wait()
 		if batches != 3 || !w.settled() {
 			t.Errorf("%d batches", batches)
 		}
@@ -112,6 +115,7 @@ func TestPullBadCommand(t *testing.T) {
 			batches++
 			return &FailedError{"exit code 127"}
 		}).Run(ctx)
+		synctest.Wait() // until the calls of the lease have ended
 		if batches > 40 {
 			t.Errorf("%d batches failed in a minute", batches)
 		}
