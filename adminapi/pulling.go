@@ -112,17 +112,24 @@ func parseNack(body []byte) (a leaseCall, err error) {
 	return a, err
 }
 
-func parseExtend(body []byte) (lease string, d time.Duration, err error) {
+// extension is the body of an extend.
+type extension struct {
+	lease  string
+	length time.Duration // from now on
+}
+
+func parseExtend(body []byte) (e extension, err error) {
 	var a leaseCall
 	members, err := parseObject(body, "lease", "for")
 	if err == nil {
 		err = errors.Join(a.readLease(members),
-			readSpan(members, "for", leastLease, pull.MaxLease, &d))
+			readSpan(members, "for", leastLease, pull.MaxLease, &e.length))
 	}
-	if err == nil && d == 0 {
+	if err == nil && e.length == 0 {
 		err = errors.New(`member for is missing: say how long from now on, such as "60s"`)
 	}
-	return a.lease, d, err
+	e.lease = a.lease
+	return e, err
 }
 
 // readLease reads the members lease and ids, and sorts the ids.
@@ -315,60 +322,51 @@ func (w *eventWriter) close() {
 
 // ackEvents settles events of a lease.
 func (s *API) ackEvents(c *call) {
-	s.settle(c, parseAck, "acknowledging events", func(ctx context.Context, a leaseCall) error {
+	if changeLease(c, parseAck, "acknowledging events", func(ctx context.Context, a leaseCall) error {
 		return s.puller.Ack(ctx, c.parameter("name"), a.lease, a.ids, a.upTo)
-	})
+	}) {
+		c.WriteHeader(http.StatusNoContent)
+	}
 }
 
 // nackEvents fails events of a lease.
 func (s *API) nackEvents(c *call) {
-	s.settle(c, parseNack, "failing events", func(ctx context.Context, a leaseCall) error {
+	if changeLease(c, parseNack, "failing events", func(ctx context.Context, a leaseCall) error {
 		return s.puller.Nack(ctx, c.parameter("name"), a.lease, a.ids, a.nack)
-	})
-}
-
-func (s *API) settle(c *call, parse func([]byte) (leaseCall, error), doing string,
-	do func(context.Context, leaseCall) error) {
-	a, ok := pullBody(c, parse)
-	if !ok {
-		return
+	}) {
+		c.WriteHeader(http.StatusNoContent)
 	}
-	if s.puller == nil {
-		c.noSubscription(c.parameter("name"))
-		return
-	}
-	ctx, cancel := c.changing()
-	defer cancel()
-	if err := do(ctx, a); err != nil {
-		c.pullFailed(doing, err)
-		return
-	}
-	c.WriteHeader(http.StatusNoContent)
 }
 
 // extendLease changes the end of a lease.
 func (s *API) extendLease(c *call) {
-	type extension struct {
-		lease string
-		d     time.Duration
+	var until time.Time
+	if changeLease(c, parseExtend, "extending the lease", func(ctx context.Context,
+		e extension) (err error) {
+		until, err = s.puller.Extend(ctx, c.parameter("name"), e.lease, e.length)
+		return err
+	}) {
+		c.json(api.Extended{Until: api.At(until)})
 	}
-	e, ok := pullBody(c, func(body []byte) (e extension, err error) {
-		e.lease, e.d, err = parseExtend(body)
-		return e, err
-	})
+}
+
+// changeLease reads the body of a call with parse and makes the change. If ok is false, the call is
+// answered.
+func changeLease[T any](c *call, parse func([]byte) (T, error), doing string,
+	change func(context.Context, T) error) (ok bool) {
+	body, ok := pullBody(c, parse)
 	if !ok {
-		return
+		return false
 	}
-	if s.puller == nil {
+	if c.server.puller == nil {
 		c.noSubscription(c.parameter("name"))
-		return
+		return false
 	}
 	ctx, cancel := c.changing()
 	defer cancel()
-	until, err := s.puller.Extend(ctx, c.parameter("name"), e.lease, e.d)
-	if err != nil {
-		c.pullFailed("extending the lease", err)
-		return
+	if err := change(ctx, body); err != nil {
+		c.pullFailed(doing, err)
+		return false
 	}
-	c.json(api.Extended{Until: api.At(until)})
+	return true
 }

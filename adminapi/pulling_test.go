@@ -345,9 +345,9 @@ func FuzzPullBodies(f *testing.F) {
 			a.nack.Delay != nil && (*a.nack.Delay < 0 || *a.nack.Delay > pull.MaxDelay)) {
 			t.Errorf("nack %q is %+v", body, a)
 		}
-		if lease, d, err := parseExtend(body); err == nil && (lease == "" || d < leastLease ||
-			d > pull.MaxLease) {
-			t.Errorf("extend %q is %q for %v", body, lease, d)
+		if e, err := parseExtend(body); err == nil && (e.lease == "" || e.length < leastLease ||
+			e.length > pull.MaxLease) {
+			t.Errorf("extend %q is %q for %v", body, e.lease, e.length)
 		}
 	})
 }
