@@ -34,10 +34,12 @@ clean: ## Remove everything that was built or downloaded; data/ stays
 
 # --- Tests ---
 
-# These packages start whole gates, which takes several times as long with the race detector, or have
-# nothing concurrent, and would only be linked again for it. They have it in `make soak` only.
-NO_RACE := certify evidence bench audit control deliver/egress queue/wire store/entry \
-  internal/datadir internal/jsontext internal/secret internal/show internal/tally internal/prose docs
+# The packages whose code or tests do things at the same time: `make test` has the race detector in
+# them. It has it nowhere else, because each more package takes seconds to compile and link for it;
+# `make soak` has it everywhere.
+RACY := admit adminapi dashboard deliver deliver/memory deliver/pull deliver/push \
+  deliver/txhandler gate guard internal/consume internal/metrics load persist queue/direct \
+  queue/redis queue/spool queue/spool/spoolfile release/canary store/postgres store/sqlite
 # SQLite is C translated to Go, and five times slower with the race detector. `make soak` checks it too.
 SQLITE := -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-race=false
 # The time limit of a package. It only ends tests that hang.
@@ -49,8 +51,7 @@ test: tools $(NPM_PACKAGES) check ## Install the tools of the tests, then check 
 
 .PHONY: test-race
 test-race: ## Test the packages with the race detector
-	@$(RACE) go test -race $(SQLITE) -vet=off -count=1 -timeout $(LIMIT) \
-	  $$(go list ./... | grep -vE '/($(subst $() ,|,$(NO_RACE)))$$')
+	@$(RACE) go test -race $(SQLITE) -vet=off -count=1 -timeout $(LIMIT) $(RACY:%=./%)
 
 .PHONY: test-e2e
 test-e2e: ## Test the program from outside, as users build it
@@ -58,7 +59,8 @@ test-e2e: ## Test the program from outside, as users build it
 
 .PHONY: test-plain
 test-plain: ## Test the other packages without the race detector
-	@$(PLAIN) go test -vet=off -count=1 -p 1 -timeout $(LIMIT) $(NO_RACE:%=./%)
+	@$(PLAIN) go test -vet=off -count=1 -p 1 -timeout $(LIMIT) \
+	  $$(go list ./... | grep -vE '/hookgate/($(subst $() ,|,$(RACY)))$$')
 
 .PHONY: soak
 soak: tools $(NPM_PACKAGES) ## Run the long form of the tests, all with the race detector (hours)
@@ -76,7 +78,7 @@ check: ## Check format, vet, staticcheck, English and modules
 	$(PLAIN) go tool staticcheck ./...
 	go mod tidy -diff
 	cd e2e && $(PLAIN) go vet ./...
-	staticcheck="$$(go tool -n staticcheck)"; cd e2e && $(PLAIN) "$$staticcheck" ./...
+	staticcheck="$$($(PLAIN) go tool -n staticcheck)"; cd e2e && $(PLAIN) "$$staticcheck" ./...
 	cd e2e && go mod tidy -diff
 
 FUZZTIME := 30s
