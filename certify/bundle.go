@@ -40,6 +40,8 @@ func VerifyBundle(dir string, keys []ed25519.PublicKey) (by ed25519.PublicKey, v
 	v, err = Recheck(dir)
 	if errors.Is(err, ErrNotDerived) {
 		err = &BundleError{dir, fmt.Errorf("%w (it was signed so)", err)}
+	} else if contradiction := v.contradiction(); err == nil && contradiction != nil {
+		err = &BundleError{dir, contradiction}
 	}
 	return by, v, err
 }

@@ -51,6 +51,9 @@ type Criterion struct {
 	Findings []string `json:"findings,omitempty"`
 	// Evidence is the file of the bundle with the details.
 	Evidence string `json:"evidence"`
+
+	// contradicts is true for a criterion that no honest client can miss, whatever the target does.
+	contradicts bool
 }
 
 // maxFindings bounds the findings of a criterion; files of the bundle have the rest.

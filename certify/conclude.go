@@ -53,6 +53,12 @@ func conclude(dir string) (*conclusion, error) {
 		if err != nil {
 			return nil, fmt.Errorf("judge phase %s: %w", name, err)
 		}
+		plan, err := c.planCriterion(dir, name, p, limits)
+		if err != nil {
+			return nil, fmt.Errorf("judge phase %s: %w", name, err)
+		}
+		r.criteria = append(r.criteria, plan)
+		r.summary.Status = statusOf(r.criteria)
 		if c.phases = append(c.phases, r); strings.HasPrefix(name, Ramp+"-") {
 			ramp = append(ramp, r)
 			continue
@@ -119,7 +125,7 @@ func (p Profile) limitsOf(name string) (Phase, error) {
 
 // correctness are the criteria that must hold at any rate.
 var correctness = []string{"persisted", "stored_once", "foreign", "content", "unchanged", "order",
-	"lineage", "idempotency", "counters"}
+	"lineage", "idempotency", "counters", "plan"}
 
 func isCorrectness(c Criterion) bool {
 	return slices.Contains(correctness, c.ID[strings.IndexByte(c.ID, '/')+1:])
@@ -182,6 +188,11 @@ func (c *conclusion) common(dir string) error {
 		return err
 	}
 	c.Criteria = append(c.Criteria, auditCriterion(audit))
+	named, err := c.targetCriterion(dir)
+	if err != nil {
+		return err
+	}
+	c.Criteria = append(c.Criteria, named)
 	if err := readJSON(filepath.Join(dir, rolesFile), &c.roles); err != nil &&
 		!errors.Is(err, os.ErrNotExist) {
 		return err

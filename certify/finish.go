@@ -32,6 +32,9 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 			return v, err
 		}
 	}
+	if err := c.lastHealth(ctx); err != nil {
+		return v, err
+	}
 	c.start.Finished = time.Now().UTC()
 	if err := writeJSON(c.file(startFile), c.start); err != nil {
 		return v, err

@@ -29,10 +29,8 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 		defer in.Close()
 		config.Messages, config.Timed = load.ReadRecorded(in, c.Speed), c.Speed > 0
 	} else {
-		run.Prefix = c.start.RunID + "-" + name + "-"
-		plan := plan{prefix: run.Prefix, seed: c.Profile.Seed, events: p.count(), keys: p.Keys,
-			duplicatePercent: p.Duplicates, size: p.Size,
-			names: keysOfShare(run.Prefix, p.Keys, c.Profile.CanaryPercent)}
+		run.Prefix = prefixOf(c.start.RunID, name)
+		plan := c.Profile.planOf(run.Prefix, p)
 		config.Messages, run.Planned = plan.messages(), plan.requests()
 	}
 	if err := os.Mkdir(c.file(name), 0o755); err != nil {

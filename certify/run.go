@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -186,9 +185,9 @@ func (c *certification) prepare(ctx context.Context) error {
 	if err := writeJSON(c.file(profileFile), c.Profile); err != nil {
 		return err
 	}
-	if err := writeJSON(c.file(environmentFile), map[string]any{
-		"target": map[string]any{"url": c.Target, "health": json.RawMessage(raw)},
-		"client": map[string]any{"version": c.Version, "go": runtime.Version(), "os": runtime.GOOS,
+	if err := writeJSON(c.file(environmentFile), environment{
+		Target: targetFacts{URL: c.Target, Health: raw},
+		Client: map[string]any{"version": c.Version, "go": runtime.Version(), "os": runtime.GOOS,
 			"arch": runtime.GOARCH,
 			"cpus": runtime.NumCPU(), "gomaxprocs": runtime.GOMAXPROCS(0)},
 	}); err != nil {

@@ -27,6 +27,18 @@ type Message struct {
 	Kind string
 }
 
+// Planned returns the members of an Attempt that follow from a message, whoever answers it: the
+// digest of the body, what the envelope says of the event, and the kind. Replay would reject a
+// message for which it returns an error.
+func Planned(m Message) (Attempt, error) {
+	ev, err := parseEvent(m.Body)
+	if err != nil {
+		return Attempt{}, err
+	}
+	return Attempt{MessageID: ev.messageID, EventType: ev.eventType, OrderingKey: ev.orderingKey,
+		Sequence: ev.sequence, SHA256: ev.sha256, Kind: m.Kind}, nil
+}
+
 // ownHeaders are those that the sender sets itself.
 var ownHeaders = []string{"Host", "User-Agent", "Content-Type", "Authorization",
 	"X-Webhook-Signature", "Content-Length",

@@ -61,8 +61,10 @@ func newEvidenceVerifyCommand() *cobra.Command {
 verdict and all reports again from the ledger and the events that were read back, and
 compare.
 
-Without --public-key the signature proves that nothing has changed since it was made, but
-not who made it.
+The plan of the requests is computed from the profile, and the ledger must be that plan.
+
+Without --public-key nothing is proven about who made the evidence: anyone can make up a
+whole folder and sign it with a new key.
 
 Exit code 0: the evidence holds, with any verdict. 1: it does not; the message
 names the first changed file. 2: it could not be checked.`,
@@ -86,13 +88,13 @@ names the first changed file. 2: it could not be checked.`,
 				"runId": v.RunID, "target": v.Target,
 				"key": evidence.Fingerprint(by), "keyKnown": len(keys) > 0})
 		}
-		trust := "one of the keys given"
+		signer := fmt.Sprintf("signed by %s, one of the keys given", evidence.Fingerprint(by))
 		if len(keys) == 0 {
-			trust = "an unknown key: pass --public-key to check it"
+			signer = "not proven: signer unknown. Anyone could have made this evidence and signed it " +
+				"with a new key.\nPass --public-key to check who did (" + evidence.Fingerprint(by) + ")"
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(),
-			"OK: the evidence is as signed, and the verdict follows from it: %s\nsigned by %s, %s\n",
-			v.Status, evidence.Fingerprint(by), trust)
+			"OK: the evidence is as signed, and the verdict follows from it: %s\n%s\n", v.Status, signer)
 		return err
 	}
 	return cmd

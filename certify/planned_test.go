@@ -1,0 +1,151 @@
+package certify
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hookgate/hookgate/evidence"
+)
+
+// concludedAgain judges a folder that somebody has changed, writes all conclusions anew, and signs
+// them with a key of his own.
+func concludedAgain(t *testing.T, dir string) Verdict {
+	t.Helper()
+	v, err := Conclude(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seal := range []string{evidence.ManifestFile, evidence.SignatureFile,
+		evidence.PublicKeyFile} {
+		if err := os.Remove(filepath.Join(dir, seal)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := evidence.Seal(dir, key); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// edit changes a file of a bundle.
+func edit(t *testing.T, path string, change func([]byte) []byte) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := change(bytes.Clone(before))
+	if bytes.Equal(before, after) {
+		t.Fatalf("%s has not changed", path)
+	}
+	writeFile(t, path, after)
+}
+
+// without removes the lines that contain a text.
+func without(text string) func([]byte) []byte {
+	return func(all []byte) []byte {
+		lines := bytes.SplitAfter(all, []byte("\n"))
+		return bytes.Join(slices.DeleteFunc(lines, func(line []byte) bool {
+			return bytes.Contains(line, []byte(text))
+		}), nil)
+	}
+}
+
+func replace(from, to string) func([]byte) []byte {
+	return func(all []byte) []byte { return bytes.ReplaceAll(all, []byte(from), []byte(to)) }
+}
+
+// Goal: evidence of a gate that lost an event cannot be turned into a PASS by taking the event out
+// of all files, or by changing the ledger, even if all conclusions are made anew and signed.
+// Method: each change to a bundle that says FAIL, concluded again. The ledger must be that of the
+// plan, so VerifyBundle rejects it and the verdict is no PASS.
+func TestLedgerFollowsThePlan(t *testing.T) {
+	v, dir := smallBundle(t, faults{lose: at(30)})
+	if v.Status != Fail {
+		t.Fatalf("the verdict is %s", v.Status)
+	}
+	in := func(name string) string { return filepath.Join(Smoke, name) }
+	lost := v.RunID + `-smoke-30"`
+	for name, changes := range map[string]map[string]func([]byte) []byte{
+		"lost event taken out": {in(ledgerFile): without(lost), in(lineageFile): without(lost)},
+		"lost event taken out, fewer planned": {in(ledgerFile): without(lost),
+			in(lineageFile): without(lost), in(phaseFile): replace(`"planned": 66`, `"planned": 65`)},
+		"fewer events in the profile": {in(ledgerFile): without(lost), in(lineageFile): without(lost),
+			profileFile: replace(`"events": 60,`, `"events": 59,`)},
+		"lost event renamed": {in(ledgerFile): replace(lost, v.RunID+`-smoke-29"`)},
+		"another key":        {in(ledgerFile): replace("-key-3\"", "-key-4\"")},
+		"another sequence":   {in(ledgerFile): replace(`"sequence":2`, `"sequence":3`)},
+		"another body":       {in(ledgerFile): replace(`"sha256":"a`, `"sha256":"b`)},
+		"another kind":       {in(ledgerFile): replace(`"kind":"later"`, `"kind":"at_once"`)},
+		"another seed":       {profileFile: replace(`"seed": 1`, `"seed": 2`)},
+		"another prefix":     {in(phaseFile): replace(`"prefix": "cert`, `"prefix": "dert`)},
+		"a line twice": {in(ledgerFile): func(b []byte) []byte {
+			return append(b, b[:bytes.IndexByte(b, '\n')+1]...)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			changed := filepath.Join(t.TempDir(), "evidence")
+			if err := os.CopyFS(changed, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			for file, change := range changes {
+				edit(t, filepath.Join(changed, file), change)
+			}
+			again := concludedAgain(t, changed)
+			ids, text := faulty(again)
+			if again.Status == Pass || !slices.Contains(ids, "plan") {
+				t.Errorf("the verdict is %s\n%s", again.Status, text)
+			}
+			var bad *BundleError
+			if _, _, err := VerifyBundle(changed, nil); !errors.As(err, &bad) ||
+				!strings.Contains(err.Error(), ledgerFile) {
+				t.Errorf("verified: %v", err)
+			}
+		})
+	}
+}
+
+// Goal: a version or target that is changed in one place is found, and so is a gate that is
+// replaced during the certification. Method: the changes, concluded again.
+func TestEvidenceNamesOneTarget(t *testing.T) {
+	v, dir := smallBundle(t, faults{})
+	if v.Status != Pass {
+		_, text := faulty(v)
+		t.Fatal(text)
+	}
+	for name, change := range map[string]struct {
+		file string
+		f    func([]byte) []byte
+	}{
+		"the version": {startFile, replace(`"version": "test"`, `"version": "v9"`)},
+		"the target":  {startFile, replace(`"target": "http`, `"target": "https`)},
+		"the health":  {environmentFile, replace(`"version": "test",`, `"version": "v9",`)},
+		"the metrics": {filepath.Join(Smoke, afterFile), func(b []byte) []byte {
+			return append(b, "hookgate_build_info{version=\"v9\"} 1\n"...)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			changed := filepath.Join(t.TempDir(), "evidence")
+			if err := os.CopyFS(changed, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			edit(t, filepath.Join(changed, change.file), change.f)
+			again := concludedAgain(t, changed)
+			if ids, text := faulty(again); again.Status != Invalid || !slices.Equal(ids, []string{"target"}) {
+				t.Errorf("the verdict is %s\n%s", again.Status, text)
+			}
+		})
+	}
+}
