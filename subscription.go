@@ -1,6 +1,7 @@
 package hookgate
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -368,6 +369,10 @@ type SubscriptionReader interface {
 	Exceptions(ctx context.Context, f ExceptionFilter) ([]StoredException, error)
 	// Attempts returns the attempts of an event in all subscriptions, oldest first.
 	Attempts(ctx context.Context, event int64) ([]StoredAttempt, error)
+	// RecentAttempts returns a page of the attempts of one subscription, the last first. It examines
+	// a bounded number of attempts, so a page with a Next may have any length, also 0. ErrNotFound:
+	// there is no such subscription.
+	RecentAttempts(ctx context.Context, f AttemptFilter) (AttemptPage, error)
 	// RedeliveryJobs returns the jobs of a subscription, newest first.
 	RedeliveryJobs(ctx context.Context, name string, limit int) ([]StoredJob, error)
 }
@@ -436,6 +441,56 @@ type StoredException struct {
 type StoredAttempt struct {
 	Subscription string
 	Attempt
+}
+
+// AttemptFilter selects attempts of one subscription. Zero fields select everything.
+type AttemptFilter struct {
+	Subscription string
+	Outcomes     []AttemptOutcome
+	// Status selects by HTTP status; 0 stands for no answer.
+	Status      *StatusRange
+	OrderingKey string
+	// From (inclusive) and To (exclusive) select by the end of the attempt.
+	From, To time.Time
+	// After is the place to continue after.
+	After AttemptPlace
+	// Limit bounds the number of attempts; 0 means 100.
+	Limit int
+}
+
+// StatusRange is a range of HTTP statuses, From and To included.
+type StatusRange struct{ From, To int }
+
+// AttemptPlace names an attempt of a subscription in the order of time.
+type AttemptPlace struct {
+	At                time.Time
+	Event, Redelivery int64
+	Number            int
+}
+
+// Place returns the place of the attempt.
+func (a *Attempt) Place() AttemptPlace {
+	return AttemptPlace{At: a.At, Event: a.Event, Redelivery: a.Redelivery, Number: a.Number}
+}
+
+// Compare returns -1 if p is before o, 1 if it is after o, and 0 if they are equal.
+func (p AttemptPlace) Compare(o AttemptPlace) int {
+	return cmp.Or(p.At.Compare(o.At), cmp.Compare(p.Event, o.Event),
+		cmp.Compare(p.Redelivery, o.Redelivery), cmp.Compare(p.Number, o.Number))
+}
+
+// RecentAttempt is an attempt with its event, for people.
+type RecentAttempt struct {
+	Attempt
+	Identity
+	OrderingKey string
+}
+
+// AttemptPage is what SubscriptionReader.RecentAttempts returns.
+type AttemptPage struct {
+	Attempts []RecentAttempt
+	// Next is the After of the next page; zero on the last one.
+	Next AttemptPlace
 }
 
 // StoredJob is a redelivery job with who asked for it and why.

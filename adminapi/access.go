@@ -35,7 +35,7 @@ type Access interface {
 	// chain.
 	RecordAction(context.Context, control.AdminAction) error
 	// Actions returns the rows of the trail after the number given, oldest first, at most limit.
-	Actions(ctx context.Context, after int64, limit int) ([]control.AdminAction, error)
+	Actions(ctx context.Context, f control.ActionFilter) ([]control.AdminAction, error)
 }
 
 // accessTimeout bounds each call of Access.

@@ -523,7 +523,7 @@ func TestCanaryCalls(t *testing.T) {
 		step != 0 {
 		t.Errorf("back makes %v, step %v", percent, step)
 	}
-	rows, err := g.API.access.Actions(t.Context(), 0, 100)
+	rows, err := g.API.access.Actions(t.Context(), control.ActionFilter{Limit: 100})
 	must(t, err)
 	var trail []string
 	for _, a := range rows {
@@ -625,7 +625,7 @@ func TestCanaryEvidence(t *testing.T) {
 		200).json(t); o["percent"] != 10.0 || o["evidence"] != good {
 		t.Errorf("the canary is %v", o)
 	}
-	rows, err := g.API.access.Actions(t.Context(), 0, 100)
+	rows, err := g.API.access.Actions(t.Context(), control.ActionFilter{Limit: 100})
 	must(t, err)
 	if last := rows[len(rows)-1]; last.Target != "plan start, evidence "+good ||
 		last.Result != control.ResultDone {

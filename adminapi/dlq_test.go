@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	storesqlite "github.com/hookgate/hookgate/store/sqlite"
 )
 
@@ -215,7 +216,7 @@ func TestRetryOne(t *testing.T) {
 		t.Errorf("queued are %d (error %v)", stats.Depth, err)
 	}
 	// The admin trail has both, with what came of them.
-	rows, err := g.API.access.Actions(t.Context(), 0, 100)
+	rows, err := g.API.access.Actions(t.Context(), control.ActionFilter{Limit: 100})
 	must(t, err)
 	var got []string
 	for _, r := range rows {

@@ -130,7 +130,7 @@ func TestIntake(t *testing.T) {
 			t.Errorf("the evidence token opens %s: %d", path, w.Code)
 		}
 	}
-	rows, err := s.access.Actions(context.Background(), 0, 10)
+	rows, err := s.access.Actions(context.Background(), control.ActionFilter{Limit: 10})
 	if err != nil || len(rows) != 4 || rows[0].Actor != evidenceActor ||
 		rows[0].Target != "shop release-7" || !strings.Contains(rows[1].Result, receipt.ID) {
 		t.Errorf("the admin trail is %+v (%v)", rows, err)

@@ -80,6 +80,8 @@ var Matrix = []Rule{
 		[callers]int{401, 401, 400, 403, 400, 400}},
 	{"GET", "/api/subscriptions/{name}/exceptions", "/api/subscriptions/none/exceptions",
 		"", [callers]int{401, 401, 403, 404, 404, 404}},
+	{"GET", "/api/subscriptions/{name}/attempts", "/api/subscriptions/none/attempts",
+		"", [callers]int{401, 401, 403, 404, 404, 404}},
 	{"POST", "/api/subscriptions/{name}/pause", "/api/subscriptions/none/pause",
 		"", [callers]int{401, 401, 403, 403, 404, 404}},
 	{"POST", "/api/subscriptions/{name}/resume", "/api/subscriptions/none/resume",

@@ -85,7 +85,7 @@ func TestDrainWaits(t *testing.T) {
 	go func() { done <- drain(`{"timeout":"10m"}`) }()
 	// five drains that ended, and one that began
 	for begun := 0; begun < 11; time.Sleep(time.Millisecond) {
-		rows, err := g.access.Actions(t.Context(), 0, 100)
+		rows, err := g.access.Actions(t.Context(), control.ActionFilter{Limit: 100})
 		must(t, err)
 		begun = len(rows)
 	}
@@ -95,7 +95,7 @@ func TestDrainWaits(t *testing.T) {
 	if d := <-done; d.Drained || d.Left != 1 {
 		t.Errorf("when the gate ended: %+v", d)
 	}
-	rows, err := g.access.Actions(t.Context(), 0, 100)
+	rows, err := g.access.Actions(t.Context(), control.ActionFilter{Limit: 100})
 	must(t, err)
 	if last := rows[len(rows)-1]; len(rows) != 12 || last.Action != "drain" ||
 		last.Target != "within 10m0s" || last.Result != "failed: records are left" {

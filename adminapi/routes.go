@@ -58,6 +58,7 @@ var table = []struct {
 	{"POST /api/subscriptions/{name}/nack", consumer, "", (*API).nackEvents},
 	{"POST /api/subscriptions/{name}/extend", consumer, "", (*API).extendLease},
 	{"GET /api/subscriptions/{name}/exceptions", viewer, "", (*API).listExceptions},
+	{"GET /api/subscriptions/{name}/attempts", viewer, "", (*API).listAttempts},
 	{"POST /api/subscriptions/{name}/pause", operator, "subscription_pause",
 		(*API).pauseSubscription},
 	{"POST /api/subscriptions/{name}/resume", operator, "subscription_resume",

@@ -127,11 +127,67 @@ func TestSubscriptionShown(t *testing.T) {
 		e[0].MessageID != "evt-0" || e[0].Size != 2 || !e[0].Due.IsZero() || e[0].ReceivedAt.IsZero() {
 		t.Errorf("exceptions are %+v", e)
 	}
-	for _, path := range []string{"", "/exceptions", "/jobs", "/jobs/1"} {
+	for _, path := range []string{"", "/exceptions", "/attempts", "/jobs", "/jobs/1"} {
 		text := s.admin(t, "GET", "/api/subscriptions/none"+path, "").want(t, 404).errorText(t)
 		if text != "no subscription none" {
 			t.Errorf("%q is answered %q", path, text)
 		}
+	}
+}
+
+// TestSubscriptionAttempts lists attempts with each filter, the last first, in pages and as a
+// stream.
+func TestSubscriptionAttempts(t *testing.T) {
+	s := newSubscribed(t, 6)
+	begin := time.Now().UTC().Truncate(time.Second)
+	r := &hookgate.Results{Cursor: s.ids[5]}
+	for i, outcome := range []hookgate.AttemptOutcome{hookgate.AttemptDelivered,
+		hookgate.AttemptFailed, hookgate.AttemptParked, hookgate.AttemptDeadLettered, hookgate.AttemptSkipped,
+		hookgate.AttemptDelivered} {
+		r.Attempts = append(r.Attempts, hookgate.Attempt{Event: s.ids[i], Number: 1, Outcome: outcome,
+			Status: []int{200, 0, 503, 422, 0, 204}[i], At: begin.Add(time.Duration(i) * time.Second),
+			Took: 1500 * time.Microsecond, Reason: "why", By: "olga"})
+	}
+	_, err := s.memory.Save(t.Context(), "billing", s.epoch, r)
+	must(t, err)
+	list := func(query string) (text string) {
+		t.Helper()
+		for _, a := range get[api.Attempts](t, s, "/api/subscriptions/billing/attempts?limit=9&"+
+			query).Attempts {
+			for i := range s.ids {
+				if a.Event == s.id(i) {
+					text += fmt.Sprint(i)
+				}
+			}
+		}
+		return text
+	}
+	at := func(i int) string { return begin.Add(time.Duration(i) * time.Second).Format(time.RFC3339) }
+	for query, want := range map[string]string{"": "543210", "outcome=failed": "1",
+		"outcome=undelivered": "4321", "status=503": "2", "status=4xx": "3", "status=none": "41",
+		"status=200&outcome=failed": "", "key=k1": "41", "from=" + at(4): "54", "to=" + at(2): "10"} {
+		if got := list(query); got != want {
+			t.Errorf("%q lists %s, want %s", query, got, want)
+		}
+	}
+	page := get[api.Attempts](t, s, "/api/subscriptions/billing/attempts?limit=1")
+	if want := (api.Attempt{Event: s.id(5), Number: 1, Outcome: "delivered", Status: 204,
+		At: api.At(begin.Add(5 * time.Second)), DurationMs: 1.5, Reason: "why", By: "olga",
+		Source: "shop", EventType: "paid", MessageID: "evt-5", Key: "k2"}); len(page.Attempts) != 1 ||
+		page.Attempts[0] != want || page.Next == "" || page.Partial {
+		t.Errorf("the first page is %+v, want %+v", page, want)
+	}
+	if got := list("after=" + page.Next); got != "43210" {
+		t.Errorf("the rest is %s", got)
+	}
+	stream := s.admin(t, "GET", "/api/subscriptions/billing/attempts", "", "Accept",
+		ndjson).want(t, 200)
+	if n := strings.Count(string(stream.body), "\n"); n != 6 {
+		t.Errorf("the stream has %d lines", n)
+	}
+	for _, query := range []string{"outcome=x", "status=1", "status=0xx", "status=+50", "from=x",
+		"to=x", "after=1.2.3", "after=1.2.3.4x", "limit=0", "x=1"} {
+		s.admin(t, "GET", "/api/subscriptions/billing/attempts?"+query, "").want(t, 400)
 	}
 }
 

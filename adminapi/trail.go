@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -92,14 +91,19 @@ func (c *call) record(target, result string) error {
 
 // actions answers a page of the admin trail.
 func (s *API) actions(c *call) {
-	after, limit, err := parsePage(c.request.URL.RawQuery)
+	f, limit, err := parseActionFilter(c.request.URL.RawQuery)
 	if err != nil {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
+	limit, ok := c.pageLimit(limit)
+	if !ok {
+		return
+	}
+	f.Limit = limit + 1 // one more tells whether there is a next page
 	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
 	defer cancel()
-	rows, err := s.access.Actions(ctx, after, limit+1) // one more tells whether there is a next page
+	rows, err := s.access.Actions(ctx, f)
 	if err != nil {
 		c.unavailable("reading the admin trail", err)
 		return
@@ -115,28 +119,33 @@ func (s *API) actions(c *call) {
 	c.json(answer)
 }
 
-// parsePage reads the parameters of a listing by number. An error is a badParameter.
-func parsePage(query string) (after int64, limit int, err error) {
-	limit = defaultPage
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return 0, 0, badParameter{"string", "must be URL-encoded"}
-	}
-	for name, all := range values {
-		switch {
-		case len(all) != 1:
-			return 0, 0, badParameter{name, "occurs more than once"}
-		case name == "after":
-			if after, err = strconv.ParseInt(all[0], 10, 64); err != nil || after < 0 {
-				return 0, 0, badParameter{name, "must be the number of a row"}
+// parseActionFilter reads the parameters of the admin trail. limit is 0 if there is none. An error
+// is a badParameter.
+func parseActionFilter(query string) (f control.ActionFilter, limit int, err error) {
+	err = readParameters(query, func(name, value string) (err error) {
+		switch name {
+		case "actor":
+			f.Actor = value
+		case "action":
+			f.Action = value
+		case "from":
+			return parseTime(&f.From, name, value)
+		case "to":
+			return parseTime(&f.To, name, value)
+		case "order":
+			if f.Newest = value == newest; !f.Newest && value != oldestStored {
+				return badParameter{name, "must be " + oldestStored + " or " + newest}
 			}
-		case name == "limit":
-			if limit, err = strconv.Atoi(all[0]); err != nil || limit < 1 || limit > maxPage {
-				return 0, 0, badParameter{name, fmt.Sprintf("must be a number from 1 to %d", maxPage)}
+		case "after":
+			if f.After, err = strconv.ParseInt(value, 10, 64); err != nil || f.After < 0 {
+				return badParameter{name, "must be the number of a row"}
 			}
+		case "limit":
+			return parseLimit(&limit, name, value)
 		default:
-			return 0, 0, badParameter{strconv.Quote(printable(name)), "is unknown"}
+			return unknownParameter(name)
 		}
-	}
-	return after, limit, nil
+		return nil
+	})
+	return f, limit, err
 }

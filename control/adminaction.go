@@ -41,6 +41,19 @@ type AdminAction struct {
 	Result string
 }
 
+// ActionFilter selects rows of the admin trail. Zero fields select everything.
+type ActionFilter struct {
+	Actor, Action string
+	// From (inclusive) and To (exclusive) select by the time of the row.
+	From, To time.Time
+	// Newest is the order from the last row to the first. The zero value is the other one.
+	Newest bool
+	// After is the number of the row to continue after, in the order asked for; 0: the beginning.
+	After int64
+	// Limit bounds the number of rows. It must be above 0.
+	Limit int
+}
+
 // The results of admin actions.
 const (
 	ResultBegun  = "begun"

@@ -131,6 +131,51 @@ func (s *Store) Attempts(ctx context.Context, event int64) (all []hookgate.Store
 	return all, nil
 }
 
+// RecentAttempts implements hookgate.SubscriptionReader.
+func (s *Store) RecentAttempts(ctx context.Context, f hookgate.AttemptFilter) (
+	page hookgate.AttemptPage, err error) {
+	var all []hookgate.RecentAttempt
+	err = s.do(ctx, "RecentAttempts", f.Subscription, func() error {
+		sub := s.subscriptions[f.Subscription]
+		if sub == nil {
+			return hookgate.ErrNotFound
+		}
+		for _, attempts := range sub.attempts {
+			for _, a := range attempts {
+				recent := hookgate.RecentAttempt{Attempt: a}
+				if event := s.event(a.Event); event != nil {
+					recent.Identity, recent.OrderingKey = event.Identity, event.OrderingKey
+				}
+				if selects(&f, &recent) {
+					all = append(all, recent)
+				}
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(all, func(a, b hookgate.RecentAttempt) int {
+		return b.Place().Compare(a.Place())
+	})
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	if len(all) > f.Limit {
+		all = all[:f.Limit]
+		page.Next = all[f.Limit-1].Place()
+	}
+	page.Attempts = all
+	return page, err
+}
+
+// selects reports whether a filter selects an attempt.
+func selects(f *hookgate.AttemptFilter, a *hookgate.RecentAttempt) bool {
+	return (len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, a.Outcome)) &&
+		(f.Status == nil || f.Status.From <= a.Status && a.Status <= f.Status.To) &&
+		(f.OrderingKey == "" || f.OrderingKey == a.OrderingKey) &&
+		!a.At.Before(f.From) && (f.To.IsZero() || a.At.Before(f.To)) &&
+		(f.After == hookgate.AttemptPlace{} || a.Place().Compare(f.After) < 0)
+}
+
 // RedeliveryJobs implements hookgate.SubscriptionReader.
 func (s *Store) RedeliveryJobs(ctx context.Context, name string, limit int) (
 	jobs []hookgate.StoredJob, err error) {

@@ -114,6 +114,8 @@ func TestPlans(t *testing.T) {
 			argText("t"), argBool(false), argBytes(nil)}},
 			"webhook_requests_message"},
 		"attempts":                  {read("attempts", 0), "webhook_deliveries_pkey"},
+		"recent attempts, window":   {read("recent attempts", 1), "webhook_deliveries_at"},
+		"recent attempts":           {read("recent attempts", 2), "webhook_deliveries_at"},
 		"settled above the cursor":  {read("pull state", 2), "webhook_deliveries_pkey"},
 		"excepted above the cursor": {read("pull state", 3), "webhook_exceptions_"},
 		"open leases":               {read("pull state", 6), "webhook_leases_open"},

@@ -27,6 +27,11 @@ func TestPlans(t *testing.T) {
 		Records: []hookgate.Record{storetest.Sample(0, 1)}}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.Subscriptions().Define(t.Context(), []hookgate.SubscriptionDefinition{{Name: "s1",
+		Start: hookgate.Start{At: hookgate.StartNow}, Order: hookgate.OrderKey, Definition: "{}"}},
+		false); err != nil {
+		t.Fatal(err)
+	}
 	reads := storetest.Reads(t, db{s}, dialect, storetest.Sample(0, 1).MessageID)
 	read := func(kind string, n int) string {
 		t.Helper()
@@ -78,6 +83,10 @@ func TestPlans(t *testing.T) {
 			"SEARCH b USING", "SCAN"},
 		"attempts": {read("attempts", 0), "SEARCH d USING PRIMARY KEY (subscription=? AND event=?)",
 			"SCAN d"},
+		"recent attempts, window": {read("recent attempts", 1),
+			"USING COVERING INDEX webhook_deliveries_at (subscription=? AND", "TEMP B-TREE"},
+		"recent attempts": {read("recent attempts", 2),
+			"USING INDEX webhook_deliveries_at (subscription=? AND", "TEMP B-TREE"},
 		"settled above the cursor": {read("pull state", 2),
 			"SEARCH a USING PRIMARY KEY (subscription=? AND event>? AND event<?)", "SCAN a"},
 		"excepted above the cursor": {read("pull state", 3),

@@ -49,14 +49,34 @@ func (t *Tables) RecordAction(ctx context.Context, a control.AdminAction) error 
 	return nil
 }
 
-// Actions returns at most limit rows of the admin trail, oldest first. The first one follows the
-// row number after.
-func (t *Tables) Actions(ctx context.Context, after int64, limit int) (all []control.AdminAction,
+// Actions returns rows of the admin trail.
+func (t *Tables) Actions(ctx context.Context, f control.ActionFilter) (all []control.AdminAction,
 	err error) {
+	if !t.storable(f.Actor, f.Action) {
+		return nil, nil
+	}
+	c, order := &conditions{}, "sequence"
+	switch {
+	case !f.Newest:
+		c.add("sequence > ?", f.After)
+	case f.After > 0:
+		c.add("sequence < ?", f.After)
+	}
+	if f.Newest {
+		order = "sequence DESC"
+	}
+	c.equal("actor", f.Actor)
+	c.equal("action", f.Action)
+	if !f.From.IsZero() {
+		c.add("at >= ?", f.From.UnixMicro())
+	}
+	if !f.To.IsZero() {
+		c.add("at < ?", f.To.UnixMicro())
+	}
 	err = t.db.Query(ctx, Statement{
-		SQL: "SELECT " + actionColumns +
-			" FROM webhook_admin_actions WHERE sequence > ? ORDER BY sequence LIMIT ?",
-		Args: []any{after, limit},
+		SQL: "SELECT " + actionColumns + " FROM webhook_admin_actions" + c.where() + " ORDER BY " +
+			order + " LIMIT ?",
+		Args: append(c.args, f.Limit),
 		Row: func(r Row) (err error) {
 			a := scanAction(r)
 			a.AdminAction.RequestID, err = hookgate.ParseRequestID(a.RequestID)

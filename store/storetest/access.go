@@ -117,7 +117,7 @@ func testTokenRevokedTwice(t *testing.T, s Instance) {
 
 func testAdminTrail(t *testing.T, s Instance) {
 	ctx := t.Context()
-	if all, err := s.Actions(ctx, 0, 10); err != nil || len(all) != 0 {
+	if all, err := s.Actions(ctx, control.ActionFilter{Limit: 10}); err != nil || len(all) != 0 {
 		t.Fatalf("a new store has the actions %v (error %v)", all, err)
 	}
 	const n = 7
@@ -135,11 +135,37 @@ func testAdminTrail(t *testing.T, s Instance) {
 	}
 	for _, c := range []struct{ after, limit, from, to int }{{0, 100, 0, n}, {0, 3, 0, 3},
 		{3, 3, 3, 6}, {6, 3, 6, n}, {n, 3, n, n}, {-5, 1, 0, 1}} {
-		got, err := s.Actions(ctx, int64(c.after), c.limit)
+		got, err := s.Actions(ctx, control.ActionFilter{After: int64(c.after), Limit: c.limit})
 		if err != nil || len(got) != c.to-c.from || len(got) > 0 &&
 			!reflect.DeepEqual(got, want[c.from:c.to]) {
 			t.Errorf("%d actions behind %d are %+v (error %v), want %+v", c.limit, c.after, got, err,
 				want[c.from:c.to])
+		}
+	}
+	first := control.ActionFilter{Actor: want[2].Actor, Action: want[2].Action, From: want[2].At,
+		To: want[2].At.Add(time.Microsecond), Newest: true, Limit: 10}
+	for name, test := range map[string]struct {
+		change func(*control.ActionFilter)
+		want   []control.AdminAction
+	}{
+		"found":          {func(*control.ActionFilter) {}, want[2:3]},
+		"another actor":  {func(f *control.ActionFilter) { f.Actor = "nobody" }, nil},
+		"another action": {func(f *control.ActionFilter) { f.Action = "nothing" }, nil},
+		"no text":        {func(f *control.ActionFilter) { f.Action = "zero\x00" }, nil},
+		"too early":      {func(f *control.ActionFilter) { f.To = want[2].At }, nil},
+		"too late":       {func(f *control.ActionFilter) { f.From = f.To }, nil},
+		"newest": {func(f *control.ActionFilter) {
+			*f = control.ActionFilter{Newest: true, Limit: 1}
+		}, want[n-1:]},
+		"newest, after": {func(f *control.ActionFilter) {
+			*f = control.ActionFilter{Newest: true, After: 2, Limit: 10}
+		}, want[:1]},
+	} {
+		f := first
+		test.change(&f)
+		if got, err := s.Actions(ctx, f); err != nil || len(got) != len(test.want) ||
+			len(got) > 0 && !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: actions are %+v (error %v), want %+v", name, got, err, test.want)
 		}
 	}
 	// A text that the database cannot store must not keep an action out of the trail.
@@ -164,7 +190,7 @@ func testAdminTrailConcurrent(t *testing.T, s Instance) {
 		})
 	}
 	group.Wait()
-	all, err := s.Actions(t.Context(), 0, 1000)
+	all, err := s.Actions(t.Context(), control.ActionFilter{Limit: 1000})
 	if err != nil || len(all) != callers*each {
 		t.Fatalf("%d actions are in the trail (error %v), want %d", len(all), err, callers*each)
 	}
@@ -211,7 +237,7 @@ func testAccessFails(t *testing.T, b Backend, done bool) {
 	if err := s.RecordAction(ctx, action(1)); err != nil {
 		t.Error(err)
 	}
-	if all, err := s.Actions(ctx, 0, 10); err != nil || len(all) != want+1 {
+	if all, err := s.Actions(ctx, control.ActionFilter{Limit: 10}); err != nil || len(all) != want+1 {
 		t.Errorf("the actions are %+v (error %v)", all, err)
 	}
 	mustVerify(t, s)

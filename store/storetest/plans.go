@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/store/sqlstore"
 )
 
@@ -152,6 +153,11 @@ func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 		_, err := subscriptions.Attempts(t.Context(), 1)
 		return err
 	})
+	do("recent attempts", func() error {
+		_, err := subscriptions.RecentAttempts(t.Context(), hookgate.AttemptFilter{Subscription: "s1",
+			OrderingKey: "k1", After: hookgate.AttemptPlace{At: time.UnixMicro(1000)}})
+		return err
+	})
 	do("subscriptions", func() error {
 		_, err := subscriptions.Subscriptions(t.Context())
 		return err
@@ -181,7 +187,10 @@ func Reads(t *testing.T, db sqlstore.DB, d sqlstore.Dialect,
 		return err
 	})
 	do("token", func() error { _, err := r.Token(t.Context(), [32]byte{}); return err })
-	do("actions", func() error { _, err := r.Actions(t.Context(), 0, 10); return err })
+	do("actions", func() error {
+		_, err := r.Actions(t.Context(), control.ActionFilter{Limit: 10})
+		return err
+	})
 	return made
 }
 

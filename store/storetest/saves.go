@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -74,8 +75,64 @@ func testSaveAttempts(d *deliveryTest) {
 	a.save(&hookgate.Results{Attempts: []hookgate.Attempt{changed}})
 	same(d, "attempts after one that the history has", d.attempts(ids[0]), want)
 	same(d, "attempts of no event", len(d.attempts(1)), 0)
+	recentAttempts(a, again, delivered, failed)
 	if !a.info().LastDeliveredAt.Equal(again.At) || !b.info().LastDeliveredAt.IsZero() {
 		d.Errorf("last delivered at %v and %v", a.info().LastDeliveredAt, b.info().LastDeliveredAt)
+	}
+}
+
+// recentAttempts lists attempts of one key, which are all of the subscription, the last first.
+func recentAttempts(s *subject, all ...hookgate.Attempt) {
+	s.Helper()
+	last := len(all) - 1
+	filter := func(change func(*hookgate.AttemptFilter)) hookgate.AttemptFilter {
+		f := hookgate.AttemptFilter{Subscription: s.Name}
+		change(&f)
+		return f
+	}
+	for name, test := range map[string]struct {
+		filter hookgate.AttemptFilter
+		want   []hookgate.Attempt
+	}{
+		"all": {filter(func(*hookgate.AttemptFilter) {}), all},
+		"outcome": {filter(func(f *hookgate.AttemptFilter) {
+			f.Outcomes = []hookgate.AttemptOutcome{hookgate.AttemptFailed, hookgate.AttemptSkipped}
+		}), all[last:]},
+		"status": {filter(func(f *hookgate.AttemptFilter) {
+			f.Status = &hookgate.StatusRange{From: all[0].Status, To: all[0].Status}
+		}), all[:last]},
+		"another status": {filter(func(f *hookgate.AttemptFilter) {
+			f.Status = &hookgate.StatusRange{From: 1, To: 99}
+		}), nil},
+		"key":         {filter(func(f *hookgate.AttemptFilter) { f.OrderingKey = "k" }), all},
+		"another key": {filter(func(f *hookgate.AttemptFilter) { f.OrderingKey = "l" }), nil},
+		"from":        {filter(func(f *hookgate.AttemptFilter) { f.From = all[0].At }), all[:1]},
+		"to":          {filter(func(f *hookgate.AttemptFilter) { f.To = all[0].At }), all[1:]},
+		"after":       {filter(func(f *hookgate.AttemptFilter) { f.After = all[0].Place() }), all[1:]},
+	} {
+		var got []hookgate.Attempt
+		for f := test.filter; ; {
+			f.Limit = 1
+			page, err := s.Reader.RecentAttempts(s.Context(), f)
+			if err != nil {
+				s.Fatalf("recent attempts: %v", err)
+			}
+			for _, a := range page.Attempts {
+				if a.OrderingKey != "k" || a.MessageID == "" {
+					s.Errorf("%s: the event of attempt %+v is unknown", name, a)
+				}
+				a.At = a.At.UTC()
+				got = append(got, a.Attempt)
+			}
+			if f.After = page.Next; f.After == (hookgate.AttemptPlace{}) {
+				break
+			}
+		}
+		same(s.deliveryTest, "recent attempts by "+name, got, test.want)
+	}
+	if _, err := s.Reader.RecentAttempts(s.Context(), hookgate.AttemptFilter{
+		Subscription: "none"}); !errors.Is(err, hookgate.ErrNotFound) {
+		s.Errorf("recent attempts of no subscription: %v", err)
 	}
 }
 

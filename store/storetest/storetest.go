@@ -54,7 +54,7 @@ type Access interface {
 	Tokens(context.Context) ([]control.Token, error)
 	RevokeToken(ctx context.Context, name string, at time.Time) (control.Token, error)
 	RecordAction(context.Context, control.AdminAction) error
-	Actions(ctx context.Context, after int64, limit int) ([]control.AdminAction, error)
+	Actions(ctx context.Context, f control.ActionFilter) ([]control.AdminAction, error)
 	RequestApproval(ctx context.Context, a control.Approval, maxPending int) (control.Approval,
 		error)
 	DecideApproval(context.Context, control.ApprovalDecision) (control.Approval, error)
