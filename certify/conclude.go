@@ -193,6 +193,12 @@ func (c *conclusion) common(dir string) error {
 		return err
 	}
 	c.Criteria = append(c.Criteria, named)
+	var refused credentialReport
+	if err := readJSON(filepath.Join(dir, credentialsFile), &refused); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	c.Criteria = append(c.Criteria, refused.criterion())
 	if err := readJSON(filepath.Join(dir, rolesFile), &c.roles); err != nil &&
 		!errors.Is(err, os.ErrNotExist) {
 		return err

@@ -23,6 +23,7 @@ const (
 	environmentFile = "environment.json"
 	auditFile       = "audit.json"
 	rolesFile       = "roles.json"
+	credentialsFile = "credentials.json"
 	approvalsFile   = "approvals.json"
 	trailFile       = "admin-trail.json"
 	verdictFile     = "verdict.json" // derived

@@ -22,8 +22,7 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 	if err := c.audit(ctx); err != nil {
 		return v, err
 	}
-	c.doing("", "trying the roles")
-	if err := c.roles(ctx); err != nil {
+	if err := c.access(ctx); err != nil {
 		return v, err
 	}
 	for file, listing := range map[string]string{approvalsFile: "approvals", trailFile: "actions"} {
@@ -53,6 +52,20 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 		c.say("signed with a key that was made for this certification alone")
 	}
 	return v, evidence.Seal(c.Dir, key)
+}
+
+// access tries who may do what, and writes credentials.json and roles.json.
+func (c *certification) access(ctx context.Context) error {
+	c.doing("", "trying wrong credentials")
+	refused := c.tryCredentials(ctx)
+	c.doing("", "trying the roles")
+	roles := c.roles(ctx)
+	c.lookUpRefused(ctx, &refused)
+	if err := writeJSON(c.file(credentialsFile), refused); err != nil {
+		return err
+	}
+	c.senders(ctx, &roles)
+	return writeJSON(c.file(rolesFile), roles)
 }
 
 // readAgain reads the events of a phase a second time.

@@ -48,6 +48,7 @@ type gate struct {
 	pages    int                       // listings begun
 	bodies   int                       // bodies read
 	requests int
+	revoked  map[string]bool // tokens
 	wake     chan struct{}
 	stop     chan struct{}
 	working  sync.WaitGroup
@@ -82,6 +83,7 @@ type faults struct {
 	missing       string // 500 for every path that begins so
 	overwrite     bool   // the body, with that of a repetition
 	stuckAt       int    // never stores what comes after so many; 0 for none
+	access        accessFaults
 }
 
 type gateEvent struct {
@@ -103,7 +105,7 @@ type gateRequest struct {
 
 func newGate(t *testing.T, f faults) *gate {
 	g := &gate{faults: f, claims: map[string]*gateEvent{}, trails: map[string][]*gateRequest{},
-		wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		revoked: map[string]bool{}, wake: make(chan struct{}, 1), stop: make(chan struct{}),
 		registry: prometheus.NewRegistry(),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_events_total"},
 			[]string{"eventType", "status"}),
@@ -159,10 +161,9 @@ func (l lying) Collect(out chan<- prometheus.Metric) {
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// a token has the name of its role
-	role := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	open := g.faults.openReads || role == gateToken || role == "viewer" || role == "operator"
 	path := r.URL.Path
+	role := g.roleOf(r)
+	open := g.faults.openReads || role == gateToken || role == "viewer" || role == "operator"
 	switch {
 	case g.faults.missing != "" && strings.HasPrefix(path, g.faults.missing):
 		http.Error(w, "sabotage", http.StatusInternalServerError)
@@ -172,6 +173,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.health(w)
 	case path == "/metrics":
 		promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	case role == consumer && g.consumer(w, r):
 	case !open:
 		http.Error(w, `{"error":"not authorised"}`, http.StatusUnauthorized)
 	case path == "/admin/approvals":
@@ -182,6 +184,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			`"target":"10 percent","result":"done"}]}`)
 	case strings.HasPrefix(path, "/admin/tokens"):
 		g.tokens(w, r, role == gateToken || g.faults.viewerIsAdmin)
+	case path == "/api/events/stream":
+		w.Header().Set("Content-Type", "text/event-stream")
+	case strings.HasPrefix(path, "/api/subscriptions/"):
+		w.WriteHeader(http.StatusNotFound)
 	case path == "/api/audit/verify":
 		fmt.Fprintf(w, `{"ok":%v,"head":"00"}`, !g.faults.chainBroken)
 	case path == "/api/events":
@@ -195,28 +201,16 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tokens makes tokens with the name of their role.
-func (g *gate) tokens(w http.ResponseWriter, r *http.Request, may bool) {
-	var wanted struct{ Role string }
-	switch {
-	case !may:
-		w.WriteHeader(http.StatusForbidden)
-	case r.Method == http.MethodDelete:
-		w.WriteHeader(http.StatusOK)
-	case json.NewDecoder(r.Body).Decode(&wanted) != nil || wanted.Role == "":
-		w.WriteHeader(http.StatusBadRequest)
-	default:
-		w.WriteHeader(http.StatusCreated)
-		fmt.Fprintf(w, `{"token":%q}`, wanted.Role)
-	}
-}
-
 func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 	received := time.Now()
 	body, err := io.ReadAll(r.Body)
 	var m struct {
 		MessageID, EventType, OrderingKey string
 		Sequence                          int64
+	}
+	if err == nil && !g.authentic(r, body) && !g.faults.access.takesRefused {
+		w.WriteHeader(orInt(g.faults.access.refusal, http.StatusUnauthorized))
+		return
 	}
 	if err != nil || json.Unmarshal(body, &m) != nil || m.MessageID == "" {
 		http.Error(w, "{}", http.StatusBadRequest)
@@ -240,6 +234,10 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 		eventType: m.EventType, key: m.OrderingKey, sequence: m.Sequence, body: body, received: received})
 	if f := g.faults.hangUp; f != nil && f(request) {
 		panic(http.ErrAbortHandler)
+	}
+	if !g.authentic(r, body) {
+		w.WriteHeader(http.StatusUnauthorized) // and it has taken it
+		return
 	}
 	took := time.Since(received)
 	if g.faults.noLatency {

@@ -31,7 +31,7 @@ func digestOf(a *load.Attempt) plannedDigest {
 
 // planCriterion compares a ledger with the plan, which follows from the profile: each planned
 // request is in the ledger once, with its body, kind and place, and nothing else is. An honest
-// client cannot miss it, whatever the target does, so any difference is INVALID.
+// client cannot miss it, for any answers of the target, so any difference is INVALID.
 func (c *conclusion) planCriterion(dir, name string, p Profile, limits Phase) (Criterion, error) {
 	criterion := Criterion{ID: name + "/plan", Relation: "=", Unit: "requests",
 		Text:     "requests of the ledger that differ from the plan, or are missing",

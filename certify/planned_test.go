@@ -13,7 +13,7 @@ import (
 	"github.com/hookgate/hookgate/evidence"
 )
 
-// concludedAgain judges a folder that somebody has changed, writes all conclusions anew, and signs
+// concludedAgain judges a folder that somebody has changed, writes all conclusions again, and signs
 // them with a key of his own.
 func concludedAgain(t *testing.T, dir string) Verdict {
 	t.Helper()
@@ -66,7 +66,7 @@ func replace(from, to string) func([]byte) []byte {
 }
 
 // Goal: evidence of a gate that lost an event cannot be turned into a PASS by taking the event out
-// of all files, or by changing the ledger, even if all conclusions are made anew and signed.
+// of all files, or by changing the ledger, even if all conclusions are made again and signed.
 // Method: each change to a bundle that says FAIL, concluded again. The ledger must be that of the
 // plan, so VerifyBundle rejects it and the verdict is no PASS.
 func TestLedgerFollowsThePlan(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"slices"
 )
 
 //go:embed report.html
@@ -86,22 +87,25 @@ func (c *conclusion) headline() string {
 		"target.", invalid, len(c.Criteria))
 }
 
-// rows arranges the calls that were tried.
+// rows arranges the calls that were tried by these callers.
 func (r roleReport) rows(callers []string) (rows []roleRow) {
+	at := map[string]int{}
 	for _, t := range r.Tried {
-		call := t.Method + " " + t.Path
-		if n := len(rows); n == 0 || rows[n-1].Call != call {
+		column, call := slices.Index(callers, t.Caller), t.Method+" "+t.Path
+		if column < 0 {
+			continue // the findings of the criterion have it
+		}
+		row, ok := at[call]
+		if !ok {
+			row = len(rows)
+			at[call] = row
 			rows = append(rows, roleRow{call, make([]string, len(callers))})
 		}
-		for i, caller := range callers {
-			if caller == t.Caller {
-				text := fmt.Sprint(t.Status)
-				if t.Status != t.Want {
-					text = fmt.Sprintf("%d, not %d", t.Status, t.Want)
-				}
-				rows[len(rows)-1].Statuses[i] = text
-			}
+		text := fmt.Sprint(t.Status)
+		if t.Status != t.Want {
+			text = fmt.Sprintf("%d, not %d", t.Status, t.Want)
 		}
+		rows[row].Statuses[column] = text
 	}
 	return rows
 }

@@ -2,14 +2,16 @@ package certify
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/load"
 )
 
 // The kinds of callers.
@@ -17,10 +19,16 @@ const (
 	nobody = "nobody"
 	sender = "sender"
 	admin  = "admin"
+	// A consumer has a token for one subscription. One that is unbound tries another one.
+	consumer = string(control.RoleConsumer)
+	unbound  = "consumer of another subscription"
+	// revoked begins the callers whose token was revoked.
+	revoked = "revoked"
 )
 
-// made are the roles for which tokens are made.
-var madeRoles = []string{"viewer", "operator"}
+// madeRoles are the roles for which tokens are made.
+var madeRoles = []string{consumer, string(control.RoleViewer),
+	string(control.RoleOperator)}
 
 // Rule has the status that each kind of caller gets for a call, tried in a way that changes
 // nothing.
@@ -28,10 +36,13 @@ type Rule struct {
 	Method string
 	// Path names the call. Probe is the path to try, and Body the body to send.
 	Path, Probe, Body string
-	// Status has the status by caller: nobody, sender (with a key for webhooks), viewer, operator,
-	// admin.
+	// Status has the status by caller: nobody, sender (with a key for webhooks), consumer, viewer,
+	// operator, admin.
 	Status map[string]int
 }
+
+// webhook reports whether it is a call of senders.
+func (r *Rule) webhook() bool { return strings.HasPrefix(r.Path, webhookPath) }
 
 // roleReport is roles.json: who may do what.
 type roleReport struct {
@@ -45,15 +56,31 @@ type roleTry struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Caller string `json:"caller"`
-	Want   int    `json:"want"`
-	Status int    `json:"status"`
+	// WellFormed is true if the body was one that the gate takes from others.
+	WellFormed bool `json:"wellFormed,omitempty"`
+	Want       int  `json:"want"`
+	answer
+}
+
+// blocked reports whether the gate refused a credential unseen, after too many unknown ones.
+func (t *roleTry) blocked() bool {
+	return t.Caller == sender && t.Want == http.StatusUnauthorized &&
+		t.Status == http.StatusTooManyRequests
 }
 
 func (r roleReport) criterion() Criterion {
 	c := Criterion{ID: "roles", Text: "calls that were answered against the table of roles",
 		Relation: "=", Unit: "calls", Evidence: rolesFile}
+	note := r.Note
 	for _, t := range r.Tried {
-		if t.Status != t.Want {
+		why := t.foreign(t.Path, t.Want)
+		switch {
+		case t.Status == t.Want, t.blocked():
+		case why != "":
+			if note == "" {
+				note = fmt.Sprintf("%s %s by %s: %s", t.Method, t.Path, t.Caller, why)
+			}
+		default:
 			c.Value++
 			c.find("%s %s by %s: %d, it should be %d", t.Method, t.Path, t.Caller, t.Status, t.Want)
 		}
@@ -62,152 +89,145 @@ func (r roleReport) criterion() Criterion {
 	switch {
 	case len(r.Tried) == 0:
 		c.invalidate("no call was tried")
-	case r.Note != "" && c.Status == Pass:
-		c.invalidate("%s", r.Note)
+	case note != "" && c.Status == Pass:
+		c.invalidate("%s", note)
 	}
 	return c
 }
 
-// defaultSource is the source whose key the caller sender has.
-const defaultSource = "default"
+// webhookPath is the path of the default source, and begins those of all others. The caller sender
+// has the key of defaultSource.
+const defaultSource, webhookPath = "default", "/webhooks"
 
-// maxBadLogins bounds the calls with a rejected credential: a gate blocks an address that makes too
-// many.
-const maxBadLogins = 10
-
-// roles tries the table of roles and writes roles.json. It makes tokens for the lesser roles and
-// revokes them again.
-func (c *certification) roles(ctx context.Context) error {
-	r := roleReport{Tried: []roleTry{}}
-	tokens := map[string]string{nobody: "", admin: c.Token, sender: c.Credentials.BearerKey}
+// roles tries the table of roles, except as a sender. It makes tokens for the lesser roles, revokes
+// them, and tries them again.
+func (c *certification) roles(ctx context.Context) (r roleReport) {
+	r.Tried = []roleTry{}
+	tokens, names := map[string]string{nobody: "", admin: c.Token}, []string{}
 	for _, role := range madeRoles {
-		name := c.start.RunID + "-" + role
+		// Another name if the certification is resumed, because a gate never takes a name again.
+		name := fmt.Sprintf("%s-%s-%04x", c.start.RunID, role, rand.IntN(1<<16))
 		token, err := c.target.makeToken(ctx, name, role)
 		if err != nil {
 			r.Note = "the role " + role + " was not tried: " + err.Error()
 			continue
 		}
 		tokens[role] = token
-		defer func() {
-			if err := c.target.revokeToken(ctx, name); err != nil {
-				c.say("revoke the token %s by hand: %v", name, err)
-			}
-		}()
+		names = append(names, name)
 	}
-	bad := 0
-	for _, rule := range c.Rules {
-		webhook := strings.HasPrefix(rule.Path, "/webhooks")
-		if webhook && c.Profile.Source != defaultSource && c.Profile.Source != hookgate.TestSource {
-			continue // the key is for another source
+	for i := range c.Rules {
+		for _, caller := range append([]string{nobody, admin}, madeRoles...) {
+			if token, ok := tokens[caller]; ok {
+				c.tryRule(ctx, &r, &c.Rules[i], caller, with(token))
+			}
 		}
-		for _, caller := range append([]string{nobody, sender, admin}, madeRoles...) {
-			token, ok := tokens[caller]
-			want := rule.Status[caller]
-			if !ok || want == 0 || caller == sender && token == "" {
-				continue
-			}
-			if refused := want == http.StatusUnauthorized && token != ""; refused {
-				if bad++; bad > maxBadLogins {
-					continue
-				}
-			}
-			base := c.target.base
-			if webhook || rule.Path == "/livez" || rule.Path == "/readyz" { // calls of senders
-				base = strings.TrimSuffix(c.Target, "/")
-			}
-			probe := rule.Probe
-			if webhook && c.Profile.Source == hookgate.TestSource {
-				probe = c.Profile.Path // rejected requests must not count for a source in use
-			}
-			r.Tried = append(r.Tried, roleTry{rule.Method, rule.Path, caller, want,
-				c.target.try(ctx, rule.Method, base+probe, token, rule.Body)})
+		if token, ok := tokens[consumer]; ok {
+			c.tryUnbound(ctx, &r, c.Rules[i], with(token))
 		}
 	}
-	return writeJSON(c.file(rolesFile), r)
+	for _, name := range names {
+		if err := c.target.revokeToken(ctx, name); err != nil {
+			c.say("revoke the token %s by hand: %v", name, err)
+			r.Note = fmt.Sprintf("the token %s could not be revoked: %v", name, err)
+		}
+	}
+	for _, role := range madeRoles {
+		if token, ok := tokens[role]; ok {
+			c.tryRevoked(ctx, &r, role, token)
+		}
+	}
+	return r
 }
 
-// try makes a call and returns the status, 0 if there was no answer.
-func (t *target) try(ctx context.Context, method, address, token, body string) int {
-	resp, err := t.call(ctx, method, address, token, body)
-	if err != nil {
-		return 0
+// tryRevoked tries a revoked token at the first call for which it was valid.
+func (c *certification) tryRevoked(ctx context.Context, r *roleReport, role, token string) {
+	i := slices.IndexFunc(c.Rules, func(rule Rule) bool {
+		want := rule.Status[role]
+		return !rule.webhook() && rule.Status[nobody] == http.StatusUnauthorized && want != 0 &&
+			want != http.StatusUnauthorized && want != http.StatusForbidden
+	})
+	if i < 0 {
+		return
 	}
-	resp.Body.Close()
-	return resp.StatusCode
+	rule := c.Rules[i]
+	rule.Status = map[string]int{revoked + " " + role: http.StatusUnauthorized}
+	c.tryRule(ctx, r, &rule, revoked+" "+role, with(token))
 }
 
-func (t *target) call(ctx context.Context, method, address, token, body string) (*http.Response,
-	error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	var text io.Reader
-	if body != "" {
-		text = strings.NewReader(body)
+// tryUnbound tries a consumer at a subscription to which its token is not bound.
+func (c *certification) tryUnbound(ctx context.Context, r *roleReport, rule Rule,
+	header headerOf) {
+	want := rule.Status[consumer]
+	path, ok := strings.CutPrefix(rule.Probe, "/api/subscriptions/"+probedSubscription+"/")
+	if !ok || want == 0 || want == http.StatusUnauthorized || want == http.StatusForbidden {
+		return
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, text)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	req.Header.Set("Content-Type", jsonType)
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := t.client.Do(req)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	resp.Body = cancelling{resp.Body, cancel}
-	return resp, nil
+	rule.Probe = "/api/subscriptions/another/" + path
+	rule.Status = map[string]int{unbound: http.StatusForbidden}
+	c.tryRule(ctx, r, &rule, unbound, header)
 }
 
-// cancelling ends the context of a call when its body is closed.
-type cancelling struct {
-	io.ReadCloser
-	cancel context.CancelFunc
+// headerOf returns the header that authenticates a caller with a body.
+type headerOf func(body string) http.Header
+
+// with is the header with a token, for any body.
+func with(token string) headerOf {
+	return func(string) http.Header { return bearer(token) }
 }
 
-func (c cancelling) Close() error {
-	defer c.cancel()
-	return c.ReadCloser.Close()
+// senders tries every call with what authenticates a webhook. A gate counts unknown tokens and
+// then refuses them with 429 unseen, so this is last, and in an order that differs each time. The
+// HMAC secret never leaves the client.
+func (c *certification) senders(ctx context.Context, r *roleReport) {
+	if c.Credentials == (load.Credentials{}) {
+		return
+	}
+	header := with(c.Credentials.BearerKey)
+	if c.Credentials.BearerKey == "" {
+		header = func(body string) http.Header {
+			return http.Header{signatureHeader: {c.Credentials.Sign([]byte(body))}}
+		}
+	}
+	for _, i := range rand.Perm(len(c.Rules)) {
+		c.tryRule(ctx, r, &c.Rules[i], sender, header)
+	}
 }
 
-// tokenLife is how long a token lives that could not be revoked.
-const tokenLife = 15 * time.Minute
-
-// makeToken makes a token and returns its text.
-func (t *target) makeToken(ctx context.Context, name, role string) (string, error) {
-	body, err := json.Marshal(map[string]string{"name": name, "role": role,
-		"expiresAt": time.Now().Add(tokenLife).UTC().Format(time.RFC3339)})
-	if err != nil {
-		return "", err
-	}
-	resp, err := t.call(ctx, http.MethodPost, t.base+"/admin/tokens", t.token, string(body))
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err == nil && resp.StatusCode != http.StatusCreated {
-		err = &statusError{resp.StatusCode, string(text)}
-	}
-	var answer struct{ Token string }
-	if err == nil {
-		err = json.Unmarshal(text, &answer)
-	}
-	if err == nil && answer.Token == "" {
-		err = fmt.Errorf("the answer has no token")
-	}
-	if err != nil {
-		return "", fmt.Errorf("make a token: %w", err)
-	}
-	return answer.Token, nil
+// silent reports whether a call had no answer. On a stream each more would take a whole time-out.
+func (r *roleReport) silent(path string) bool {
+	return slices.ContainsFunc(r.Tried,
+		func(t roleTry) bool { return t.Path == path && t.Status == 0 })
 }
 
-func (t *target) revokeToken(ctx context.Context, name string) error {
-	if status := t.try(ctx, http.MethodDelete, t.base+"/admin/tokens/"+name, t.token,
-		""); status != http.StatusOK {
-		return fmt.Errorf("the target answers %d", status)
+// tryRule tries a call as one caller. A caller that must be refused sends a body that the gate
+// takes from others.
+func (c *certification) tryRule(ctx context.Context, r *roleReport, rule *Rule, caller string,
+	header headerOf) {
+	want := rule.Status[caller]
+	if want == 0 || isStream(rule.Path) && r.silent(rule.Path) {
+		return
 	}
-	return nil
+	base, probe, body := c.target.base, rule.Probe, rule.Body
+	if rule.webhook() {
+		if c.Profile.Source != defaultSource && c.Profile.Source != hookgate.TestSource {
+			return // the key is for another source
+		}
+		if c.Profile.Source == hookgate.TestSource {
+			probe = c.Profile.Path // rejected requests must not count for a source in use
+		}
+	}
+	if rule.webhook() || rule.Path == "/livez" || rule.Path == "/readyz" { // calls of senders
+		base = strings.TrimSuffix(c.Target, "/")
+	}
+	refused := want == http.StatusUnauthorized || want == http.StatusForbidden
+	name := c.start.RunID + "-refused-" + strconv.Itoa(len(r.Tried))
+	if refused {
+		body = bodyFor(rule, name)
+	}
+	a := c.target.try(ctx, rule.Method, base+probe, rule.Path, body, want,
+		header(body))
+	r.Tried = append(r.Tried, roleTry{rule.Method, rule.Path, caller, body != rule.Body, want, a})
+	if refused && a.Status/100 == 2 {
+		c.undo(ctx, rule, name)
+	}
 }

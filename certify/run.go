@@ -44,6 +44,9 @@ type Options struct {
 	Version string
 	// Progress, if set, receives the progress, from one goroutine at a time.
 	Progress func(Progress)
+
+	// probeTimeout, if set, replaces that of target.
+	probeTimeout time.Duration
 }
 
 // Progress is the progress of a certification.
@@ -104,6 +107,9 @@ func Run(ctx context.Context, o Options) (v Verdict, err error) {
 	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token,
 		readConnections)}
 	defer c.target.close()
+	if o.probeTimeout > 0 {
+		c.target.probeTimeout = o.probeTimeout
+	}
 	if err := c.prepare(ctx); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}

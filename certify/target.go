@@ -35,16 +35,19 @@ type target struct {
 	base   string
 	token  string
 	client *http.Client
+	// probeTimeout bounds a call that is tried, such as one of the table of roles.
+	probeTimeout time.Duration
 }
 
 func newTarget(base, token string, connections int) *target {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = connections+4, connections+4
 	t.Proxy = nil // directly, as the load is sent
-	return &target{base: strings.TrimSuffix(base, "/"), token: token, client: &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &target{base: strings.TrimSuffix(base, "/"), token: token, probeTimeout: readTimeout,
+		client: &http.Client{
+			Transport:     t,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}}
 }
 
 func (t *target) close() { t.client.CloseIdleConnections() }

@@ -68,6 +68,9 @@ func (c Credentials) check() error {
 	return nil
 }
 
+// Sign returns the value of X-Webhook-Signature for a body; empty without a secret.
+func (c Credentials) Sign(body []byte) string { return c.signer()(body) }
+
 // signer returns a function that signs bodies, for one goroutine. Without a secret the signature is
 // empty.
 func (c Credentials) signer() func(body []byte) string {

@@ -27,7 +27,7 @@ type Message struct {
 	Kind string
 }
 
-// Planned returns the members of an Attempt that follow from a message, whoever answers it: the
+// Planned returns the members of an Attempt that follow from a message alone: the
 // digest of the body, what the envelope says of the event, and the kind. Replay would reject a
 // message for which it returns an error.
 func Planned(m Message) (Attempt, error) {

@@ -207,7 +207,7 @@ func roleRules() (rules []certify.Rule) {
 		rules = append(rules, certify.Rule{Method: r.Method, Path: r.Path, Probe: r.Probe, Body: r.Body,
 			Status: map[string]int{
 				"nobody": r.Status[adminapi.Nobody], "sender": r.Status[adminapi.Sender],
-				"viewer":   r.Status[adminapi.Viewer],
+				"consumer": r.Status[adminapi.Consumer], "viewer": r.Status[adminapi.Viewer],
 				"operator": r.Status[adminapi.Operator], "admin": r.Status[adminapi.Admin],
 			}})
 	}
