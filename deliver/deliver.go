@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -355,7 +356,8 @@ func (d *Dispatcher) renewed(entries map[string]hookgate.RosterEntry, from time.
 	share int) (owned int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for name, r := range d.runners {
+	for _, name := range slices.Sorted(maps.Keys(d.runners)) {
+		r := d.runners[name]
 		e, exists := entries[name]
 		switch {
 		case !exists || e.Epoch != r.epoch:

@@ -1,10 +1,10 @@
 package deliver
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
 // maxRetryAfter is the longest wait for which a consumer can ask.
@@ -34,7 +34,7 @@ func (p *Retry) Failed(e hookgate.Exception, a *hookgate.Answer, now time.Time,
 	}
 	e.State = hookgate.ExceptionWaiting
 	e.Wait = min(max(2*e.Wait, p.First), p.Max)
-	wait := min(rand.N(e.Wait+1), left) // the last attempt comes when the time is up
+	wait := min(backoff.Random(e.Wait+1), left) // the last attempt comes when the time is up
 	if a.Delay != nil {
 		wait = *a.Delay
 		e.Since += wait

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -196,13 +197,16 @@ func newRunner(d *Dispatcher, s *Subscription, state *hookgate.SubscriptionState
 	for _, id := range state.Excepted {
 		r.excepted[id] = true
 	}
-	holds := map[string]hookgate.Hold{}
-	for _, h := range append(state.Holds, r.giveBack(state)...) {
-		h.After = max(h.After, holds[h.OrderingKey].After)
-		h.Excepted = h.Excepted || holds[h.OrderingKey].Excepted
-		holds[h.OrderingKey] = h
-	}
-	for _, h := range holds {
+	holds := append(state.Holds, r.giveBack(state)...)
+	slices.SortStableFunc(holds, func(a, b hookgate.Hold) int {
+		return strings.Compare(a.OrderingKey, b.OrderingKey)
+	})
+	for i, h := range holds {
+		if i+1 < len(holds) && holds[i+1].OrderingKey == h.OrderingKey {
+			next := &holds[i+1]
+			next.After, next.Excepted = max(next.After, h.After), next.Excepted || h.Excepted
+			continue
+		}
 		k := &key{name: h.OrderingKey, held: true, after: h.After, readTo: h.After,
 			lastSeen: state.Cursor}
 		r.keys[k.name] = k

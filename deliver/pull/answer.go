@@ -2,11 +2,11 @@ package pull
 
 import (
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/backoff"
 )
 
 // answer answers the calls and the pulls that have a lease. Their results are stored.
@@ -89,7 +89,7 @@ func (r *round) fenced() {
 	r.calls, r.again = nil, true
 	if l.fences++; l.fences > 2 {
 		// Let the others finish.
-		time.Sleep(rand.N(time.Duration(min(l.fences, 20)) * time.Millisecond))
+		time.Sleep(backoff.Random(time.Duration(min(l.fences, 20)) * time.Millisecond))
 	}
 }
 

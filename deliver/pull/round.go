@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -167,7 +168,9 @@ func expired(st *state, now time.Time) (all []*hookgate.Lease) {
 			all = append(all, l)
 		}
 	}
-	slices.SortFunc(all, func(a, b *hookgate.Lease) int { return a.Began.Compare(b.Began) })
+	slices.SortFunc(all, func(a, b *hookgate.Lease) int {
+		return cmp.Or(a.Began.Compare(b.Began), cmp.Compare(a.ID, b.ID))
+	})
 	return all
 }
 

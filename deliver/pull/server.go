@@ -179,8 +179,8 @@ func (s *Server) Extend(ctx context.Context, name, lease string, d time.Duration
 func (s *Server) Revoke(ctx context.Context, name string) error {
 	return s.call(ctx, name, &call{rows: true, quiet: true,
 		apply: func(st *state, _ *hookgate.Lease, now time.Time) error {
-			for _, l := range st.leases {
-				st.revoke(l, 0, now)
+			for _, id := range slices.Sorted(maps.Keys(st.leases)) {
+				st.revoke(st.leases[id], 0, now)
 			}
 			return nil
 		}})

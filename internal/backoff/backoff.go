@@ -8,7 +8,6 @@ package backoff
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 )
 
@@ -61,7 +60,7 @@ func (p Policy) Pause(failures int) time.Duration {
 		pause *= 2
 	}
 	pause = min(pause, p.Max)
-	return pause/2 + rand.N(pause+1)
+	return pause/2 + Random(pause+1)
 }
 
 // Sleep waits for d. It returns the error of ctx if that ends first.

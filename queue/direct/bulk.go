@@ -24,7 +24,7 @@ func (q *Queue) AppendAll(ctx context.Context, records []hookgate.Record) error 
 			records = records[1:]
 			continue
 		}
-		c := newCall()
+		c := q.newCall()
 		for len(records) > 0 && len(records[0].Parts) == 0 && c.fits(&records[0]) {
 			c.add(records[0], hookgate.Partition(records[0].OrderingKey, q.Partitions))
 			records = records[1:]

@@ -35,19 +35,21 @@ type call struct {
 	timer    *time.Timer
 }
 
-var calls = sync.Pool{New: func() any {
+// newCall returns a call that was recycled, or a new one.
+func (q *Queue) newCall() *call {
+	if c, ok := q.calls.Get().(*call); ok {
+		return c
+	}
 	c := &call{answered: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	c.timer.Stop()
 	return c
-}}
-
-func newCall() *call { return calls.Get().(*call) }
+}
 
 // recycle makes c available for another Append. Only a call that was answered may be recycled: the
 // committer no longer uses it.
-func (c *call) recycle() {
+func (q *Queue) recycle(c *call) {
 	*c = call{answered: c.answered, timer: c.timer}
-	calls.Put(c)
+	q.calls.Put(c)
 }
 
 // abandon ends the wait for an answer. The committer does not read the request afterwards.

@@ -94,6 +94,10 @@ type Queue struct {
 	wake chan struct{} // has room for one
 	done chan struct{} // closed when the committer has ended
 
+	// calls are for other appends. They belong to this queue, because a bubble of testing/synctest may
+	// not use the channels of another one.
+	calls sync.Pool
+
 	// failure is why the store fails; nil while it works.
 	failure atomic.Pointer[failure]
 	// full reports whether the free space was below MinFree. askAt is when to ask again, in
@@ -151,7 +155,7 @@ func (q *Queue) AppendDuplicate(ctx context.Context, d *hookgate.Request,
 
 func (q *Queue) append(ctx context.Context, d *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
-	c := newCall()
+	c := q.newCall()
 	c.request, c.of, c.enqueuedAt = d, of, time.Now()
 	c.partition = hookgate.Partition(d.OrderingKey, q.Partitions)
 	c.events, c.bytes = 1, len(d.Body)
@@ -172,7 +176,7 @@ func (q *Queue) await(ctx context.Context, c *call) (hookgate.Receipt, error) {
 	case <-c.answered:
 		c.timer.Stop()
 		receipt, err := c.receipt, c.err
-		c.recycle()
+		q.recycle(c)
 		return receipt, err
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -251,7 +255,7 @@ func (q *Queue) works(bytes int) {
 func (q *Queue) Stats(ctx context.Context) (hookgate.QueueStats, error) {
 	s := hookgate.QueueStats{Partitions: q.Partitions}
 	if f := q.failure.Load(); f != nil {
-		c := newCall()
+		c := q.newCall()
 		c.probe, c.bytes = true, f.bytes
 		_, s.Err = q.await(ctx, c)
 		if f := q.failure.Load(); f != nil && (s.Err == nil || ctx.Err() != nil) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -143,7 +144,8 @@ func (m *mover) moveKeys(ctx context.Context, records []hookgate.Record, moved [
 		}
 	}
 	moving, ctx := errgroup.WithContext(ctx)
-	for _, indexes := range keys {
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		indexes := keys[key]
 		moving.Go(func() error {
 			for _, i := range indexes {
 				r := &records[i]
