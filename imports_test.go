@@ -99,6 +99,8 @@ var allowedImports = map[string]struct {
 	"internal/consume": {[]string{"api", "internal/signals"},
 		"it is a client: what it loses must not depend on the code of the server"},
 
+	"simulation": {nil, "it has only tests, which put all parts together over backends in memory"},
+
 	// Servers for tests.
 	"internal/pgtest":    {[]string{"internal/certtest"}, "it starts servers for any test"},
 	"internal/redistest": {[]string{"internal/certtest"}, "it starts servers for any test"},

@@ -334,17 +334,25 @@ func (d *Dispatcher) spread(ctx context.Context, running *sync.WaitGroup) error 
 	for i := range d.subscriptions {
 		s := &d.subscriptions[i].Subscription
 		e, exists := entries[s.Definition.Name]
-		if s.Consumer == nil || !exists || owned >= share || d.running(s.Definition.Name) ||
+		if s.Consumer == nil || !exists || d.running(s.Definition.Name) ||
 			e.Owner != "" && e.Owner != d.config.Owner {
 			continue
 		}
-		err := d.acquire(ctx, s, running)
-		switch {
-		case err == nil:
-			owned++
-		case errors.Is(err, hookgate.ErrLeased) || errors.Is(err, hookgate.ErrRevision):
-		default:
-			failed = errors.Join(failed, err)
+		if owned < share {
+			err := d.acquire(ctx, s, running)
+			if err == nil {
+				owned++
+				continue
+			}
+			if !errors.Is(err, hookgate.ErrLeased) && !errors.Is(err, hookgate.ErrRevision) {
+				failed = errors.Join(failed, err)
+				continue
+			}
+		}
+		if e.Owner == d.config.Owner {
+			// A runner that lost its lease has ended without giving it back, and Renew has extended it.
+			// Another process can only take the subscription once it is given back.
+			failed = errors.Join(failed, d.store.Release(ctx, s.Definition.Name, e.Epoch))
 		}
 	}
 	return failed

@@ -23,6 +23,18 @@ func (s *Store) Subscriptions(ctx context.Context) (all []hookgate.SubscriptionI
 	return all, nil
 }
 
+// State returns the state of a subscription as a new owner would find it. It is empty if there is no
+// such subscription.
+func (s *Store) State(name string) hookgate.SubscriptionState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub := s.subscriptions[name]
+	if sub == nil {
+		return hookgate.SubscriptionState{}
+	}
+	return *sub.state()
+}
+
 func (s *Store) info(sub *subscription) hookgate.SubscriptionInfo {
 	info := hookgate.SubscriptionInfo{SubscriptionDefinition: sub.SubscriptionDefinition,
 		Revision: sub.revision, Cursor: sub.cursor, End: s.last, Held: int64(len(sub.holds)),

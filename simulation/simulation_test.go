@@ -1,0 +1,170 @@
+package simulation
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/modeltest"
+)
+
+var (
+	first = flag.Uint64("first", 1, "the first seed")
+	seeds = flag.Int("seeds", modeltest.Pick(300, 30_000), "number of schedules")
+
+	ctx = context.Background()
+	by  = hookgate.Person{By: "ann", Reason: "test"}
+)
+
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(1) // goroutines take turns in an order that repeats
+	modeltest.Checks(10)
+	m.Run()
+}
+
+// TestSchedules runs many schedules. The package comment says what they check.
+func TestSchedules(t *testing.T) {
+	began := time.Now()
+	for i := range *seeds {
+		seed := *first + uint64(i)
+		w := simulate(t, seed)
+		if w.broken == nil {
+			continue
+		}
+		t.Logf("the schedule of seed %d: %s\n%s", seed, w.text, w)
+		t.Fatalf("seed %d, after %d schedules: %s: %s\nrepeat it with: go test ./simulation -run"+
+			" TestSchedules -first %d -seeds 1", seed, i+1, w.broken.guarantee, w.broken.text, seed)
+	}
+	took := time.Since(began)
+	t.Logf("%d schedules in %v, %.0f per minute", *seeds, took.Round(time.Millisecond),
+		float64(*seeds)/took.Minutes())
+}
+
+// simulate runs the schedule of a seed.
+func simulate(t *testing.T, seed uint64) (w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, seed)
+		w = newWorld(seed)
+		defer w.repeatable()()
+		w.play()
+		w.stopAll()
+	})
+	return w
+}
+
+// play runs a schedule: a time of faults, then one in which only failing keys fail, and then one
+// without any.
+func (w *world) play() {
+	w.populate()
+	storm := time.Now().Add(time.Duration(20+w.rng.IntN(60)) * time.Second)
+	never := func() bool { w.tend(); return time.Now().After(storm) }
+	w.run(never, 10*time.Minute)
+	if w.violated() {
+		return
+	}
+	w.calmDown()
+	tend := func(key func(*subscription) string) func() bool {
+		return func() bool { w.tend(); return w.settledBut(key) }
+	}
+	refused := func(s *subscription) string { return s.failing }
+	for range 3 {
+		if w.run(tend(refused), 10*time.Minute) || w.violated() {
+			break
+		}
+		for _, name := range w.subscribed { // parked ones
+			w.person(hookgate.ResolveRetry, w.subs[name])
+		}
+	}
+	if text := w.unsettled(refused); text != "" {
+		w.violate("a failing key delays no other", "ten minutes after the last fault %s", text)
+		return
+	}
+	for _, name := range w.subscribed {
+		w.subs[name].failing = ""
+	}
+	w.note("the failing keys are well")
+	none := func(*subscription) string { return "" }
+	for range 3 {
+		if w.run(tend(none), 10*time.Minute) || w.violated() {
+			break
+		}
+		for _, name := range w.subscribed {
+			w.person(hookgate.ResolveRetry, w.subs[name])
+		}
+	}
+	if text := w.unsettled(none); text != "" {
+		w.violate("everything arrives", "half an hour after the last fault %s", text)
+		return
+	}
+	w.run(func() bool { return false }, 30*time.Second)
+	for _, host := range w.hosts {
+		p := w.processes[host]
+		w.note("%s is asked to stop", host)
+		p.stopping = true
+		p.stop()
+	}
+	ended := func() bool {
+		for _, host := range w.hosts {
+			select {
+			case <-w.processes[host].ended:
+			default:
+				return false
+			}
+		}
+		return true
+	}
+	if !w.run(ended, 5*time.Minute) && !w.violated() {
+		w.violate("everything arrives", "a process does not end")
+		return
+	}
+	w.leftovers()
+}
+
+// stopAll ends what runs, so that the bubble can end.
+func (w *world) stopAll() {
+	w.mu.Lock()
+	w.over = true
+	pending := w.pending
+	w.pending = nil
+	w.mu.Unlock()
+	for _, c := range pending {
+		if c.err = errKilled; !c.gone {
+			close(c.done)
+		}
+	}
+	for _, p := range w.processes {
+		p.stop()
+	}
+	time.Sleep(5 * time.Minute)
+}
+
+// TestRepeats: a seed gives the same schedule each time.
+func TestRepeats(t *testing.T) {
+	for i := range modeltest.Pick(40, 1000) {
+		seed := *first + uint64(i)
+		a, b := simulate(t, seed), simulate(t, seed)
+		if a.String() == b.String() {
+			continue
+		}
+		one, two := strings.Split(a.String(), "\n"), strings.Split(b.String(), "\n")
+		for n := range one {
+			if n >= len(two) || one[n] != two[n] {
+				from := max(0, n-30)
+				fmt.Fprintln(os.Stderr, strings.Join(one[from:n+1], "\n"))
+				if n < len(two) {
+					t.Fatalf("seed %d: step %d is once\n%s\nand once\n%s", seed, n, one[n], two[n])
+				}
+				break
+			}
+		}
+		t.Fatalf("seed %d: %d steps and %d steps", seed, len(one), len(two))
+	}
+}
