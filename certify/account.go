@@ -141,7 +141,7 @@ func (a *account) acknowledged(e *event) (at int64, ok bool) {
 
 // begun is when the stored request was sent: the one with the id, or the earliest that may be it.
 func (a *account) begun(e *event) int64 {
-	if i, ok := a.byID[e.storedID]; ok {
+	if i, ok := a.byID[e.storedID]; ok && a.requests[i].event == e.index(a) {
 		return a.requests[i].sent
 	}
 	earliest := int64(0)

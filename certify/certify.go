@@ -138,7 +138,9 @@ type Verdict struct {
 	StartedAt  string `json:"startedAt"`
 	FinishedAt string `json:"finishedAt"`
 	// Version is the version that the target reports.
-	Version  string      `json:"version"`
+	Version string `json:"version"`
+	// LossSeen is that of all phases together: see Summary.
+	LossSeen float64     `json:"lossSeenPercent"`
 	Phases   []Summary   `json:"phases"`
 	Criteria []Criterion `json:"criteria"`
 }
@@ -164,7 +166,10 @@ type Summary struct {
 	LagP99  float64 `json:"lagP99Ms"`
 	LagMax  float64 `json:"lagMaxMs"`
 	Drain   float64 `json:"drainSeconds"`
-	Status  Status  `json:"status"`
+	// LossSeen is the rate of loss, in percent of the events, that the phase would have seen with a
+	// probability of 95%.
+	LossSeen float64 `json:"lossSeenPercent"`
+	Status   Status  `json:"status"`
 }
 
 // statusOf combines criteria: Fail if one failed, otherwise Invalid if one could not be measured.

@@ -43,6 +43,11 @@ func conclude(dir string) (*conclusion, error) {
 	if err := readJSON(filepath.Join(dir, startFile), &c.start); err != nil {
 		return nil, fmt.Errorf("judge: %w", err)
 	}
+	if c.start.Format != bundleFormat {
+		return nil, fmt.Errorf("judge: the evidence has format %d, and this version judges format "+
+			"%d: use the version of hookgate that made it (client in %s)", max(c.start.Format, 1),
+			bundleFormat, environmentFile)
+	}
 	var ramp []*phaseResult
 	for _, name := range c.start.Phases {
 		limits, err := p.limitsOf(name)
@@ -72,9 +77,12 @@ func conclude(dir string) (*conclusion, error) {
 	if err := c.common(dir); err != nil {
 		return nil, fmt.Errorf("judge: %w", err)
 	}
+	acknowledged := 0
 	for _, r := range c.phases {
 		c.Phases = append(c.Phases, r.summary)
+		acknowledged += r.acknowledged
 	}
+	c.LossSeen = lossSeen(acknowledged)
 	c.Application, c.Target, c.RunID, c.Version = p.Application, c.start.Target, c.start.RunID,
 		c.start.Version
 	c.StartedAt, c.FinishedAt = c.start.Started.Format(time.RFC3339),
@@ -125,7 +133,7 @@ func (p Profile) limitsOf(name string) (Phase, error) {
 
 // correctness are the criteria that must hold at any rate.
 var correctness = []string{"persisted", "stored_once", "foreign", "content", "unchanged", "order",
-	"lineage", "idempotency", "counters", "plan"}
+	"lineage", "idempotency", "answers", "counters", "plan"}
 
 func isCorrectness(c Criterion) bool {
 	return slices.Contains(correctness, c.ID[strings.IndexByte(c.ID, '/')+1:])

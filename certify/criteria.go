@@ -72,12 +72,15 @@ func (j *judging) load(m *measured) {
 		id       string
 		quantile float64
 		limit    float64
-	}{{"p95", 95, l.P95MS}, {"p99", 99, l.P99MS}} {
+	}{{"p95", 95, l.P95MS}, {"p99", 99, l.P99MS}, {"max", 100, l.MaxMS}} {
 		if p.limit == 0 {
 			continue
 		}
-		c := j.add(p.id, fmt.Sprintf("P%.0f of the time from due to answer", p.quantile), "<=", p.limit,
-			ms(m.latency, p.quantile), "ms", histogramsFile)
+		text := fmt.Sprintf("P%.0f of the time from due to answer", p.quantile)
+		if p.quantile == 100 {
+			text = "longest time from due to answer"
+		}
+		c := j.add(p.id, text, "<=", p.limit, ms(m.latency, p.quantile), "ms", histogramsFile)
 		if lagging {
 			c.invalidate("the client lagged")
 		}
@@ -99,7 +102,12 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 		}
 	}
 	first := len(j.criteria)
-	j.none("persisted", "acknowledged events that are not stored", s.Missing, "events", storeFile)
+	persisted := j.none("persisted", "acknowledged events that are not stored", s.Missing, "events",
+		storeFile)
+	if persisted.Status == Pass {
+		persisted.Note = "a loss of " + lossText(lossSeen(s.AcknowledgedEvents)) +
+			" events or more would have been seen with a probability of 95%"
+	}
 	j.none("stored_once", "events stored more than once", s.Twice, "events", storeFile)
 	foreign := j.none("foreign", "stored events that were not sent or were refused", s.Foreign,
 		"events", storeFile)
@@ -129,6 +137,12 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 	}
 	j.none("idempotency", "answers that are wrong about what is a duplicate, or of which request",
 		d.Violations, "answers", duplicatesFile)
+	j.idempotencyNote(m, d)
+	j.none("answers", "answers that are not as the contract says", m.answers.Violations, "answers",
+		answersFile)
+}
+
+func (j *judging) idempotencyNote(m *measured, d duplicateReport) {
 	if j.limits.Duplicates > 0 && d.Answered == 0 && len(d.Repeats) > 0 && m.accepted > 0 {
 		j.criteria[len(j.criteria)-1].Note = "no answer said duplicate"
 	}
@@ -137,8 +151,8 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 // unfinishedLedger invalidates the criteria that need a complete ledger. A client that was killed
 // may have sent requests that its ledger does not have, and the target is not at fault for that.
 func (j *judging) unfinishedLedger(s *storeReport) {
-	ids := []string{"foreign", "idempotency", "lineage", "counters", "server_latency", "errors",
-		"acceptance"}
+	ids := []string{"foreign", "idempotency", "answers", "lineage", "counters", "server_latency",
+		"errors", "acceptance"}
 	if s.Different.Count == s.unmade {
 		ids = append(ids, "content")
 	}

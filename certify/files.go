@@ -43,10 +43,17 @@ const (
 	duplicatesFile = "idempotency.json"  // derived
 	orderFile      = "ordering.json"     // derived
 	storeFile      = "store.json"        // derived
+	answersFile    = "answers.json"      // derived
 )
+
+// bundleFormat is the format of the bundles that this version makes and judges. It changes when a
+// file that a verdict needs is added, or when derived files change.
+const bundleFormat = 2
 
 // start is what is known at the beginning of a certification, and when it ended.
 type start struct {
+	// Format is bundleFormat of the version that made the bundle; 0 before there was a number.
+	Format int    `json:"format"`
 	RunID  string `json:"runId"`
 	Target string `json:"target"`
 	// Asked are the phases that were requested, Phases those that were begun; of a ramp, its steps.

@@ -64,6 +64,7 @@ type faults struct {
 	status    func(request int) int                  // instead of taking it
 	hangUp    func(request int) bool                 // after taking it
 	answer    func(n int, r *gateRequest)            // changes what the answer says
+	reply     func(request int, r *gateReply)        // changes how it says it
 	lose      func(n int) bool                       // after the 202
 	twice     func(n int) bool                       // stored
 	store     func(g *gate, n int, e *gateEvent)     // instead of storing it
@@ -221,13 +222,12 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 	g.requests++
 	g.mu.Unlock()
 	id := hookgate.NewRequestID(received).String()
-	w.Header().Set("X-Request-Id", id)
 	if f := g.faults.delay; f != nil {
 		time.Sleep(f(request)) // this is what the saboteur does
 	}
 	if f := g.faults.status; f != nil && f(request) != 0 {
-		w.WriteHeader(f(request))
-		fmt.Fprintf(w, `{"status":"error","error":"sabotage","requestId":%q}`, id)
+		g.reply(w, request, &gateReply{f(request), id, jsonType, map[string]any{"status": "error",
+			"error": "sabotage", "requestId": id}})
 		return
 	}
 	answered := g.take(&gateRequest{id: id, received: received}, &gateEvent{messageID: m.MessageID,
@@ -244,15 +244,35 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 		took = 0
 	}
 	g.latency.WithLabelValues("POST", "202").Observe(float64(took.Microseconds()) / 1000)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusAccepted)
+	reply := &gateReply{http.StatusAccepted, answered.id, jsonType, map[string]any{
+		"status": "accepted", "messageId": m.MessageID, "requestId": answered.id,
+		"jobId": answered.event.jobID(), "queue": "webhooks", "latency_ms": 0.5}}
 	if answered.first != "" {
-		fmt.Fprintf(w, `{"status":"accepted","requestId":%q,"note":"duplicate_detected",`+
-			`"firstRequestId":%q}`, answered.id, answered.first)
-	} else {
-		fmt.Fprintf(w, `{"status":"accepted","requestId":%q}`, answered.id)
+		reply.body["note"], reply.body["firstRequestId"] = "duplicate_detected", answered.first
 	}
+	g.reply(w, request, reply)
 }
+
+// gateReply is the answer to a webhook.
+type gateReply struct {
+	status    int
+	requestID string // in the header
+	mediaType string
+	body      map[string]any
+}
+
+func (g *gate) reply(w http.ResponseWriter, request int, r *gateReply) {
+	if f := g.faults.reply; f != nil {
+		f(request, r)
+	}
+	w.Header().Set("Content-Type", r.mediaType)
+	w.Header().Set("X-Request-Id", r.requestID)
+	w.WriteHeader(r.status)
+	json.NewEncoder(w).Encode(r.body)
+}
+
+// jobID is the place of an event in the queue: a partition, and a position in it.
+func (e *gateEvent) jobID() string { return fmt.Sprintf("0:%d-0", e.n+1) }
 
 // take claims and queues an event, and returns the answer.
 func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {

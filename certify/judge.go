@@ -16,6 +16,8 @@ type phaseResult struct {
 	criteria []Criterion
 	derived  map[string]any // by file name
 	figures  *figures
+	// acknowledged is the number of events.
+	acknowledged int
 }
 
 // errorLine is an entry of the error budget: an attempt that was not accepted.
@@ -71,6 +73,7 @@ type measured struct {
 	unknown               int
 	firstDue, lastEnd     time.Time
 	budget                budget
+	answers               answerReport
 	overTime              *series
 }
 
@@ -103,6 +106,7 @@ func measure(dir string, source string, run phaseRun, limits Phase) (*measured, 
 			return nil, err
 		}
 		m.requests++
+		m.answers.check(&a)
 		ended := end(&a)
 		if m.firstDue.IsZero() || a.Due.Before(m.firstDue) {
 			m.firstDue = a.Due
@@ -131,6 +135,7 @@ func measure(dir string, source string, run phaseRun, limits Phase) (*measured, 
 				a.Status, a.Error})
 		}
 	}
+	m.answers.checkIDs(m.account)
 	b := &m.budget
 	b.Requests, b.Budget = m.requests, round(float64(m.requests)*limits.ErrorPercent/100)
 	b.Left, b.RatePercent = round(b.Budget-float64(b.Consumed)), percent(b.Consumed, m.requests)
@@ -196,7 +201,7 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 	s := Summary{
 		Phase: name, Requests: m.requests, Events: len(m.account.events), Accepted: m.accepted,
 		Repeats: duplicates.Answered, Errors: m.budget.Consumed, Unknown: m.unknown,
-		Stored:  store.StoredEvents,
+		Stored: store.StoredEvents, LossSeen: lossSeen(store.AcknowledgedEvents),
 		Seconds: round(seconds), P50: ms(m.latency, 50), P95: ms(m.latency, 95), P99: ms(m.latency, 99),
 		Max:    ms(m.latency, 100),
 		LagP99: ms(m.lag, 99), LagMax: ms(m.lag, 100), Drain: round(run.DrainSeconds),
@@ -206,9 +211,10 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		s.Rate = round(float64(m.accepted) / seconds)
 	}
 	return &phaseResult{
-		summary: s, criteria: j.criteria,
+		summary: s, criteria: j.criteria, acknowledged: store.AcknowledgedEvents,
 		derived: map[string]any{
-			histogramsFile: h, budgetFile: m.budget, duplicatesFile: duplicates, orderFile: order,
+			histogramsFile: h, budgetFile: m.budget, answersFile: m.answers,
+			duplicatesFile: duplicates, orderFile: order,
 			storeFile: struct {
 				storeReport
 				Lineage lineageReport `json:"lineage"`

@@ -14,11 +14,22 @@ type junitSuites struct {
 }
 
 type junitSuite struct {
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Errors   int         `xml:"errors,attr"`
-	Cases    []junitCase `xml:"testcase"`
+	Name     string `xml:"name,attr"`
+	Tests    int    `xml:"tests,attr"`
+	Failures int    `xml:"failures,attr"`
+	Errors   int    `xml:"errors,attr"`
+	// Properties has the rate of loss that a phase would have seen.
+	Properties *junitProperties `xml:"properties,omitempty"`
+	Cases      []junitCase      `xml:"testcase"`
+}
+
+type junitProperties struct {
+	Property []junitProperty `xml:"property"`
+}
+
+type junitProperty struct {
+	Name  string `xml:"name,attr"`
+	Value string `xml:"value,attr"`
 }
 
 type junitCase struct {
@@ -43,7 +54,7 @@ func WriteJUnit(path string, v Verdict) error {
 			phase = "certification"
 		}
 		if n := len(all.Suites); n == 0 || all.Suites[n-1].Name != phase {
-			all.Suites = append(all.Suites, junitSuite{Name: phase})
+			all.Suites = append(all.Suites, junitSuite{Name: phase, Properties: v.properties(phase)})
 		}
 		suite := &all.Suites[len(all.Suites)-1]
 		test := junitCase{Class: "hookgate.certify." + phase, Name: c.ID + ": " + c.Text}
@@ -70,6 +81,16 @@ func WriteJUnit(path string, v Verdict) error {
 	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...),
 		0o644); err != nil {
 		return fmt.Errorf("write JUnit file %s: %w", path, err)
+	}
+	return nil
+}
+
+// properties are the properties of the suite of a phase; nil for another suite.
+func (v *Verdict) properties(phase string) *junitProperties {
+	for i := range v.Phases {
+		if v.Phases[i].Phase == phase {
+			return &junitProperties{[]junitProperty{{"loss seen with 95%", v.Phases[i].LossText()}}}
+		}
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	config := load.Config{
 		Target: c.Target, Path: c.Profile.Path, Credentials: c.Credentials, Rate: p.Rate,
 		Concurrency: p.Concurrency,
-		Timeout:     seconds(p.TimeoutSeconds),
+		Timeout:     seconds(p.TimeoutSeconds), Answers: true,
 	}
 	if c.Input != "" {
 		in, err := os.Open(c.Input)

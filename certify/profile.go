@@ -75,7 +75,9 @@ type Phase struct {
 	ErrorPercent      float64 `json:"error_percent"`
 	P95MS             float64 `json:"p95_ms"`
 	P99MS             float64 `json:"p99_ms"`
-	DrainSeconds      float64 `json:"drain_s"`
+	// MaxMS limits the slowest answer.
+	MaxMS        float64 `json:"max_ms"`
+	DrainSeconds float64 `json:"drain_s"`
 	// MeanBatch is the least mean number of records per transaction of the target's store.
 	MeanBatch float64 `json:"mean_batch"`
 	// LagP99MS is the greatest lag of the client behind its own schedule. Beyond it no measurement
@@ -92,15 +94,17 @@ func DefaultProfile() Profile {
 	phase := Phase{
 		Concurrency: 50, Duplicates: 4, Keys: 100, Size: 600, TimeoutSeconds: 10,
 		AcceptancePercent: 100, ErrorPercent: 0, DrainSeconds: 60, LagP99MS: 5, LatencyGapMS: 25,
+		MaxMS: 2000,
 	}
 	smoke, load, full, soak, ramp := phase, phase, phase, phase, phase
 	smoke.Events, smoke.Rate, smoke.Concurrency, smoke.P95MS, smoke.DrainSeconds = 1000, 200, 10, 20,
 		30
+	smoke.P99MS, load.P99MS = 100, 200
 	load.Events, load.Concurrency, load.P95MS, load.MeanBatch = 5000, 10, 50, 2
 	full.Events, full.Rate, full.P95MS, full.P99MS, full.AcceptancePercent, full.ErrorPercent = 30_000,
 		500, 120, 200, 99.9, 0.1
 	soak = full
-	soak.Events, soak.Seconds = 0, 3600
+	soak.Events, soak.Seconds, soak.MaxMS = 0, 3600, 5000
 	ramp = full
 	ramp.Events, ramp.Rate, ramp.Seconds, ramp.Steps = 0, 0, 10, []float64{250, 500, 1000, 2000, 4000,
 		8000}
@@ -214,7 +218,7 @@ func (p Profile) Check() error {
 			problem = fmt.Sprintf("size must be between %d and %d", minSize, 1<<20)
 		case ph.DrainSeconds <= 0 || ph.LagP99MS <= 0:
 			problem = "drain_s and lag_p99_ms must be positive"
-		case ph.P95MS < 0 || ph.P99MS < 0 || ph.MeanBatch < 0 || ph.CounterPercent < 0 ||
+		case ph.P95MS < 0 || ph.P99MS < 0 || ph.MaxMS < 0 || ph.MeanBatch < 0 || ph.CounterPercent < 0 ||
 			ph.LatencyGapMS < 0 ||
 			ph.AcceptancePercent < 0 || ph.AcceptancePercent > 100 || ph.ErrorPercent < 0 ||
 			ph.ErrorPercent > 100:

@@ -173,6 +173,7 @@ func (c *certification) prepare(ctx context.Context) error {
 	random := make([]byte, 3)
 	rand.Read(random)
 	c.start = start{
+		Format:  bundleFormat,
 		RunID:   fmt.Sprintf("cert-%s-%x", time.Now().UTC().Format("060102150405"), random),
 		Target:  c.Target,
 		Started: time.Now().UTC(), Version: h.Version, Asked: c.Phases, Phases: []string{},

@@ -79,19 +79,8 @@ func flip(body []byte) []byte {
 // Goal: a gate with one fault fails for that reason and no other. A gate without a fault passes
 // under the same profile. Method: one small gate, and a saboteur for each fault.
 func TestSaboteurs(t *testing.T) {
-	slow := func(request int) time.Duration {
-		if request%16 == 3 { // 6%
-			return 4 * time.Second
-		}
-		return 0
-	}
-	for _, test := range []struct {
-		name    string
-		faults  faults
-		profile func(*Phase)
-		status  Status
-		fail    []string // criteria
-	}{
+	slow := slowEvery(16) // 6%
+	certifyAll(t, []saboteur{
 		{name: "honest", status: Pass},
 		{name: "honest, connections lost", faults: faults{hangUp: func(r int) bool { return r == 123 }},
 			profile: func(p *Phase) { p.Events = 1000 }, status: Pass},
@@ -263,7 +252,31 @@ func TestSaboteurs(t *testing.T) {
 			p.LagP99MS, p.P95MS, p.P99MS = 0.000001, 60_000,
 				60_000
 		}, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
-	} {
+	})
+}
+
+// slowEvery delays one of n requests.
+func slowEvery(n int) func(request int) time.Duration {
+	return func(request int) time.Duration {
+		if request%n == 3 {
+			return 4 * time.Second
+		}
+		return 0
+	}
+}
+
+// saboteur is a gate with a fault, and what a certification must say about it.
+type saboteur struct {
+	name    string
+	faults  faults
+	profile func(*Phase)
+	status  Status   // Fail if empty
+	fail    []string // criteria
+}
+
+// certifyAll certifies each gate, and compares the criteria that it does not meet.
+func certifyAll(t *testing.T, table []saboteur) {
+	for _, test := range table {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := testProfile()

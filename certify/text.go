@@ -13,10 +13,11 @@ const shownFindings = 3
 // not pass, and where the evidence is.
 func (v *Verdict) WriteText(w io.Writer, dir string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PHASE\tREQUESTS\tRATE\tP50 MS\tP95 MS\tP99 MS\tMAX MS\tERRORS\tDRAIN\tSTATUS")
+	fmt.Fprintln(t, "PHASE\tREQUESTS\tRATE\tP50 MS\tP95 MS\tP99 MS\tMAX MS\tERRORS\tDRAIN\t"+
+		"LOSS SEEN\tSTATUS")
 	for _, p := range v.Phases {
-		fmt.Fprintf(t, "%s\t%d\t%.0f/s\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.1f s\t%s\n", p.Phase, p.Requests,
-			p.Rate, p.P50, p.P95, p.P99, p.Max, p.Errors, p.Drain, p.Status)
+		fmt.Fprintf(t, "%s\t%d\t%.0f/s\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.1f s\t%s\t%s\n", p.Phase,
+			p.Requests, p.Rate, p.P50, p.P95, p.P99, p.Max, p.Errors, p.Drain, p.LossText(), p.Status)
 	}
 	fmt.Fprintln(t)
 	fmt.Fprintln(t, "CRITERION\tVALUE\tLIMIT\tMARGIN\tSTATUS")

@@ -13,7 +13,7 @@ import (
 
 // certifyArgs are time limits that a loaded machine can meet. The tests check whether the gate is
 // correct, not how fast this machine is.
-var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--lag-p99", "20000",
+var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--max", "60000", "--lag-p99", "20000",
 	"--latency-gap", "20000", "--timeout", "60", "--drain", "60", "--json"}
 
 // certifyBinary certifies a gate with the command and returns the verdict.

@@ -55,7 +55,25 @@ type Attempt struct {
 	Note string `json:"note,omitempty"`
 	// FirstRequestID is the request that brought the event first; only for a duplicate.
 	FirstRequestID string `json:"firstRequestId,omitempty"`
+	// Answer is the answer as it was received, if Config.Answers is set and there was one.
+	Answer *Answer `json:"answer,omitempty"`
 }
+
+// Answer is the part of an answer that the contract of a gate is about.
+type Answer struct {
+	// Type is the Content-Type, RequestID the X-Request-Id, RetryAfter the Retry-After, and Date the
+	// Date of the answer; each is empty if it was not sent.
+	Type       string `json:"type,omitempty"`
+	RequestID  string `json:"requestId,omitempty"`
+	RetryAfter string `json:"retryAfter,omitempty"`
+	Date       string `json:"date,omitempty"`
+	// Body is the beginning of the body, at most 4 KiB. The ledger has U+FFFD in place of bytes that
+	// are not UTF-8.
+	Body string `json:"body"`
+}
+
+// maxAnswerBody bounds Answer.Body.
+const maxAnswerBody = 4 << 10
 
 // Accepted reports whether the gate acknowledged the event.
 func (a Attempt) Accepted() bool { return a.Status >= 200 && a.Status < 300 }

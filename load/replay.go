@@ -44,6 +44,8 @@ type Config struct {
 	// Ledger receives an Attempt as a line of JSON for each attempt; nil for none. It is written
 	// through a buffer that is flushed every half second and at the end.
 	Ledger io.Writer
+	// Answers keeps each answer in the ledger, as Attempt.Answer.
+	Answers bool
 	// ReadAhead is the greatest number of lines between the input and their final answer; 0 means
 	// DefaultReadAhead. Together they have at most 64 MiB. If answers take so long that the bound
 	// is reached, events are sent late, and the summary shows that.
@@ -142,7 +144,7 @@ func Replay(ctx context.Context, cfg Config) (Summary, error) {
 	for range cfg.Concurrency {
 		senders.Go(func() {
 			s := newSender(target, cfg.Credentials, cfg.Timeout)
-			s.epoch = r.tally.start
+			s.epoch, s.keep = r.tally.start, cfg.Answers
 			r.send(ctx, s)
 		})
 	}

@@ -21,6 +21,7 @@ type sender struct {
 	timeout time.Duration
 	// epoch is the origin of all times, so that they agree even if the clock of the machine is set.
 	epoch time.Time
+	keep  bool // the answers
 
 	conn    *conn // nil before the first request
 	request []byte
@@ -87,6 +88,13 @@ func (s *sender) exchange(ctx context.Context, ev *event, a *Attempt,
 	a.Status = resp.StatusCode
 	a.RequestID = resp.Header.Get("X-Request-Id")
 	s.readAnswer(a)
+	if s.keep {
+		a.Answer = &Answer{
+			Type: resp.Header.Get("Content-Type"), RequestID: resp.Header.Get("X-Request-Id"),
+			RetryAfter: resp.Header.Get("Retry-After"), Date: resp.Header.Get("Date"),
+			Body: string(s.answer.Bytes()[:min(s.answer.Len(), maxAnswerBody)]),
+		}
+	}
 	if err != nil {
 		a.Error = "incomplete answer: " + err.Error()
 	}
