@@ -19,6 +19,7 @@ import (
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/history"
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/httpserver"
@@ -103,6 +104,8 @@ type Parts struct {
 	Delivering func() []LiveSubscription
 	// Attention lists the things that a person should look at; nil for none.
 	Attention *attention.List
+	// History has the traffic of the last 24 hours.
+	History history.Reader
 }
 
 // API handles everything except webhooks. All methods may be called concurrently.
@@ -143,6 +146,7 @@ type API struct {
 	log                           *slog.Logger
 	rejectedCalls                 *httpserver.RejectionLog
 	started                       time.Time
+	history                       history.Reader
 	muxes                         [httpserver.Sides]*http.ServeMux // by side
 	ending                        context.Context                  // ended by Stop
 	stop                          context.CancelFunc
@@ -159,7 +163,8 @@ func New(c Config, p Parts) *API {
 		access: p.Access, verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard,
 		release: p.Release,
 		canary:  p.Canary, attention: p.Attention, webhooks: p.Webhooks, pages: p.Pages,
-		subscriptions: p.Subscriptions, control: p.Control, wake: p.Wake, delivering: p.Delivering,
+		history: p.History, subscriptions: p.Subscriptions, control: p.Control, wake: p.Wake,
+		delivering:     p.Delivering,
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),
 		logins:         newLogins(c.FailedLogins),

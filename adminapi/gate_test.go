@@ -32,6 +32,7 @@ import (
 	"github.com/hookgate/hookgate/dashboard"
 	delivery "github.com/hookgate/hookgate/deliver/memory"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/history"
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/httpserver"
@@ -234,6 +235,9 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		Guard:   s.guard, Release: s.release, Canary: s.canary, Attention: s.attention,
 		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger,
 			Live: live})}
+	if g.store != nil {
+		parts.History = history.NewRecorder(g.store, g.metrics.History, "test", s.config.Logger)
+	}
 	if s.subscriptions != nil {
 		parts.Subscriptions, parts.Control = s.subscriptions, s.subscriptions
 		parts.Wake, parts.Delivering = s.wake, s.delivering

@@ -49,6 +49,7 @@ var Matrix = []Rule{
 	{"GET", "/api/health", "/api/health", "", [callers]int{200, 200, 200, 200, 200, 200}},
 	{"GET", "/api/openapi.yaml", "/api/openapi.yaml", "", [callers]int{200, 200, 200, 200, 200, 200}},
 	{"GET", "/api/sources", "/api/sources", "", [callers]int{401, 401, 403, 200, 200, 200}},
+	{"GET", "/api/history", "/api/history", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/api/events", "/api/events?limit=1", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/api/events/stream", "/api/events/stream?wait=0s", "",
 		[callers]int{401, 401, 200, 200, 200, 200}},

@@ -41,6 +41,7 @@ var table = []struct {
 	{"GET /api/openapi.yaml", anyone, "", (*API).openAPI},
 
 	{"GET /api/sources", viewer, "", (*API).showSources},
+	{"GET /api/history", viewer, "", (*API).showHistory},
 	{"GET /api/events", viewer, "", (*API).events},
 	{"GET " + streamPath, viewer, "", (*API).stream},
 	{"GET /api/events/{id}", viewer, "", (*API).event},

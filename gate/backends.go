@@ -11,6 +11,7 @@ import (
 	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/control/settings"
+	"github.com/hookgate/hookgate/history"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/queue/spool"
 	"github.com/hookgate/hookgate/store/retention"
@@ -34,6 +35,7 @@ type backends struct {
 	// log and subscriptions are for delivery.
 	log           adminapi.Log
 	subscriptions subscriptionStore
+	history       history.Store
 	// away returns why PostgreSQL cannot be used yet; nil with SQLite.
 	away func() error
 	// mark identifies the store and says how far it has come.

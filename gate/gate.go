@@ -31,10 +31,12 @@ package gate
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +47,7 @@ import (
 	"github.com/hookgate/hookgate/dashboard"
 	"github.com/hookgate/hookgate/deliver"
 	"github.com/hookgate/hookgate/guard"
+	"github.com/hookgate/hookgate/history"
 	"github.com/hookgate/hookgate/ingest"
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/datadir"
@@ -226,6 +229,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	if b.replaced != nil {
 		watched.Add(attention.StoreReplaced(b.replaced))
 	}
+	recorder := history.NewRecorder(b.history, m.History, incarnationName(), log)
 	live := dashboard.NewLive(dashboard.LiveConfig{
 		Metrics: m, Guard: protection, Release: triggers, Mode: b.settings, Store: b.reader,
 		Attention: watched, MaxStreams: maxLiveStreams,
@@ -248,14 +252,14 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 		Release: triggers, Canary: g.canary, Attention: watched,
 		Subscriptions: b.subscriptions, Control: b.subscriptions, Wake: g.delivery.wake,
 		Delivering: g.delivery.live, Log: b.log, Puller: g.delivery.puller,
-		Temporary: o.temporary(b),
-		Pages:     dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
+		Temporary: o.temporary(b), History: recorder,
+		Pages: dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
 	g.public = g.server.Handler(httpserver.PublicSide)
 
-	g.run(live.Run, refusing.Run)
+	g.run(live.Run, refusing.Run, recorder.Run)
 	g.run(func(ctx context.Context) {
 		protection.Run(ctx, guard.Inputs{Queue: b.queue.Stats, Mode: b.settings.Mode,
 			Observer: triggers.Observe})
@@ -413,6 +417,11 @@ func processName() string {
 		host = "unknown"
 	}
 	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+
+// incarnationName returns a name that no process of the gate has had, on any machine.
+func incarnationName() string {
+	return processName() + "-" + strings.ToLower(rand.Text()[:8])
 }
 
 // dir returns the data directory.

@@ -11,6 +11,7 @@ import (
 	"github.com/hookgate/hookgate/adminapi"
 	"github.com/hookgate/hookgate/deliver"
 	"github.com/hookgate/hookgate/deliver/pull"
+	"github.com/hookgate/hookgate/history"
 	"github.com/hookgate/hookgate/internal/metrics"
 )
 
@@ -21,12 +22,35 @@ const pullRecheck = time.Second
 // the subscriptions that are stored.
 func newPuller(o Options, b *backends, paused func() bool, m *metrics.Metrics,
 	log *slog.Logger) *pull.Server {
-	c := pull.Config{Policy: pullPolicy, Paused: paused, Observer: m,
+	c := pull.Config{Policy: pullPolicy, Paused: paused, Observer: pullObserver{m, o.Subscriptions},
 		Logger: log.With("part", "pull")}
 	if o.Database.URL != "" {
 		c.Recheck = pullRecheck
 	}
 	return pull.New(c, b.log, b.subscriptions)
+}
+
+// pullObserver counts temporary subscriptions together, because clients choose their names.
+type pullObserver struct {
+	*metrics.Metrics
+	configured map[string]SubscriptionOptions
+}
+
+// Attempted implements deliver.Observer.
+func (o pullObserver) Attempted(subscription, class string, took time.Duration) {
+	o.Metrics.Attempted(o.counted(subscription), class, took)
+}
+
+// Settled implements deliver.Observer.
+func (o pullObserver) Settled(subscription, outcome string, latency time.Duration) {
+	o.Metrics.Settled(o.counted(subscription), outcome, latency)
+}
+
+func (o pullObserver) counted(subscription string) string {
+	if _, ok := o.configured[subscription]; ok {
+		return subscription
+	}
+	return history.Temporary
 }
 
 // pullPolicy reads the stored definition of a pull subscription.

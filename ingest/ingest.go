@@ -319,12 +319,12 @@ func (h *Handler) answerAccepted(x *exchange, receipt hookgate.Receipt) (status 
 		h.config.Logger.Debug("accepted", "request_id", x.info.IDText, "event", d.Identity.String(),
 			"partition", receipt.Partition, "duplicate", duplicate)
 	}
-	h.countAnswer(x, cmp.Or(source.Success.Status, http.StatusAccepted))
+	took := time.Since(x.info.Received)
+	source.answered.Accepted(cmp.Or(source.Success.Status, http.StatusAccepted), duplicate, took)
 	if source.Success.Status != 0 {
 		return writeSuccess(x.writer, source.Success)
 	}
-	x.answer = appendAccepted(x.answer[:0], messageID, events, x.info.IDText, receipt,
-		time.Since(x.info.Received))
+	x.answer = appendAccepted(x.answer[:0], messageID, events, x.info.IDText, receipt, took)
 	x.writer.Header()["Content-Type"] = jsonType
 	x.writer.WriteHeader(http.StatusAccepted)
 	// A sender that has gone will repeat the request, and that will be a duplicate.

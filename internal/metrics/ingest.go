@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/history"
 )
 
 type requestLabels struct {
@@ -52,6 +53,9 @@ type Answers struct {
 	source   string
 	// received is the Unix time in seconds of the last answer of 2xx, or of the call of Source.
 	received atomic.Int64
+	// duplicates and latency are for the history.
+	duplicates atomic.Int64
+	latency    history.Counter
 }
 
 // Source returns the counter of a configured source. Do not call it with names from outside,
@@ -96,6 +100,15 @@ func (a *Answers) Count(status int) {
 		return
 	}
 	a.all.WithLabelValues(a.source, strconv.Itoa(status)).Inc()
+}
+
+// Accepted counts the answer to an accepted webhook, with the time since its receipt.
+func (a *Answers) Accepted(status int, duplicate bool, took time.Duration) {
+	a.Count(status)
+	if duplicate {
+		a.duplicates.Add(1)
+	}
+	a.latency.Observe(took)
 }
 
 // The reasons of rejections that the status does not show.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/history"
 )
 
 // Backend creates stores of one kind.
@@ -40,12 +41,16 @@ type Instance struct {
 	hookgate.Purger
 	Pruner
 	Access
+	History
 	// Verify audits the store.
 	Verify func() error
 	// FailWrites makes all later transactions fail: before they take effect if done is false, after
 	// that if done is true. Nil ends this.
 	FailWrites func(done *bool)
 }
+
+// History is the port of package history.
+type History = history.Store
 
 // Access are the methods for the admin API: tokens, the admin trail and approvals.
 type Access interface {
@@ -144,6 +149,7 @@ func Run(t *testing.T, b Backend) {
 		{"ApprovalRequests", testApprovalRequests},
 		{"ApprovalList", testApprovalList},
 		{"ApprovalsConcurrent", testApprovalsConcurrent},
+		{"Minutes", testMinutes},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -170,6 +176,7 @@ func Run(t *testing.T, b Backend) {
 			t.Run("PurgeTestsFails"+name, func(t *testing.T) { testPurgeTestsFails(t, b, done) })
 			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
 			t.Run("ApprovalFails"+name, func(t *testing.T) { testApprovalFails(t, b, done) })
+			t.Run("MinutesFail"+name, func(t *testing.T) { testMinutesFail(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}
 	}

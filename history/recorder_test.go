@@ -1,0 +1,151 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// table is a store in memory that can fail after it has stored.
+type table struct {
+	rows  map[Minute]Counts // the key has no counts
+	saves int
+	fails bool
+}
+
+func (s *table) SaveMinutes(_ context.Context, minutes []Minute, oldest time.Time) error {
+	s.saves++
+	for _, m := range minutes {
+		key := m
+		key.Counts = Counts{}
+		s.rows[key] = m.Counts
+	}
+	for key := range s.rows {
+		if key.At.Before(oldest) {
+			delete(s.rows, key)
+		}
+	}
+	if s.fails {
+		return errors.New("the outcome is unknown")
+	}
+	return nil
+}
+
+func (s *table) Minutes(_ context.Context, from, to time.Time, only Subject,
+	each func(*Minute)) error {
+	for m, counts := range s.rows {
+		if m.Counts = counts; !m.At.Before(from) && m.At.Before(to) &&
+			only.Selects(m.Subject) {
+			each(&m)
+		}
+	}
+	return nil
+}
+
+// counters are those of one process.
+type counters struct{ accepted, stored int64 }
+
+func (c *counters) totals() map[Subject]Counts {
+	shop := Counts{Accepted: c.accepted}
+	shop.Latency.Observe(2, c.accepted)
+	return map[Subject]Counts{{Source, "shop"}: shop, {Gate, ""}: {Stored: c.stored}}
+}
+
+// startRecorder runs a recorder until the returned function is called.
+func startRecorder(s Store, c *counters, process string) (r *Recorder, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r = NewRecorder(s, c.totals, process, slog.New(slog.DiscardHandler))
+	done := make(chan struct{})
+	go func() { r.Run(ctx); close(done) }()
+	return r, func() { cancel(); <-done }
+}
+
+func total(t *testing.T, r Reader, of Subject) (c Counts) {
+	t.Helper()
+	all, err := Read(context.Background(), r, Query{From: time.Now().Add(-Span),
+		To: time.Now().Add(time.Minute), Step: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := all[of]; s != nil {
+		return s.Total
+	}
+	return c
+}
+
+// TestRecorder counts through calls with unknown outcomes, a restart in the middle of a minute, and
+// reads between two saves: nothing is lost or counted twice, and a quiet minute writes nothing.
+func TestRecorder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shop := Subject{Source, "shop"}
+		s, c := &table{rows: map[Minute]Counts{}}, &counters{}
+		r, stop := startRecorder(s, c, "a")
+		check := func(want int64) {
+			t.Helper()
+			if got := total(t, r, shop); got.Accepted != want || got.Latency.Count() != want {
+				t.Errorf("accepted %d with %d latencies, want %d", got.Accepted, got.Latency.Count(), want)
+			}
+		}
+		time.Sleep(90 * time.Second)
+		c.accepted += 5
+		check(5) // not stored yet
+		time.Sleep(time.Minute)
+		if s.saves != 1 {
+			t.Errorf("%d saves, want 1", s.saves)
+		}
+		s.fails = true
+		c.accepted += 2
+		time.Sleep(3 * time.Minute)
+		check(7)
+		s.fails = false
+		time.Sleep(time.Minute)
+		saves := s.saves
+		time.Sleep(time.Hour)
+		if s.saves != saves {
+			t.Error("a quiet minute was stored")
+		}
+		c.accepted++
+		check(8)
+		stop()
+		if got := total(t, s, shop).Accepted; got != 8 {
+			t.Errorf("%d are stored after the end, want 8", got)
+		}
+		c.accepted = 0 // a new process
+		r, stop = startRecorder(s, c, "b")
+		c.accepted += 10
+		time.Sleep(time.Minute)
+		check(18)
+		c.accepted++
+		time.Sleep(Keep + time.Hour)
+		check(0)
+		stop()
+	})
+}
+
+// TestRecorderBounds: a store that is away for long costs bounded memory, and the last hour is
+// stored when it is back.
+func TestRecorderBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := &table{rows: map[Minute]Counts{}, fails: true}, &counters{}
+		r, stop := startRecorder(s, c, "a")
+		for range 3 * maxPending {
+			c.accepted++
+			time.Sleep(time.Minute)
+		}
+		if n := len(r.pending); n > maxPending {
+			t.Errorf("%d minutes wait, want at most %d", n, maxPending)
+		}
+		s.fails = false
+		stop()
+		if n := len(r.unsaved()); n != 0 {
+			t.Errorf("%d minutes are not stored", n)
+		}
+	})
+}
