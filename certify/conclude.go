@@ -124,7 +124,7 @@ func (p Profile) limitsOf(name string) (Phase, error) {
 	}
 	// It is also the name of a folder, which the author of the files must not choose.
 	limits, ok := p.Phases[name]
-	if !ok || !slices.Contains([]string{Smoke, Load, Full, Soak}, name) {
+	if !ok || !slices.Contains([]string{Smoke, Load, Full, Soak, Deliver}, name) {
 		return limits, fmt.Errorf("%s names the phase %q, which the profile does not have", startFile,
 			name)
 	}

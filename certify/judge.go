@@ -190,6 +190,13 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		h.Batches = grown(before, after, "webhook_batch_records")
 		j.metrics(m, &store, &lineage, before, after, &h)
 	}
+	var delivered *deliveryCheck
+	if name == Deliver {
+		if delivered, err = checkDelivery(dir, p.Source, run.Prefix, limits, m); err != nil {
+			return nil, err
+		}
+		j.delivery(delivered)
+	}
 	if run.Stopped == killed {
 		j.unfinishedLedger(&store)
 	}

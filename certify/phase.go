@@ -59,6 +59,13 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 		watcher.Wait()
 		err = errors.Join(err, watchErr)
 	}()
+	var d *delivery
+	if name == Deliver {
+		if d, err = c.deliver(ctx, run.Prefix, p); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.close()) }()
+	}
 	if err := o.scrape(ctx, c.Profile.Metrics, beforeFile); err != nil {
 		run.UnreadMetrics = err.Error()
 		c.say("%s: metrics: %v", name, err)
@@ -90,6 +97,12 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 
 	c.drain(background, name, o, &run, p)
 	stopWatching()
+	if d != nil {
+		c.doing(name, "waiting for the deliveries")
+		if err := d.sendingEnded(background); err != nil {
+			return err
+		}
+	}
 	return c.readBack(background, name, o, &run)
 }
 

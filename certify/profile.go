@@ -87,6 +87,8 @@ type Phase struct {
 	// LatencyGapMS is how much the client's P95 may exceed that of the target's histogram.
 	CounterPercent float64 `json:"counter_percent"`
 	LatencyGapMS   float64 `json:"latency_gap_ms"`
+	// Consumer is only for the phase deliver.
+	Consumer *Consumer `json:"consumer,omitempty"`
 }
 
 // DefaultProfile returns the default profile.
@@ -111,7 +113,8 @@ func DefaultProfile() Profile {
 	return Profile{
 		Application: "hookgate", Source: hookgate.TestSource, Path: webhooks + hookgate.TestSource,
 		Exclusive: true, AuditTimeoutSeconds: 300, CanaryPercent: 100, Seed: 1,
-		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp},
+		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp,
+			Deliver: defaultDelivery(full)},
 	}
 }
 
@@ -162,8 +165,7 @@ func ReadProfile(text []byte) (Profile, error) {
 		phase, ok := p.Phases[name]
 		if !ok {
 			return p, fmt.Errorf("profile: phases.%s is none of the phases smoke, load, full, "+
-				"soak, ramp",
-				name)
+				"soak, ramp, deliver", name)
 		}
 		if err := apply(settings, &phase); err != nil {
 			return p, fmt.Errorf("profile: phases.%s: %w", name, err)
@@ -223,6 +225,14 @@ func (p Profile) Check() error {
 			ph.AcceptancePercent < 0 || ph.AcceptancePercent > 100 || ph.ErrorPercent < 0 ||
 			ph.ErrorPercent > 100:
 			problem = "limits must not be negative, percentages at most 100"
+		}
+		switch {
+		case (ph.Consumer != nil) != (name == Deliver):
+			problem = "consumer is for the phase deliver, which needs it"
+		case ph.Consumer != nil:
+			if err := ph.Consumer.check(); err != nil {
+				problem = err.Error()
+			}
 		}
 		for i, step := range ph.Steps {
 			if step <= 0 || i > 0 && step <= ph.Steps[i-1] {

@@ -34,6 +34,10 @@ type Options struct {
 	// profile.
 	Input string
 	Speed float64
+	// Subscription is the push subscription that the phase deliver judges; empty: it pulls from one
+	// of its own. Listen is the address for its requests; empty: the port of its URL.
+	// SubscriptionSecret is its secret.
+	Subscription, Listen, SubscriptionSecret string
 	// Dir is the folder for the evidence: new or empty.
 	Dir string
 	// Key signs the evidence. Without one, Run makes a key that nobody knows.
@@ -133,11 +137,11 @@ func Run(ctx context.Context, o Options) (v Verdict, err error) {
 
 func (o *Options) check() error {
 	if len(o.Phases) == 0 {
-		return errors.New("no phase to run: name one of smoke, load, full, soak, ramp")
+		return errors.New("no phase to run: name one of smoke, load, full, soak, ramp, deliver")
 	}
 	for _, name := range o.Phases {
 		if _, ok := o.Profile.Phases[name]; !ok {
-			return fmt.Errorf("phase %q is none of smoke, load, full, soak, ramp", name)
+			return fmt.Errorf("phase %q is none of smoke, load, full, soak, ramp, deliver", name)
 		}
 	}
 	if o.Input != "" && o.Profile.CanaryPercent < 100 {
@@ -162,6 +166,9 @@ func (c *certification) prepare(ctx context.Context) error {
 		return fmt.Errorf("read the events of the target (is HOOKGATE_TOKEN or ADMIN_TOKEN "+
 			"right?): %w",
 			err)
+	}
+	if err := c.checkDelivery(ctx); err != nil {
+		return err
 	}
 	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("the folder %s is not empty: name another one, because evidence is "+

@@ -137,7 +137,8 @@ func TestSubscriptionMistakes(t *testing.T) {
 				"subscriptions.a.push.url is missing"},
 		{"subscriptions: {a: {" + ok + ", sources: [stripe, hookgate-certify, default, default]}}",
 			`subscriptions.a.sources has "stripe", and there is no such source; there are default|` +
-				`subscriptions.a.sources has "hookgate-certify", which is reserved for test traffic|` +
+				`subscriptions.a.sources has "hookgate-certify" and others: a subscription to test` +
+				` traffic has no other source|` +
 				`subscriptions.a.sources has "default" twice`},
 		{"subscriptions: {a: {" + ok + ", sources: [], types: []}}",
 			"subscriptions.a.sources is an empty list: remove it to select all sources|" +

@@ -18,6 +18,7 @@ import (
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/deliver/egress"
 	"github.com/hookgate/hookgate/deliver/push"
+	"github.com/hookgate/hookgate/ingest"
 )
 
 // SettingError is a mistake in one setting.
@@ -117,8 +118,13 @@ func (c *subscriptionCheck) filter(s SubscriptionOptions, o Options) {
 	}
 	for i, name := range s.Sources {
 		switch _, ok := o.Sources[name]; {
+		case name == hookgate.TestSource && o.Sources[ingest.DefaultSource].Kind != "envelope":
+			c.wrong("sources", "has %q, and this gate takes no test traffic: its source default is not"+
+				" an envelope", name)
+		case name == hookgate.TestSource && len(s.Sources) > 1:
+			c.wrong("sources", "has %q and others: a subscription to test traffic has no other source",
+				name)
 		case name == hookgate.TestSource:
-			c.wrong("sources", "has %q, which is reserved for test traffic", name)
 		case !ok:
 			c.wrong("sources", "has %q, and there is no such source; there are %s", name,
 				strings.Join(o.SourceNames(), ", "))

@@ -21,6 +21,7 @@ type certifyOptions struct {
 	connection
 	phase, dir, profile, input, key, junit string
 	source, path, api                      string
+	subscription, listen                   string
 	speed                                  float64
 	canaryPercent                          int
 	json, resume, exclusive                bool
@@ -38,7 +39,8 @@ is an outside client: it uses only HTTP, the read API and /metrics.
 
 Phases: smoke (1,000 events), load (5,000, 10 at a time), full (30,000 at 500/s); "all"
 runs these three. soak holds a rate for hours, ramp finds the highest rate that still
-passes. Separate several phases by commas. Each number can be set in a profile or by a
+passes. deliver plays a consumer that fails on purpose, and judges how its events come.
+Separate several phases by commas. Each number can be set in a profile or by a
 flag, which wins; --show-profile prints the profile.
 
 Credentials come from WEBHOOK_HMAC_SECRET or WEBHOOK_BEARER_KEY and HOOKGATE_TOKEN, or
@@ -52,14 +54,22 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
   hookgate certify --target https://gate.example --phase all --evidence certified/2026-11 --key evidence.key
   hookgate certify --phase full --rate 1000 --p95 50
   hookgate certify --phase load --input recorded.ndjson --speed 10
-  hookgate certify --phase smoke --exclusive=false --canary-percent 10`,
+  hookgate certify --phase smoke --exclusive=false --canary-percent 10
+  hookgate certify --phase deliver
+  hookgate certify --phase deliver --subscription certify`,
 		Args: cobra.NoArgs,
 	}
 	o.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.api, "api", "",
 		"base `URL` of the read and admin API and /metrics (default: --target)")
-	f.StringVar(&o.phase, "phase", "all", "`phases` to run: all, smoke, load, full, soak, ramp")
+	f.StringVar(&o.phase, "phase", "all", "`phases` to run: all, smoke, load, full, soak, ramp, deliver; with --subscription all has "+
+		"deliver too")
+	f.StringVar(&o.subscription, "subscription", "",
+		"`name` of a push subscription to judge in the phase deliver; it must select test traffic "+
+			"only, and its secret is SUBSCRIPTION_SECRET (default: pull)")
+	f.StringVar(&o.listen, "listen", "",
+		"`address` to take the requests of --subscription on (default: the port of its URL)")
 	f.StringVar(&o.dir, "evidence", "",
 		"`folder` for the evidence, new or empty (default certified/TIME)")
 	f.StringVar(&o.profile, "profile", "",
@@ -105,7 +115,11 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 
 // phases are the phases to run.
 func (o *certifyOptions) phases() []string {
-	return strings.Split(strings.ReplaceAll(o.phase, "all", "smoke,load,full"), ",")
+	all := "smoke,load,full"
+	if o.subscription != "" {
+		all += "," + certify.Deliver
+	}
+	return strings.Split(strings.ReplaceAll(o.phase, "all", all), ",")
 }
 
 // profileOf applies the file and then the flags to the default profile.
@@ -148,7 +162,9 @@ func (o *certifyOptions) run(cmd *cobra.Command, profile certify.Profile) error 
 	options := certify.Options{
 		Target: o.target, API: o.api, Profile: profile, Input: o.input, Speed: o.speed, Dir: o.dir,
 		Version: versionText(), Rules: roleRules(),
-		Phases: o.phases(),
+		Phases:       o.phases(),
+		Subscription: o.subscription, Listen: o.listen,
+		SubscriptionSecret: os.Getenv("SUBSCRIPTION_SECRET"),
 	}
 	if options.Dir == "" {
 		options.Dir = "certified/" + time.Now().UTC().Format("20060102T150405Z")

@@ -1,0 +1,277 @@
+package certify
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/certify/consumer"
+)
+
+// spoilt checks the key that always failed, and the event that was refused.
+func (d *deliveryCheck) spoilt() {
+	failing := d.byKey[d.run.FailingKey]
+	d.untried = len(failing) == 0
+	d.unanswered = d.listed.Error != ""
+	isListed := func(messageID string, states ...hookgate.ExceptionState) bool {
+		for _, e := range d.listed.Exceptions {
+			if e.MessageID == messageID && slices.Contains(states, e.State) {
+				return true
+			}
+		}
+		return false
+	}
+	var first *taken // the event that failed
+	for _, t := range failing {
+		if len(t.attempts) > 0 && t.attempts[0].Did == consumer.Failed && (first == nil ||
+			t.attempts[0].At.Before(first.attempts[0].At)) && d.failedUntilHealed(t) {
+			first = t
+		}
+	}
+	if first != nil && !d.unanswered && !isListed(first.messageID, hookgate.ExceptionWaiting,
+		hookgate.ExceptionParked) {
+		d.Parked.add("%s failed until %s, and the API showed it neither as waiting nor as parked",
+			first.messageID, d.run.Healed.Format(clock))
+	}
+	d.delivered(failing, &d.Parked)
+	r := d.run.Refused
+	if r == nil {
+		return
+	}
+	state := hookgate.ExceptionParked
+	if d.run.Then == "dead_letter" {
+		state = hookgate.ExceptionDead
+	}
+	if !d.unanswered && !isListed(r.MessageID, state) {
+		d.Policy.add("%s was refused with %d, and the API did not show it as %s", r.MessageID, r.Status,
+			state)
+	}
+	if r.Key != d.run.FailingKey {
+		d.delivered(d.byKey[r.Key], &d.Policy)
+	}
+	if i, ok := d.byID[r.MessageID]; ok {
+		n := 0
+		for _, a := range d.events[i].attempts {
+			if a.Did == consumer.Refused {
+				if n++; n > 1 {
+					d.Policy.add("%s was tried again at %s, after it had been refused", r.MessageID,
+						a.At.Format(clock))
+				}
+			}
+		}
+	}
+}
+
+// failedUntilHealed reports whether no attempt of the event was taken before the key was healed.
+func (d *deliveryCheck) failedUntilHealed(t *taken) bool {
+	at, ok := t.settled()
+	return !ok || at.After(d.run.Healed)
+}
+
+// delivered looks for events that were not delivered after the consumer was healed.
+func (d *deliveryCheck) delivered(all []*taken, v *violations) {
+	for _, t := range all {
+		if _, ok := t.settled(); !ok && !t.acked.IsZero() {
+			v.add("%s of key %s was not delivered after the consumer was healed", t.messageID, t.key)
+		}
+	}
+}
+
+// leastOthers is the number of events from which a P95 says something.
+const leastOthers = 20
+
+// times computes latencies, the time to recover and the storm.
+func (d *deliveryCheck) times() {
+	outage, recovery := d.run.stage(stageOutage), d.run.stage(stageRecovery)
+	trouble := d.run.stage(stageTrouble)
+	var calm, before, during []float64
+	for i := range d.events {
+		t := &d.events[i]
+		if !t.acked.IsZero() && len(t.attempts) > 0 && t.acked.Before(trouble) {
+			calm = append(calm, millis(t.attempts[0].At.Sub(t.acked)))
+		}
+		if at, ok := t.settled(); ok && !t.acked.IsZero() && t.acked.Before(recovery) && !d.isSpoilt(t) &&
+			at.After(recovery) {
+			d.RecoverSeconds = max(d.RecoverSeconds, round(at.Sub(recovery).Seconds()))
+		}
+	}
+	for _, a := range d.others {
+		i, ok := d.byID[a.MessageID]
+		if !ok || d.events[i].acked.IsZero() || !a.Took() {
+			continue
+		}
+		acked := d.events[i].acked
+		switch late := millis(a.At.Sub(acked)); {
+		case acked.Before(trouble):
+			before = append(before, late)
+		case acked.Before(recovery):
+			during = append(during, late)
+		}
+	}
+	d.P50, d.P95 = quantile(calm, 0.5), quantile(calm, 0.95)
+	d.Calm, d.Trouble = quantile(before, 0.95), quantile(during, 0.95)
+	d.fewOthers = len(before) < leastOthers || len(during) < leastOthers
+	d.Storm = d.storm(trouble, outage, recovery)
+}
+
+// storm returns by which factor the attempts after the outage exceeded those of a rate that begins
+// at one per second, after a few probes, and doubles each second. It ends at the rate before.
+func (d *deliveryCheck) storm(trouble, outage, up time.Time) float64 {
+	if up.IsZero() || len(d.attempts) == 0 {
+		return 0
+	}
+	const probes = 4
+	before := 0
+	for _, a := range d.attempts {
+		if a.At.Before(trouble) {
+			before++
+		}
+	}
+	rate := max(float64(before)/max(trouble.Sub(d.attempts[0].At).Seconds(), 0.001), 1)
+	worst, n := 0.0, 0
+	var first time.Time
+	for _, a := range d.attempts {
+		if a.At.Before(up) {
+			continue
+		}
+		if n++; n == 1 {
+			first = a.At
+		}
+		elapsed := a.At.Sub(first).Seconds()
+		if math.Pow(2, elapsed) > rate {
+			break
+		}
+		worst = max(worst, float64(n)/(probes+math.Pow(2, elapsed+1)))
+	}
+	return round(worst)
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// quantile returns the quantile of values, which it sorts; 0 of none.
+func quantile(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return round(values[min(int(q*float64(len(values))), len(values)-1)])
+}
+
+// delivery judges the consumer's side of the phase deliver.
+func (j *judging) delivery(d *deliveryCheck) {
+	l, first := j.limits.Consumer, len(j.criteria)
+	lag := j.add("consumer_lag", "greatest delay of the consumer itself", "<=", l.LagMS, d.LagMS, "ms",
+		statesFile)
+	lagging := lag.Status != Pass
+	if lagging {
+		lag.invalidate("the consumer was late itself, so that its times say nothing of the target; " +
+			"run it on a machine with more to spare")
+	}
+	timed := func(c *Criterion) *Criterion {
+		if lagging {
+			c.invalidate("the consumer was late itself")
+		}
+		return c
+	}
+	none := func(id, text string, v violations, unit string) *Criterion {
+		return j.none(id, text, v, unit, deliveredReport)
+	}
+	none("delivered", "acknowledged events that were never delivered", d.Undelivered, "events")
+	none("retried", "events that were not delivered again after a failed attempt", d.Abandoned,
+		"events")
+	none("once", "events delivered again after the consumer had taken them", d.Repeated, "events")
+	none("key_order", "events delivered before an earlier one of their key was settled", d.Disordered,
+		"events")
+	together := none("in_flight", "attempts of a key while another of that key was under way",
+		d.Together, "attempts")
+	if together.Status == Fail && d.LagMS > d.run.TimeoutSeconds*250 {
+		together.invalidate("the consumer was late itself, by more than a quarter of the time-out")
+	}
+	none("bytes", "attempts with other bytes than were sent", d.Bytes, "attempts")
+	none("sender_headers", "attempts without the sender's content type and signature", d.Sender,
+		"attempts")
+	if d.run.Push {
+		signature := none("signature", "attempts that are not signed with the time of the attempt",
+			d.Signature, "attempts")
+		if !d.run.Signed {
+			signature.invalidate("the subscription has no secret: give it signing")
+		}
+		timed(signature)
+	}
+	none("webhook_id", "attempts whose webhook-id is not that of the event's first request",
+		d.WebhookID, "attempts")
+	none("attempt_numbers", "attempts whose number does not follow from those before", d.Numbers,
+		"attempts")
+	timed(none("headers", "attempts with hookgate headers that are not true", d.Headers, "attempts"))
+	d.judgeSpoilt(j)
+	recovered := timed(j.add("recovered", "time from the end of the outage until everything from "+
+		"before it was delivered", "<=", l.RecoverSeconds, d.RecoverSeconds, "s", attemptsFile))
+	if recovered.Status == Pass && d.run.stage(stageRecovery).IsZero() {
+		recovered.invalidate("there was no outage")
+	}
+	if d.run.Push {
+		timed(j.add("no_storm", "attempts after the outage, as a multiple of a rate that begins at one "+
+			"and doubles each second", "<=", l.StormFactor, d.Storm, "times", attemptsFile))
+	}
+	drained := j.add("lag_drained", "the subscription said that nothing is left, after the consumer "+
+		"was healed", "<=", j.limits.DrainSeconds, d.run.DrainSeconds, "s", statesFile)
+	if !d.run.Drained {
+		drained.Status, drained.Note = Fail, "it did not say so in that time"
+	}
+	if d.Undelivered.Count+d.Abandoned.Count+d.Parked.Count+d.Policy.Count > 0 && !d.run.Drained {
+		drained.invalidate("events are missing, so there was no time at which it could be drained")
+	}
+	others := timed(j.add("others", "growth of the P95 of another subscription while this one failed",
+		"<=", l.OthersMS, round(max(0, d.Trouble-d.Calm)), "ms", witnessFile))
+	others.Note = orElse(others.Note, fmt.Sprintf("from %.1f ms to %.1f ms", d.Calm, d.Trouble))
+	if d.fewOthers {
+		others.invalidate("it got too few events to compare")
+	}
+	d.invalidate(j.criteria[first:])
+}
+
+// judgeSpoilt judges what was made to fail until the end.
+func (d *deliveryCheck) judgeSpoilt(j *judging) {
+	parked := j.none("parked", "events of a key that always failed that were invisible, or not "+
+		"delivered once it was healed", d.Parked, "events", deliveredReport)
+	switch {
+	case d.untried:
+		parked.invalidate("no key was tried while it failed")
+	case d.unanswered:
+		parked.invalidate("the exceptions could not be read: %s", d.listed.Error)
+	case d.run.Unretried != "" && parked.Status == Fail:
+		parked.invalidate("certify could not retry them: %s", d.run.Unretried)
+	}
+	if d.run.Refused == nil {
+		return
+	}
+	policy := j.none("dead_letter", "refused events that were tried again, not shown as "+
+		"dead or parked, or not delivered when a person retried them", d.Policy, "events",
+		deliveredReport)
+	switch {
+	case d.unanswered:
+		policy.invalidate("the exceptions could not be read: %s", d.listed.Error)
+	case d.run.Unretried != "" && policy.Status == Fail:
+		policy.invalidate("certify could not retry them: %s", d.run.Unretried)
+	}
+}
+
+// invalidate marks what a run that did not reach its end cannot say. What it found before counts.
+func (d *deliveryCheck) invalidate(criteria []Criterion) {
+	if d.run.Stopped == "" {
+		return
+	}
+	found := []string{"once", "key_order", "in_flight", "bytes", "sender_headers", "signature",
+		"webhook_id", "attempt_numbers", "headers"}
+	for i := range criteria {
+		c := &criteria[i]
+		if c.Status == Fail && slices.ContainsFunc(found, func(id string) bool {
+			return c.ID == Deliver+"/"+id
+		}) {
+			continue
+		}
+		c.invalidate("the phase did not run to its end: %s", d.run.Stopped)
+	}
+}
