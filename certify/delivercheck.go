@@ -32,6 +32,18 @@ func (t *taken) settled() (at time.Time, ok bool) {
 	return at, ok
 }
 
+// passed is when the consumer went on to the next event of the key, at the earliest. In a lease it
+// does so before it acknowledges.
+func (t *taken) passed() (at time.Time, ok bool) {
+	at, ok = t.settled()
+	for _, a := range t.attempts {
+		if a.Took() && a.Lease != "" && a.At.Before(at) {
+			at = a.At
+		}
+	}
+	return at, ok
+}
+
 // deliveryReport is deliveries.json.
 type deliveryReport struct {
 	Events   int `json:"events"`   // acknowledged
@@ -360,7 +372,7 @@ func (d *deliveryCheck) order(all []*taken) {
 	}
 	var earlier []before
 	for _, t := range all {
-		settled, ok := t.settled()
+		settled, ok := t.passed()
 		if t.acked.IsZero() || !ok || d.run.Refused != nil && d.run.Then == "dead_letter" &&
 			t.messageID == d.run.Refused.MessageID {
 			continue // others report what is never settled

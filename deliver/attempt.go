@@ -126,6 +126,7 @@ func (r *runner) begin(it *item, extra bool) {
 		r.air[it.event.ID] = true
 	}
 	r.breaker.attempted(r.keyOf(it), time.Now())
+	probe := r.breaker.open
 	d := &hookgate.Delivery{Subscription: r.name, Event: it.event, Attempt: it.exception.Attempts + 1,
 		Redelivery: it.redelivery}
 	go func() {
@@ -134,7 +135,7 @@ func (r *runner) begin(it *item, extra bool) {
 			Reason: "the consumer ended its goroutine (runtime.Goexit)"}
 		defer func() {
 			now := time.Now()
-			r.answers <- answered{it, extra, answer, now.Sub(start), now}
+			r.answers <- answered{it, extra, probe, answer, now.Sub(start), now}
 		}()
 		answer = deliver(r.attempts, r.sub.Consumer, d)
 	}()
@@ -246,7 +247,10 @@ func (r *runner) outage(a answered) {
 			r.fail(a) // others are delivered, and this one fails again
 			return
 		}
-		r.breaker.failure(r.keyOf(a.it), a.at)
+		// Attempts that began before the breaker opened are no probes.
+		if a.probe {
+			r.breaker.failure(r.keyOf(a.it), a.at)
+		}
 		r.requeue(a.it)
 		return
 	}

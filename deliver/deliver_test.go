@@ -125,6 +125,30 @@ func outage(t *testing.T, away bool, within int) {
 	})
 }
 
+// TestShortOutage: many attempts are in flight when the consumer goes away for a moment. Their
+// failures are no probes, so the first probe comes after 5 s, not later.
+func TestShortOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deliver.Subscription{Concurrency: 32})
+		back := time.Now().Add(2 * time.Second)
+		w.setBehave(func(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
+			if a, took := refused(d); time.Now().Before(back) {
+				return a, took + 100*time.Millisecond
+			}
+			return ok(d)
+		})
+		p := w.start("a", 0)
+		w.append(some(rand.New(rand.NewPCG(1, 2)), 32, 32)...)
+		time.Sleep(7 * time.Second)
+		if all := w.began(); len(all) < 10 || all[len(all)-1].at.Before(back) {
+			t.Errorf("of %d attempts none came 5 s after the outage began", len(all))
+		}
+		time.Sleep(time.Hour)
+		p.end()
+		w.mustSettle()
+	})
+}
+
 // TestParks: an event that fails for too long is parked and holds its key; others go on. A person
 // retries, skips or dead-letters it, and then its key goes on in order.
 func TestParks(t *testing.T) {

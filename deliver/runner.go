@@ -73,6 +73,7 @@ func (it *item) id() hookgate.EventRedelivery {
 type answered struct {
 	it     *item
 	extra  bool // the attempt counts in runner.extras
+	probe  bool // it began while the breaker was open
 	answer hookgate.Answer
 	took   time.Duration
 	at     time.Time

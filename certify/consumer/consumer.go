@@ -33,7 +33,7 @@ const (
 // Attempt is a line of the ledger: one request of the gate, or one event of a lease. The texts are
 // as received. The lines are in the order in which the attempts ended.
 type Attempt struct {
-	// At is when the attempt arrived. End is just before the consumer answered, or when it saw the
+	// At is when the attempt arrived, or when the consumer came to an event of a lease. End is just before the consumer answered, or when it saw the
 	// connection or the lease end. So a gate that waits for the answer begins nothing before End.
 	At  time.Time `json:"at"`
 	End time.Time `json:"end"`

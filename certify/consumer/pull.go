@@ -67,7 +67,7 @@ func (p *Pull) run(ctx context.Context) {
 			}
 			continue
 		}
-		p.work(got, time.Now().UTC())
+		p.work(got)
 	}
 }
 
@@ -79,7 +79,7 @@ type outcome struct {
 
 // work answers a lease. Of a key it goes no further than the first event that it does not take at
 // once.
-func (p *Pull) work(got api.Pulled, at time.Time) {
+func (p *Pull) work(got api.Pulled) {
 	var taken []Attempt
 	var others []outcome
 	stopped := map[string]bool{}
@@ -88,7 +88,7 @@ func (p *Pull) work(got api.Pulled, at time.Time) {
 		if stopped[e.Key] {
 			continue
 		}
-		a := p.describe(e, at, got.Lease)
+		a := p.describe(e, got.Lease)
 		var pause time.Duration
 		a.Did, a.Status, pause = p.decide(&a)
 		if a.Did == Took {
@@ -166,9 +166,9 @@ func (p *Pull) answer(o *outcome, leaves <-chan struct{}) {
 	p.record(a)
 }
 
-func (p *Pull) describe(e *api.PulledEvent, at time.Time, lease string) Attempt {
+func (p *Pull) describe(e *api.PulledEvent, lease string) Attempt {
 	sum := sha256.Sum256(e.Body)
-	a := Attempt{At: at, Lease: lease, Subscription: p.Subscription, WebhookID: e.WebhookID,
+	a := Attempt{At: time.Now().UTC(), Lease: lease, Subscription: p.Subscription, WebhookID: e.WebhookID,
 		EventID: e.ID, Source: e.Source, Type: e.EventType, MessageID: e.MessageID, Key: e.Key,
 		ReceivedAt: e.ReceivedAt.UTC().Format(time.RFC3339Nano), Attempt: strconv.Itoa(e.Attempt),
 		Redelivery: strconv.FormatInt(e.Redelivery, 10), ContentType: kept(e.Headers, "Content-Type"),
