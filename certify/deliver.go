@@ -125,7 +125,8 @@ func (c *certification) checkDelivery(ctx context.Context) error {
 	case !asked:
 		return nil
 	case c.Input != "":
-		return errors.New("the phase deliver generates its events: use another phase for recorded traffic")
+		return errors.New("the phase deliver generates its events: use another phase for " +
+			"recorded traffic")
 	case c.Subscription == "" && c.Listen != "":
 		return errors.New("an address to listen on needs the name of a push subscription")
 	case c.Subscription == "":

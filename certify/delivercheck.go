@@ -264,7 +264,8 @@ func (d *deliveryCheck) attempt(a *consumer.Attempt) {
 	want("the key", a.Key, t.key)
 	want("the redelivery number", a.Redelivery, "0")
 	if first := t.attempts[0]; number(a.EventID) == 0 || a.EventID != first.EventID {
-		d.Headers.add("%s: the event id is %q, before it was %q", at, head(a.EventID), head(first.EventID))
+		d.Headers.add("%s: the event id is %q, before it was %q", at, head(a.EventID),
+			head(first.EventID))
 	}
 	received, err := time.Parse(time.RFC3339Nano, a.ReceivedAt)
 	if slack := d.slack(); err != nil || !t.acked.IsZero() && (received.After(t.acked.Add(slack)) ||

@@ -86,7 +86,8 @@ type stateSample struct {
 	Error string            `json:"error,omitempty"`
 }
 
-// listedExceptions is exceptions.json: the exceptions of the subscription before the key was healed.
+// listedExceptions is exceptions.json: the exceptions of the subscription before the key was
+// healed.
 type listedExceptions struct {
 	At         time.Time       `json:"at"`
 	Error      string          `json:"error,omitempty"`

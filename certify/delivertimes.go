@@ -258,7 +258,8 @@ func (d *deliveryCheck) judgeSpoilt(j *judging) {
 	}
 }
 
-// invalidate marks what a run that did not reach its end cannot say. What it found before counts.
+// invalidate marks the criteria that a run cannot judge because it did not reach its end.
+// Violations that it found before count.
 func (d *deliveryCheck) invalidate(criteria []Criterion) {
 	if d.run.Stopped == "" {
 		return

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// What a consumer does with an attempt.
+// The answers of a consumer to an attempt.
 const (
 	Took    = "took"    // 200, or an acknowledgement
 	Failed  = "failed"  // 500, or a nack
@@ -33,8 +33,9 @@ const (
 // Attempt is a line of the ledger: one request of the gate, or one event of a lease. The texts are
 // as received. The lines are in the order in which the attempts ended.
 type Attempt struct {
-	// At is when the attempt arrived, or when the consumer came to an event of a lease. End is just before the consumer answered, or when it saw the
-	// connection or the lease end. So a gate that waits for the answer begins nothing before End.
+	// At is when the attempt arrived, or when the consumer came to an event of a lease. End is just
+	// before the consumer answered, or when it saw the connection or the lease end. So a gate that
+	// waits for the answer begins nothing before End.
 	At  time.Time `json:"at"`
 	End time.Time `json:"end"`
 	Did string    `json:"did"`

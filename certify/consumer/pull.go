@@ -168,8 +168,9 @@ func (p *Pull) answer(o *outcome, leaves <-chan struct{}) {
 
 func (p *Pull) describe(e *api.PulledEvent, lease string) Attempt {
 	sum := sha256.Sum256(e.Body)
-	a := Attempt{At: time.Now().UTC(), Lease: lease, Subscription: p.Subscription, WebhookID: e.WebhookID,
-		EventID: e.ID, Source: e.Source, Type: e.EventType, MessageID: e.MessageID, Key: e.Key,
+	a := Attempt{At: time.Now().UTC(), Lease: lease, Subscription: p.Subscription,
+		WebhookID: e.WebhookID,
+		EventID:   e.ID, Source: e.Source, Type: e.EventType, MessageID: e.MessageID, Key: e.Key,
 		ReceivedAt: e.ReceivedAt.UTC().Format(time.RFC3339Nano), Attempt: strconv.Itoa(e.Attempt),
 		Redelivery: strconv.FormatInt(e.Redelivery, 10), ContentType: kept(e.Headers, "Content-Type"),
 		SHA256: hex.EncodeToString(sum[:]), Size: len(e.Body)}
