@@ -174,7 +174,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.health(w)
 	case path == "/metrics":
 		promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
-	case role == consumer && g.consumer(w, r):
+	case role == consuming && g.consumer(w, r):
 	case !open:
 		http.Error(w, `{"error":"not authorised"}`, http.StatusUnauthorized)
 	case path == "/admin/approvals":

@@ -20,14 +20,14 @@ const (
 	sender = "sender"
 	admin  = "admin"
 	// A consumer has a token for one subscription. One that is unbound tries another one.
-	consumer = string(control.RoleConsumer)
-	unbound  = "consumer of another subscription"
+	consuming = string(control.RoleConsumer)
+	unbound   = "consumer of another subscription"
 	// revoked begins the callers whose token was revoked.
 	revoked = "revoked"
 )
 
 // madeRoles are the roles for which tokens are made.
-var madeRoles = []string{consumer, string(control.RoleViewer),
+var madeRoles = []string{consuming, string(control.RoleViewer),
 	string(control.RoleOperator)}
 
 // Rule has the status that each kind of caller gets for a call, tried in a way that changes
@@ -121,7 +121,7 @@ func (c *certification) roles(ctx context.Context) (r roleReport) {
 				c.tryRule(ctx, &r, &c.Rules[i], caller, with(token))
 			}
 		}
-		if token, ok := tokens[consumer]; ok {
+		if token, ok := tokens[consuming]; ok {
 			c.tryUnbound(ctx, &r, c.Rules[i], with(token))
 		}
 	}
@@ -157,7 +157,7 @@ func (c *certification) tryRevoked(ctx context.Context, r *roleReport, role, tok
 // tryUnbound tries a consumer at a subscription to which its token is not bound.
 func (c *certification) tryUnbound(ctx context.Context, r *roleReport, rule Rule,
 	header headerOf) {
-	want := rule.Status[consumer]
+	want := rule.Status[consuming]
 	path, ok := strings.CutPrefix(rule.Probe, "/api/subscriptions/"+probedSubscription+"/")
 	if !ok || want == 0 || want == http.StatusUnauthorized || want == http.StatusForbidden {
 		return

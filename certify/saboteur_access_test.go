@@ -124,11 +124,11 @@ func (g *gate) consumer(w http.ResponseWriter, r *http.Request) bool {
 
 // accessRules are those of a few calls more.
 var accessRules = append([]Rule{
-	{"GET", "/api/events", "/api/events?limit=1", "", map[string]int{consumer: 403}},
+	{"GET", "/api/events", "/api/events?limit=1", "", map[string]int{consuming: 403}},
 	{"GET", "/api/events/stream", "/api/events/stream?wait=0s", "", map[string]int{nobody: 401,
-		sender: 401, consumer: 200, "viewer": 200, "operator": 200, admin: 200}},
+		sender: 401, consuming: 200, "viewer": 200, "operator": 200, admin: 200}},
 	{"POST", "/api/subscriptions/{name}/pull", "/api/subscriptions/none/pull", "{}",
-		map[string]int{nobody: 401, sender: 401, consumer: 404, admin: 404}},
+		map[string]int{nobody: 401, sender: 401, consuming: 404, admin: 404}},
 }, testRules...)
 
 // certifyAccess certifies a gate of which only the access matters.
@@ -209,7 +209,7 @@ func TestSaboteursOfAccess(t *testing.T) {
 			faults: accessFaults{role: as("viewer", isSigned)}, fail: "roles"},
 		{name: "lets a consumer read", faults: accessFaults{
 			role: func(r *http.Request, role string) string {
-				if role == consumer && r.URL.Path == "/api/events" {
+				if role == consuming && r.URL.Path == "/api/events" {
 					return "viewer"
 				}
 				return role
