@@ -52,7 +52,8 @@ type Criterion struct {
 	// Evidence is the file of the bundle with the details.
 	Evidence string `json:"evidence"`
 
-	// contradicts is true for a criterion that no honest client can miss, for any answers of the target.
+	// contradicts is true for a criterion that no honest client can miss, for any answers of the
+	// target.
 	contradicts bool
 }
 

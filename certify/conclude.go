@@ -62,7 +62,11 @@ func conclude(dir string) (*conclusion, error) {
 		if err != nil {
 			return nil, fmt.Errorf("judge phase %s: %w", name, err)
 		}
-		r.criteria = append(r.criteria, plan)
+		calls, err := readAPICriterion(dir, name)
+		if err != nil {
+			return nil, fmt.Errorf("judge phase %s: %w", name, err)
+		}
+		r.criteria = append(r.criteria, plan, calls)
 		r.summary.Status = statusOf(r.criteria)
 		if c.phases = append(c.phases, r); strings.HasPrefix(name, Ramp+"-") {
 			ramp = append(ramp, r)
@@ -133,7 +137,7 @@ func (p Profile) limitsOf(name string) (Phase, error) {
 
 // correctness are the criteria that must hold at any rate.
 var correctness = []string{"persisted", "stored_once", "foreign", "content", "unchanged", "order",
-	"lineage", "idempotency", "answers", "counters", "plan"}
+	"lineage", "idempotency", "answers", "counters", "plan", "read_api"}
 
 func isCorrectness(c Criterion) bool {
 	return slices.Contains(correctness, c.ID[strings.IndexByte(c.ID, '/')+1:])

@@ -35,6 +35,7 @@ const (
 	lineageFile    = "lineage.ndjson"
 	samplesFile    = "lineage-samples.json"
 	againFile      = "reread.ndjson"
+	readAPIFile    = "read-api.ndjson"
 	depthFile      = "health.ndjson"
 	beforeFile     = "metrics-before.txt"
 	afterFile      = "metrics-after.txt"

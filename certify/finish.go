@@ -18,6 +18,11 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 			return v, err
 		}
 	}
+	for _, name := range c.start.Phases {
+		if err := c.readAPI(ctx, name); err != nil {
+			return v, err
+		}
+	}
 	c.doing("", "verifying the audit chain")
 	if err := c.audit(ctx); err != nil {
 		return v, err

@@ -85,6 +85,7 @@ type faults struct {
 	overwrite     bool   // the body, with that of a repetition
 	stuckAt       int    // never stores what comes after so many; 0 for none
 	access        accessFaults
+	read          readFaults
 }
 
 type gateEvent struct {
@@ -191,8 +192,14 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 	case path == "/api/audit/verify":
 		fmt.Fprintf(w, `{"ok":%v,"head":"00"}`, !g.faults.chainBroken)
+	case path == "/api/events" && r.Header.Get("Accept") == jsonType:
+		g.page(w, r)
 	case path == "/api/events":
 		g.list(w, r)
+	case path == "/api/find":
+		g.find(w, r)
+	case strings.HasPrefix(path, "/api/events/") && !strings.HasSuffix(path, "/body"):
+		g.event(w, strings.TrimPrefix(path, "/api/events/"))
 	case strings.HasPrefix(path, "/api/events/"):
 		g.body(w, strings.TrimSuffix(strings.TrimPrefix(path, "/api/events/"), "/body"))
 	case strings.HasPrefix(path, "/api/trace/"):
@@ -389,11 +396,16 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 		if f := g.faults.list; f != nil {
 			f(g, g.pages, &shown)
 		}
-		fmt.Fprintf(w, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,`+
-			`"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`+"\n",
-			shown.id, shown.messageID, shown.eventType, shown.key, shown.sequence, shown.requestID,
-			shown.received.UTC().Format(time.RFC3339Nano), len(shown.body), shown.listedSHA)
+		w.Write(append(shown.line(), '\n'))
 	}
+}
+
+// line is the event as it is listed.
+func (e *gateEvent) line() []byte {
+	return fmt.Appendf(nil, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,`+
+		`"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`,
+		e.id, e.messageID, e.eventType, e.key, e.sequence, e.requestID,
+		e.received.UTC().Format(time.RFC3339Nano), len(e.body), e.listedSHA)
 }
 
 func (g *gate) body(w http.ResponseWriter, id string) {

@@ -143,7 +143,8 @@ func TestEvidenceNamesOneTarget(t *testing.T) {
 			}
 			edit(t, filepath.Join(changed, change.file), change.f)
 			again := concludedAgain(t, changed)
-			if ids, text := faulty(again); again.Status != Invalid || !slices.Equal(ids, []string{"target"}) {
+			ids, text := faulty(again)
+			if again.Status != Invalid || !slices.Equal(ids, []string{"target"}) {
 				t.Errorf("the verdict is %s\n%s", again.Status, text)
 			}
 		})
