@@ -24,6 +24,7 @@ import (
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/refused"
 	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 )
@@ -106,6 +107,8 @@ type Parts struct {
 	Attention *attention.List
 	// History has the traffic of the last 24 hours.
 	History history.Reader
+	// Refused has the last refused requests.
+	Refused refused.Store
 }
 
 // API handles everything except webhooks. All methods may be called concurrently.
@@ -147,6 +150,7 @@ type API struct {
 	rejectedCalls                 *httpserver.RejectionLog
 	started                       time.Time
 	history                       history.Reader
+	refused                       refused.Store
 	muxes                         [httpserver.Sides]*http.ServeMux // by side
 	ending                        context.Context                  // ended by Stop
 	stop                          context.CancelFunc
@@ -163,7 +167,7 @@ func New(c Config, p Parts) *API {
 		access: p.Access, verify: p.Verify, intake: p.Intake, metrics: p.Metrics, guard: p.Guard,
 		release: p.Release,
 		canary:  p.Canary, attention: p.Attention, webhooks: p.Webhooks, pages: p.Pages,
-		history: p.History, subscriptions: p.Subscriptions, control: p.Control, wake: p.Wake,
+		history: p.History, refused: p.Refused, subscriptions: p.Subscriptions, control: p.Control, wake: p.Wake,
 		delivering:     p.Delivering,
 		configured:     newConfiguredTokens(c.AdminTokens),
 		evidenceTokens: newConfiguredTokens(c.EvidenceTokens),

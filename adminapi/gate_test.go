@@ -236,6 +236,7 @@ func newGate(t testing.TB, change func(*setup)) *gate {
 		Pages: dashboard.New(dashboard.Config{Version: "test", Process: "test", Logger: s.config.Logger,
 			Live: live})}
 	if g.store != nil {
+		parts.Refused = g.store
 		parts.History = history.NewRecorder(g.store, g.metrics.History, "test", s.config.Logger)
 	}
 	if s.subscriptions != nil {

@@ -42,6 +42,7 @@ var table = []struct {
 
 	{"GET /api/sources", viewer, "", (*API).showSources},
 	{"GET /api/history", viewer, "", (*API).showHistory},
+	{"GET /api/refused", viewer, "", (*API).listRefused},
 	{"GET /api/events", viewer, "", (*API).events},
 	{"GET " + streamPath, viewer, "", (*API).stream},
 	{"GET /api/events/{id}", viewer, "", (*API).event},

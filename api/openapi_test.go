@@ -19,7 +19,7 @@ var described = map[string]any{
 	"Error": api.ErrorAnswer{}, "Status": api.Status{}, "Health": api.Health{}, "Queue": api.Queue{},
 	"Drained": api.Drained{}, "Mode": api.Mode{}, "Event": api.Event{}, "Events": api.Events{},
 	"Finding": api.Finding{}, "Trace": api.Trace{}, "Sources": api.Sources{},
-	"History":    api.History{},
+	"History": api.History{}, "Refused": api.Refused{},
 	"DeadLetter": api.DeadLetter{}, "DeadLetters": api.DeadLetters{},
 	"DeadLetterShown": api.DeadLetterDetails{}, "PurgeSelection": api.DeadLetterSelection{},
 	"Retried": api.Retried{}, "Purged": api.Purged{}, "RemovedTests": api.RemovedTests{},

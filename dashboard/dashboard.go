@@ -74,6 +74,8 @@ var pages = []Page{
 		script:   "deadletters.js", data: (*Dashboard).deadLetter},
 	{Path: "/ui/sources", Title: "Sources", Nav: true, Role: control.RoleViewer, template: "sources",
 		data: (*Dashboard).sources},
+	{Path: "/ui/refused", Title: "Refused", Nav: true, Role: control.RoleViewer, template: "refused",
+		data: (*Dashboard).refused},
 	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: control.RoleViewer,
 		template: "evidence", data: (*Dashboard).evidence},
 	{Path: "/ui/control", Title: "Control", Nav: true, Role: control.RoleOperator,

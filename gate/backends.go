@@ -14,6 +14,7 @@ import (
 	"github.com/hookgate/hookgate/history"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/queue/spool"
+	"github.com/hookgate/hookgate/refused"
 	"github.com/hookgate/hookgate/store/retention"
 )
 
@@ -36,6 +37,7 @@ type backends struct {
 	log           adminapi.Log
 	subscriptions subscriptionStore
 	history       history.Store
+	refused       refused.Store
 	// away returns why PostgreSQL cannot be used yet; nil with SQLite.
 	away func() error
 	// mark identifies the store and says how far it has come.

@@ -54,6 +54,7 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/persist"
+	"github.com/hookgate/hookgate/refused"
 	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
 	"github.com/hookgate/hookgate/store/retention"
@@ -238,6 +239,8 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	accept := ingestConfigOf(o, edge)
 	accept.Queue, accept.Mode, accept.Metrics = b.queue, b.settings.Mode, m
 	accept.Guard, accept.Canary = protection, g.canary
+	rejected := refused.NewRecorder(b.refused, log)
+	accept.Refused = rejected
 	webhooks, err := ingest.New(accept, sources)
 	if err != nil {
 		return err
@@ -252,14 +255,14 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 		Release: triggers, Canary: g.canary, Attention: watched,
 		Subscriptions: b.subscriptions, Control: b.subscriptions, Wake: g.delivery.wake,
 		Delivering: g.delivery.live, Log: b.log, Puller: g.delivery.puller,
-		Temporary: o.temporary(b), History: recorder,
+		Temporary: o.temporary(b), History: recorder, Refused: b.refused,
 		Pages: dashboard.New(dashboardConfigOf(o, g.listeners, live, log)),
 	})
 	edge.OnShutdown = calls.Stop
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
 	g.public = g.server.Handler(httpserver.PublicSide)
 
-	g.run(live.Run, refusing.Run, recorder.Run)
+	g.run(live.Run, refusing.Run, recorder.Run, rejected.Run)
 	g.run(func(ctx context.Context) {
 		protection.Run(ctx, guard.Inputs{Queue: b.queue.Stats, Mode: b.settings.Mode,
 			Observer: triggers.Observe})

@@ -53,6 +53,9 @@ type SourceOptions struct {
 	Sequence    Places `setting:"sequence"`
 	// KeepHeaders names the request headers that are stored with the event.
 	KeepHeaders []string `setting:"keep_headers"`
+	// KeepRefusedBodies keeps the first 16 KiB of the body of each refused request that is kept.
+	// Anyone can send such a body. It is false by default.
+	KeepRefusedBodies bool `setting:"keep_refused_bodies"`
 
 	// MaxBody bounds a body; 0: HTTPOptions.MaxBody.
 	MaxBody Bytes `setting:"max_body"`
@@ -268,7 +271,8 @@ func (o Options) newSource(name string, k credentials,
 			Body: s.SuccessBody}
 	}
 	return ingest.Source{
-		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders, Kind: s.Kind, Proof: proofOf(kind, opts),
+		Name: name, Scheme: scheme, KeepHeaders: s.KeepHeaders,
+		KeepRefusedBodies: s.KeepRefusedBodies, Kind: s.Kind, Proof: proofOf(kind, opts),
 		URL:    redacted(o.publicURL(name)),
 		Sample: sample, Secrets: len(opts.Secrets), BearerKeys: len(opts.BearerKeys),
 		MaxBodyBytes: int64(s.MaxBody), Rate: s.RateLimit, Burst: s.RateBurst, AllowIPs: allowed,

@@ -18,7 +18,7 @@ func (b *backends) openSQLite(ctx context.Context, o Options) error {
 	}
 	b.opened = append(b.opened, s)
 	b.store, b.table, b.reader, b.purger, b.pruner, b.access = s, s, s, s, s, s
-	b.log, b.subscriptions, b.history = s, s.Subscriptions(), s
+	b.log, b.subscriptions, b.history, b.refused = s, s.Subscriptions(), s, s
 	b.commit = "on disk (fsync) in " + o.dir().StoreFile()
 	if o.QueueKind() == QueueRedis {
 		b.commit = o.dir().StoreFile()
@@ -51,7 +51,8 @@ func (b *backends) openPostgres(ctx context.Context, o Options, log *slog.Logger
 	}
 	b.opened = append(b.opened, preparing)
 	b.store, b.table, b.reader, b.purger, b.pruner, b.access = s, s, s, s, s, s
-	b.log, b.subscriptions, b.history, b.away = s, s.Subscriptions(), s, preparing.Err
+	b.log, b.subscriptions, b.history, b.refused = s, s.Subscriptions(), s, s
+	b.away = preparing.Err
 	b.mark = s.Mark
 	b.commit, err = "PostgreSQL", preparing.Err()
 	switch {

@@ -24,6 +24,7 @@ import (
 	"github.com/hookgate/hookgate/internal/arrivals"
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/refused"
 	"github.com/hookgate/hookgate/release/canary"
 )
 
@@ -49,7 +50,9 @@ type Config struct {
 	Guard *guard.Guard
 	// Canary shares the webhooks with the previous service; nil if the gate takes all.
 	Canary *canary.Canary
-	Logger *slog.Logger
+	// Refused keeps refused requests; nil: they are only counted.
+	Refused *refused.Recorder
+	Logger  *slog.Logger
 }
 
 // Handler handles the webhooks of all sources. All methods may be called concurrently.
@@ -60,6 +63,7 @@ type Handler struct {
 	metrics    *metrics.Metrics
 	guard      *guard.Guard
 	retryAfter []string
+	unknown    *refused.Budget  // of requests to paths without a source; nil: they are not kept
 	sampled    *rate.Limiter    // see sampledPerSecond
 	slowBodies arrivals.Slowest // of senders that have not authenticated themselves
 
@@ -104,12 +108,18 @@ func New(c Config, sources []Source) (*Handler, error) {
 			straysPerSecond, strayBurst),
 		exchanges: sync.Pool{New: func() any { return new(exchange) }},
 	}
+	if c.Refused != nil {
+		h.unknown = c.Refused.Source()
+	}
 	for _, source := range sources {
 		served, err := newServedSource(source, c.MaxBodyBytes)
 		if err != nil {
 			return nil, err
 		}
 		served.answered = c.Metrics.Source(source.Name)
+		if c.Refused != nil {
+			served.refused = c.Refused.Source()
+		}
 		if source.Name != hookgate.TestSource { // it is not configured
 			h.byName = append(h.byName, served)
 		}

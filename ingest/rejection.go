@@ -119,6 +119,7 @@ func (h *Handler) reject(x *exchange, why *rejection) (status int) {
 	} else {
 		h.rejections.Log(x.http, x.info.IDText, why.logged())
 	}
+	h.keepRefused(x, why)
 	h.metrics.Refused(why.reason, why.status)
 	h.countAnswer(x, why.status)
 	httpserver.WriteError(x.writer, why.status, why.text, x.info.IDText)

@@ -16,6 +16,7 @@ import (
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
+	"github.com/hookgate/hookgate/refused"
 )
 
 // Source is a configured sender.
@@ -26,6 +27,8 @@ type Source struct {
 	// KeepHeaders names request headers that are stored with its events, in addition to
 	// admit.KeptHeaders.
 	KeepHeaders []string
+	// KeepRefusedBodies keeps the beginning of the bodies of refused requests.
+	KeepRefusedBodies bool
 	// Kind and Proof describe the source to people.
 	Kind, Proof string
 	// Sample is a request as the sender makes it, without the header that authenticates it. People
@@ -62,6 +65,7 @@ type servedSource struct {
 	// used has the Unix time in microseconds when each credential was last used, by admit.Setting.
 	used     [2][]atomic.Int64
 	answered *metrics.Answers
+	refused  *refused.Budget // nil: refused requests are not kept
 	// typeUnproven is Request.TypeUnproven of its requests.
 	typeUnproven bool
 }

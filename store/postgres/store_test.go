@@ -73,7 +73,7 @@ func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
 func instance(t storetest.TB, url string) storetest.Instance {
 	t.Helper()
 	s, failWrites := openStore(t, url)
-	return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, History: s,
+	return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, History: s, RefusedStore: s,
 		FailWrites: failWrites, Verify: func() error { return verified(url) }}
 }
 

@@ -91,7 +91,8 @@ func conformance(t *testing.T, late lateBounds) {
 		Open: func(t storetest.TB, place string) storetest.Instance {
 			s, failWrites := openBounded(t, place, late)
 			return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, History: s,
-				FailWrites: failWrites, Verify: func() error {
+				RefusedStore: s,
+				FailWrites:   failWrites, Verify: func() error {
 					audit, err := Verify(context.Background(), place, nil)
 					if err == nil && audit.Break != nil {
 						err = audit.Break

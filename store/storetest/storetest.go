@@ -15,6 +15,7 @@ import (
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/history"
+	"github.com/hookgate/hookgate/refused"
 )
 
 // Backend creates stores of one kind.
@@ -42,6 +43,7 @@ type Instance struct {
 	Pruner
 	Access
 	History
+	RefusedStore
 	// Verify audits the store.
 	Verify func() error
 	// FailWrites makes all later transactions fail: before they take effect if done is false, after
@@ -51,6 +53,9 @@ type Instance struct {
 
 // History is the port of package history.
 type History = history.Store
+
+// RefusedStore is the port of package refused.
+type RefusedStore = refused.Store
 
 // Access are the methods for the admin API: tokens, the admin trail and approvals.
 type Access interface {
@@ -150,6 +155,7 @@ func Run(t *testing.T, b Backend) {
 		{"ApprovalList", testApprovalList},
 		{"ApprovalsConcurrent", testApprovalsConcurrent},
 		{"Minutes", testMinutes},
+		{"Refused", testRefused},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -176,6 +182,7 @@ func Run(t *testing.T, b Backend) {
 			t.Run("PurgeTestsFails"+name, func(t *testing.T) { testPurgeTestsFails(t, b, done) })
 			t.Run("AccessFails"+name, func(t *testing.T) { testAccessFails(t, b, done) })
 			t.Run("ApprovalFails"+name, func(t *testing.T) { testApprovalFails(t, b, done) })
+			t.Run("RefusedFails"+name, func(t *testing.T) { testRefusedFails(t, b, done) })
 			t.Run("MinutesFail"+name, func(t *testing.T) { testMinutesFail(t, b, done) })
 			t.Run("AcquireFails"+name, func(t *testing.T) { testAcquireFails(t, b, done) })
 		}

@@ -1,0 +1,126 @@
+package refused
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// burst is how many requests of a source are kept at once, and each second gives room for one
+	// more.
+	burst = 50
+	// saveEvery is the time between two transactions, saveTimeout bounds each.
+	saveEvery   = time.Second
+	saveTimeout = 10 * time.Second
+	// maxPending bounds the requests that wait for a store that is away. Older ones are dropped.
+	maxPending = 1000
+)
+
+// Recorder stores the refused requests of one process. All methods may be called concurrently.
+type Recorder struct {
+	store Store
+	log   *slog.Logger
+
+	mu      sync.Mutex // guards pending and budgets
+	pending []Request  // oldest first
+	budgets []*Budget
+}
+
+// NewRecorder returns a recorder. Call Run to store what it keeps.
+func NewRecorder(store Store, log *slog.Logger) *Recorder {
+	return &Recorder{store: store, log: log}
+}
+
+// Budget bounds how many refused requests of a source are kept.
+type Budget struct {
+	recorder *Recorder
+	left     atomic.Int64
+	skipped  atomic.Int64
+}
+
+// Source returns the budget of one source. There must be a bounded number of calls.
+func (r *Recorder) Source() *Budget {
+	b := &Budget{recorder: r}
+	b.left.Store(burst)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.budgets = append(r.budgets, b)
+	return b
+}
+
+// Keep keeps the request that describe returns, unless the budget is used up. Then it counts one
+// more, which costs some nanoseconds, and does not call describe.
+func (b *Budget) Keep(describe func() Request) {
+	if b.left.Load() <= 0 || b.left.Add(-1) < 0 {
+		b.skipped.Add(1)
+		return
+	}
+	r := describe()
+	r.Skipped = b.skipped.Swap(0)
+	b.recorder.add(r)
+}
+
+func (r *Recorder) add(request Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.pending) >= maxPending {
+		r.pending = slices.Delete(r.pending, 0, 1)
+	}
+	r.pending = append(r.pending, request)
+}
+
+// Run stores requests until ctx ends, and then once more.
+func (r *Recorder) Run(ctx context.Context) {
+	ticker := time.NewTicker(saveEvery)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-ticker.C:
+			r.refill()
+		case <-ctx.Done():
+		}
+		err := r.save(context.WithoutCancel(ctx))
+		if err != nil && !failing {
+			r.log.Warn("cannot store refused requests; the last ones are tried again", "error", err)
+		}
+		if failing = err != nil; ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// refill gives each budget room for one more request.
+func (r *Recorder) refill() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.budgets {
+		if left := max(0, b.left.Load()); left < burst {
+			b.left.Store(left + 1)
+		}
+	}
+}
+
+func (r *Recorder) save(ctx context.Context) error {
+	r.mu.Lock()
+	requests := r.pending
+	r.pending = nil
+	r.mu.Unlock()
+	if len(requests) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	err := r.store.SaveRefused(ctx, requests, time.Now().Add(-MaxAge))
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.pending = append(requests, r.pending...)
+		r.pending = r.pending[max(0, len(r.pending)-maxPending):]
+	}
+	return err
+}
