@@ -1,11 +1,13 @@
 package adminapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate/api"
@@ -42,13 +44,15 @@ func (s *API) showCanary(c *call) { c.json(s.canaryNow()) }
 
 // wantCanary describes the body of POST /admin/canary.
 const wantCanary = `{"percent":N} with N from 0 to 100, {"plan":"start"} or {"plan":"back"};` +
-	` the first two may have "evidence":"ID"`
+	` the first two may have "evidence":"ID", and with it "unproven":true`
 
 // canaryChange is a change of the canary that a caller asks for.
 type canaryChange struct {
 	start    bool
 	percent  int // 0: back to the upstream
 	evidence string
+	// unproven accepts evidence although no public keys are configured.
+	unproven bool
 }
 
 // parseCanary reads a body that must have the form of wantCanary.
@@ -61,14 +65,20 @@ func parseCanary(body []byte) (w canaryChange, ok bool) {
 	percent, hasPercent := members["percent"]
 	plan, hasPlan := members["plan"]
 	id, hasEvidence := members["evidence"]
+	unproven, hasUnproven := members["unproven"]
 	known := 0
-	for _, has := range []bool{hasPercent, hasPlan, hasEvidence} {
+	for _, has := range []bool{hasPercent, hasPlan, hasEvidence, hasUnproven} {
 		if has {
 			known++
 		}
 	}
-	if len(members) != known || hasPercent == hasPlan {
+	if len(members) != known || hasPercent == hasPlan || hasUnproven && !hasEvidence {
 		return w, false
+	}
+	if hasUnproven {
+		if w.unproven, ok = unproven.(bool); !ok {
+			return w, false
+		}
 	}
 	if hasEvidence {
 		if w.evidence, ok = id.(string); !ok || w.evidence == "" || len(w.evidence) > 64 {
@@ -97,6 +107,9 @@ func (w canaryChange) target() string {
 	if w.evidence != "" {
 		text += ", evidence " + w.evidence
 	}
+	if w.unproven {
+		text += ", signer not proven"
+	}
 	return text
 }
 
@@ -121,7 +134,7 @@ func (s *API) setCanary(c *call) {
 	}
 	action := approveCanary
 	if asked.evidence != "" {
-		if err := s.checkEvidence(c, asked.evidence); err != nil {
+		if err := s.checkEvidence(c, &asked); err != nil {
 			c.canaryFailed(err)
 			return
 		}
@@ -194,9 +207,11 @@ func (e unusableEvidence) Error() string { return string(e) }
 const futureClock = 5 * time.Minute
 
 // checkEvidence checks that evidence, which the depot verified when it received it, lets the canary
-// start: it says PASS, is of this version, and is not too old.
-func (s *API) checkEvidence(c *call, id string) error {
-	_, v, err := s.intake.Find(c.request.Context(), id)
+// start: a known key signed it, it says PASS, is of this gate and this version, shows what
+// evidence.phases and evidence.profile demand, and is not too old.
+func (s *API) checkEvidence(c *call, asked *canaryChange) error {
+	id := asked.evidence
+	r, v, err := s.intake.Find(c.request.Context(), id)
 	age := time.Since(v.FinishedAt)
 	switch {
 	case errors.Is(err, evidence.ErrUnknown):
@@ -210,11 +225,38 @@ func (s *API) checkEvidence(c *call, id string) error {
 	case v.Version != s.config.Version:
 		return unusableEvidence(fmt.Sprintf("evidence %s is of version %q, but this gate is %q", id,
 			printable(v.Version), s.config.Version))
+	case v.Lacking != "":
+		return unusableEvidence(fmt.Sprintf("evidence %s is not enough: %s", id, printable(v.Lacking)))
+	case !r.Known && !asked.unproven:
+		return unusableEvidence(fmt.Sprintf("nothing is proven about who made evidence %s: set"+
+			" evidence.public_keys, or accept it unproven (hookgate canary --accept-unproven)", id))
 	case v.FinishedAt.IsZero() || age < -futureClock:
 		return unusableEvidence(fmt.Sprintf("evidence %s has no time, or one in the future", id))
 	case age > s.config.MaxEvidenceAge:
 		return unusableEvidence(fmt.Sprintf("evidence %s is %v old, and the limit is %v: certify again",
 			id, age.Round(time.Second), s.config.MaxEvidenceAge))
+	}
+	asked.unproven = !r.Known // the admin trail says so only if it is
+	return s.checkOwnEvidence(c, id, v)
+}
+
+// checkOwnEvidence checks that evidence is of this gate: its certification made tokens, which every
+// gate remembers for good, in the store of this one.
+func (s *API) checkOwnEvidence(c *call, id string, v evidence.Verdict) error {
+	ctx, cancel := context.WithTimeout(c.request.Context(), accessTimeout)
+	defer cancel()
+	tokens, err := s.access.Tokens(ctx)
+	if err != nil {
+		return fmt.Errorf("list the tokens that the certification made: %w", err)
+	}
+	if v.RunID == "" || !slices.ContainsFunc(tokens, func(t control.Token) bool {
+		rest, ok := strings.CutPrefix(t.Name, v.RunID+"-")
+		role, _, _ := strings.Cut(rest, "-")
+		_, err := control.ParseRole(role)
+		return ok && err == nil
+	}) {
+		return unusableEvidence(fmt.Sprintf("evidence %s is of another gate (%s): certify this one,"+
+			" which takes test traffic at any percentage of the canary", id, printable(v.Target)))
 	}
 	return nil
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -562,55 +564,103 @@ func TestCanaryCalls(t *testing.T) {
 	none.admin(t, "POST", "/admin/canary", `{"percent":5}`).want(t, 409)
 }
 
-// TestCanaryEvidence: evidence lets the canary begin only if this gate has received it and it says
-// PASS, of its version, and is not too old.
-func TestCanaryEvidence(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "evidence")
+// evidenceKept puts evidence into the depot of a folder as if the gate had received it.
+type evidenceKept struct {
+	status, version, runID, signer string
+	finished                       time.Time
+}
+
+func (e evidenceKept) keep(t *testing.T, dir string) (id string) {
+	t.Helper()
+	kept, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	id = fmt.Sprintf("%064x", len(kept))
+	bundle := filepath.Join(dir, id, "bundle")
+	must(t, os.MkdirAll(bundle, 0o700))
+	verdict, err := json.Marshal(map[string]any{"status": e.status, "version": e.version,
+		"runId": e.runID, "finishedAt": e.finished.UTC().Format(time.RFC3339)})
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(bundle, "verdict.json"), verdict, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, id, "receipt.json"), fmt.Appendf(nil, `{"key":%q}`,
+		e.signer), 0o600))
+	return id
+}
+
+// evidenceGate is a gate at 0 percent with a depot in a folder. Its certification is cert-1.
+func evidenceGate(t *testing.T, dir string, demand func(string) (string, error),
+	keys ...ed25519.PublicKey) *sharing {
+	t.Helper()
 	g := newSharing(t, "", func(x *setup, c *canary.Config) {
 		depot, err := evidence.OpenDepot(dir, evidence.Limits{Bundle: 1 << 20, Total: 1 << 30,
-			Bundles: 10}, nil)
+			Bundles: 20}, keys)
 		must(t, err)
+		depot.Demand(demand)
 		x.intake, c.RequireEvidence = depot, true
 	})
-	n := 0
-	keep := func(status, version string, finished time.Time) string {
-		id := fmt.Sprintf("%064x", n)
-		n++
-		bundle := filepath.Join(dir, id, "bundle")
-		must(t, os.MkdirAll(bundle, 0o700))
-		verdict, err := json.Marshal(map[string]any{"status": status, "version": version,
-			"finishedAt": finished.UTC().Format(time.RFC3339)})
-		must(t, err)
-		must(t, os.WriteFile(filepath.Join(bundle, "verdict.json"), verdict, 0o600))
-		must(t, os.WriteFile(filepath.Join(dir, id, "receipt.json"), []byte(`{}`), 0o600))
-		return id
-	}
+	must(t, g.API.access.CreateToken(t.Context(), control.Token{Name: "cert-1-viewer-17",
+		Role: control.RoleViewer, CreatedBy: "configured", CreatedAt: time.Now(),
+		Hash: control.HashToken("none")}))
+	return g
+}
+
+// TestCanaryEvidence: evidence lets the canary begin only if this gate has received it and it says
+// PASS, of this gate and its version, is signed by a known key, is enough, and is not too old.
+func TestCanaryEvidence(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "evidence")
+	public, _, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	var small string
+	g := evidenceGate(t, dir, func(bundle string) (string, error) {
+		if small != "" && strings.Contains(bundle, small) {
+			return "it lacks the phase full", nil
+		}
+		return "", nil
+	}, public)
 	now := time.Now()
+	keep := func(change func(*evidenceKept)) string {
+		e := evidenceKept{"PASS", "test-version", "cert-1", evidence.Fingerprint(public),
+			now.Add(-time.Minute)}
+		change(&e)
+		return e.keep(t, dir)
+	}
+	small = keep(func(*evidenceKept) {})
 	for name, test := range map[string]struct{ id, says string }{
 		"none":      {"", "only with evidence"},
 		"unknown":   {strings.Repeat("ab", 32), "no evidence"},
 		"a path":    {"../evidence", "no evidence"},
-		"failed":    {keep("FAIL", "test-version", now), "not PASS"},
-		"other":     {keep("PASS", "test-version-2", now), "version"},
-		"old":       {keep("PASS", "test-version", now.Add(-61*time.Minute)), "and the limit is"},
-		"to come":   {keep("PASS", "test-version", now.Add(time.Hour)), "in the future"},
-		"untimed":   {keep("PASS", "test-version", time.Time{}), "has no time"},
 		"no number": {strings.Repeat("zz", 32), "no evidence"},
+		"failed":    {keep(func(e *evidenceKept) { e.status = "FAIL" }), "not PASS"},
+		"other":     {keep(func(e *evidenceKept) { e.version += "-2" }), "version"},
+		"old": {keep(func(e *evidenceKept) { e.finished = now.Add(-61 * time.Minute) }),
+			"the limit is"},
+		"to come": {keep(func(e *evidenceKept) { e.finished = now.Add(time.Hour) }),
+			"in the future"},
+		"untimed": {keep(func(e *evidenceKept) { e.finished = time.Time{} }), "has no time"},
+		"of a stranger": {keep(func(e *evidenceKept) { e.signer = "SHA256:other" }),
+			"none of evidence.public_keys"},
+		"of another gate":  {keep(func(e *evidenceKept) { e.runID = "cert-2" }), "another gate"},
+		"of a longer run":  {keep(func(e *evidenceKept) { e.runID += "-viewer-17" }), "another gate"},
+		"of a shorter run": {keep(func(e *evidenceKept) { e.runID = "cert" }), "another gate"},
+		"of no run":        {keep(func(e *evidenceKept) { e.runID = "" }), "another gate"},
+		"small":            {small, "lacks the phase full"},
 	} {
-		body := `{"plan":"start","evidence":"` + test.id + `"}`
-		if test.id == "" {
-			body = `{"plan":"start"}`
-		}
-		if told := g.admin(t, "POST", "/admin/canary", body).want(t,
-			409).errorText(t); !strings.Contains(told,
-			test.says) {
-			t.Errorf("%s: told %q, want %q in it", name, told, test.says)
-		}
-		if g.share.Percent() != 0 {
-			t.Fatalf("%s: the canary has begun", name)
+		for _, more := range []string{"", `,"unproven":true`} { // it does not help
+			body := `{"plan":"start","evidence":"` + test.id + `"` + more + `}`
+			if test.id == "" {
+				body = `{"plan":"start"}`
+			}
+			if told := g.admin(t, "POST", "/admin/canary", body).want(t,
+				409).errorText(t); !strings.Contains(told, test.says) {
+				t.Errorf("%s: told %q, want %q in it", name, told, test.says)
+			}
+			if g.share.Percent() != 0 {
+				t.Fatalf("%s: the canary has begun", name)
+			}
 		}
 	}
-	good := keep("PASS", "test-version", now.Add(-time.Minute))
+	good := keep(func(*evidenceKept) {})
 	// Evidence does not replace an approval: the person who asks may have made it.
 	for needs, required := range map[string][]string{"promote": {approveCanary, approvePromote},
 		"canary": {approveCanary}} {
@@ -621,14 +671,36 @@ func TestCanaryEvidence(t *testing.T) {
 		}
 	}
 	g.API.config.Approvals.Required = nil
-	if o := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+`"}`).want(t,
-		200).json(t); o["percent"] != 10.0 || o["evidence"] != good {
+	if o := g.admin(t, "POST", "/admin/canary", `{"plan":"start","evidence":"`+good+
+		`","unproven":true}`).want(t, 200).json(t); o["percent"] != 10.0 || o["evidence"] != good {
 		t.Errorf("the canary is %v", o)
 	}
+	wantLastTarget(t, g, "plan start, evidence "+good)
+}
+
+// TestCanaryEvidenceUnproven: a gate without public keys cannot know who made evidence, so it takes
+// none, unless the caller accepts that. The admin trail records it.
+func TestCanaryEvidenceUnproven(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "evidence")
+	g := evidenceGate(t, dir, nil)
+	id := evidenceKept{"PASS", "test-version", "cert-1", "SHA256:any", time.Now()}.keep(t, dir)
+	ask := `{"percent":5,"evidence":"` + id + `"`
+	if told := g.admin(t, "POST", "/admin/canary", ask+`}`).want(t,
+		409).errorText(t); !strings.Contains(told, "nothing is proven about who made") {
+		t.Errorf("told %q", told)
+	}
+	g.admin(t, "POST", "/admin/canary", ask+`,"unproven":1}`).want(t, 400)
+	g.admin(t, "POST", "/admin/canary", `{"percent":5,"unproven":true}`).want(t, 400)
+	g.admin(t, "POST", "/admin/canary", ask+`,"unproven":true}`).want(t, 200)
+	wantLastTarget(t, g, "5 percent, evidence "+id+", signer not proven")
+}
+
+// wantLastTarget checks the last row of the admin trail, which is done.
+func wantLastTarget(t *testing.T, g *sharing, target string) {
+	t.Helper()
 	rows, err := g.API.access.Actions(t.Context(), control.ActionFilter{Limit: 100})
 	must(t, err)
-	if last := rows[len(rows)-1]; last.Target != "plan start, evidence "+good ||
-		last.Result != control.ResultDone {
-		t.Errorf("the trail has %+v", last)
+	if last := rows[len(rows)-1]; last.Target != target || last.Result != control.ResultDone {
+		t.Errorf("the trail has %+v, want the target %q", last, target)
 	}
 }

@@ -56,6 +56,9 @@ type CanaryRequest struct {
 	Plan    string `json:"plan,omitempty"` // PlanStart or PlanBack
 	// Evidence is the id of evidence that this process has received.
 	Evidence string `json:"evidence,omitempty"`
+	// Unproven accepts Evidence although the gate has no public keys, so that nothing is proven
+	// about who made it. The admin trail records it.
+	Unproven bool `json:"unproven,omitempty"`
 }
 
 // RollbackStart is the body of POST /admin/rollback.

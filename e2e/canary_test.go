@@ -228,8 +228,9 @@ func TestCanaryShared(t *testing.T) {
 }
 
 // TestPromote checks that the canary leaves 0 percent only with evidence about this gate, signed by
-// a known key. The admin trail names the evidence. If approvals are on, a second person must
-// approve.
+// a known key, of enough events, under limits that are strict enough. The gate is certified at 0
+// percent, where it takes only test traffic. The admin trail names the evidence. If approvals are
+// on, a second person must approve.
 func TestPromote(t *testing.T) {
 	t.Parallel()
 	b := startBefore(t)
@@ -238,42 +239,59 @@ func TestPromote(t *testing.T) {
 	if code, _, errs := runBinary(t, nil, "evidence", "keygen", "--out", key); code != 0 {
 		t.Fatal(errs)
 	}
-	candidate := startGate(t, startOptions{})
-	v, code := certifyBinary(t, candidate, dir, "--phase", "smoke", "--key", key)
+	g := startGate(t, startOptions{env: b.env(append(demanding(t, 200),
+		"HOOKGATE_CANARY_PLAN=10:1h,100", "HOOKGATE_CANARY_REQUIRE_EVIDENCE=true",
+		"HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub", "HOOKGATE_APPROVALS_REQUIRED=promote")...)})
+	v, code := certifyBinary(t, g, dir, "--phase", "smoke", "--events", "200", "--key", key)
 	mustPass(t, v, code)
-
-	g := startGate(t, startOptions{env: b.env("HOOKGATE_CANARY_PLAN=10:1h,100",
-		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true",
-		"HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub", "HOOKGATE_APPROVALS_REQUIRED=promote")})
+	if n := b.got.Load(); n != 0 {
+		t.Errorf("the previous service got %d requests of the certification", n)
+	}
 	for _, args := range [][]string{{"canary", "start"}, {"canary", "set", "5"}} {
 		if code, _, errs := g.hookgate(args...); code == 0 ||
 			!strings.Contains(errs, "only with evidence") {
 			t.Errorf("%v without evidence: %d %s", args, code, errs)
 		}
 	}
-	if code, _, errs := g.hookgate("canary", "start", "--evidence", filepath.Join(work, "none")); code != 2 ||
-		!strings.Contains(errs, "no folder") {
+	if code, _, errs := g.hookgate("canary", "start", "--public-key", key+".pub", "--evidence",
+		filepath.Join(work, "none")); code != 2 || !strings.Contains(errs, "no folder") {
 		t.Errorf("promote without a folder: %d %s", code, errs)
 	}
-	unknown := filepath.Join(work, "unknown")
-	v, code = certifyBinary(t, candidate, unknown, "--phase", "smoke", "--events", "50")
-	mustPass(t, v, code)
-	if code, _, errs := g.hookgate("canary", "start", "--evidence", unknown); code != 1 ||
-		!strings.Contains(errs, "not a known one") {
-		t.Errorf("promote on evidence of another key: %d %s", code, errs)
-	}
-	failed := filepath.Join(work, "failed")
-	if v, _ := certifyBinary(t, candidate, failed, "--phase", "smoke", "--events", "50", "--p95",
-		"0.000001", "--key", key); v.Status == "PASS" {
-		t.Fatal("the certification that should fail has passed")
-	}
-	if code, _, errs := g.hookgate("canary", "start", "--evidence", failed); code != 1 ||
-		!strings.Contains(errs, "not PASS") {
-		t.Errorf("promote on a certification that failed: %d %s", code, errs)
+	candidate := startGate(t, startOptions{})
+	for _, test := range []struct {
+		name    string
+		of      *gate
+		certify []string
+		start   []string
+		says    string
+	}{
+		{"unsigned", g, []string{"--events", "50"}, nil, "nothing is proven"},
+		{"unsigned, accepted", g, []string{"--events", "50"}, []string{"--accept-unproven"},
+			"not a known one"},
+		{"small", g, []string{"--events", "50", "--key", key}, []string{"--public-key", key + ".pub"},
+			"stored 50 events"},
+		{"lax", g, []string{"--events", "200", "--p95", "0", "--key", key},
+			[]string{"--public-key", key + ".pub"}, "laxer"},
+		{"failed", g, []string{"--events", "50", "--p95", "0.000001", "--key", key},
+			[]string{"--public-key", key + ".pub"}, "not PASS"},
+		{"of another gate", candidate, []string{"--events", "200", "--key", key},
+			[]string{"--public-key", key + ".pub"}, "of another gate"},
+	} {
+		folder := filepath.Join(work, test.name)
+		v, _ := certifyBinary(t, test.of, folder, append(test.certify, "--phase", "smoke", "--rate",
+			"1000")...)
+		if (v.Status != "PASS") != (test.name == "failed") {
+			t.Fatalf("%s: the certification says %s", test.name, v.Status)
+		}
+		if code, _, errs := g.hookgate(append([]string{"canary", "start", "--evidence", folder},
+			test.start...)...); code != 1 || !strings.Contains(errs, test.says) {
+			t.Errorf("%s: %d %s, want %q", test.name, code, errs, test.says)
+		}
 	}
 
 	second := g.newToken("another", control.RoleAdmin, "")
-	code, _, errs := g.hookgate("canary", "start", "--evidence", dir, "--public-key", key+".pub", "--reason", "release 7")
+	start := []string{"canary", "start", "--evidence", dir, "--public-key", key + ".pub"}
+	code, _, errs := g.hookgate(append(start, "--reason", "release 7")...)
 	if code != 2 || !strings.Contains(errs, "needs an approval, number 1") {
 		t.Fatalf("promote without approval: %d %s", code, errs)
 	}
@@ -281,7 +299,7 @@ func TestPromote(t *testing.T) {
 		"looks good", "--target", g.api()); code != 0 {
 		t.Fatalf("approve: %d %s", code, errs)
 	}
-	code, out, errs := g.hookgate("canary", "start", "--evidence", dir, "--reason", "release 7", "--approval", "1")
+	code, out, errs := g.hookgate(append(start, "--reason", "release 7", "--approval", "1")...)
 	if code != 0 || !strings.Contains(out, "10 percent here") ||
 		!strings.Contains(out, "on evidence ") {
 		t.Fatalf("promote: %d\n%s%s", code, out, errs)
@@ -294,7 +312,7 @@ func TestPromote(t *testing.T) {
 		s.Evidence) {
 		t.Errorf("the admin trail does not name the evidence:\n%s", trail)
 	}
-	if code, _, errs := g.hookgate("canary", "start", "--evidence", dir, "--reason", "again"); code != 1 ||
+	if code, _, errs := g.hookgate(append(start, "--reason", "again")...); code != 1 ||
 		!strings.Contains(errs, "is running") {
 		t.Errorf("a second promotion: %d %s", code, errs)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,18 @@ import (
 // correct, not how fast this machine is.
 var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--max", "60000", "--lag-p99", "20000",
 	"--latency-gap", "20000", "--timeout", "60", "--drain", "60", "--json"}
+
+// demanding are the settings of a gate that a short certification with certifyArgs is enough for.
+func demanding(t *testing.T, events int) []string {
+	t.Helper()
+	profile := filepath.Join(t.TempDir(), "demand.yaml")
+	if err := os.WriteFile(profile, fmt.Appendf(nil, "phases: {smoke: {events: %d, p95_ms: 20000,"+
+		" p99_ms: 20000, max_ms: 60000, lag_p99_ms: 20000, latency_gap_ms: 20000, timeout_s: 60,"+
+		" drain_s: 60}}", events), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"HOOKGATE_EVIDENCE_PHASES=smoke", "HOOKGATE_EVIDENCE_PROFILE=" + profile}
+}
 
 // certifyBinary certifies a gate with the command and returns the verdict.
 func certifyBinary(t *testing.T, g *gate, dir string, args ...string) (certify.Verdict, int) {

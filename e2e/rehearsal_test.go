@@ -255,7 +255,8 @@ func TestRehearsal(t *testing.T) {
 	old := addOld(t, home)
 	r := &rehearsal{before: startGate(t, startOptions{program: old})}
 	shareKeys(t, r.before.dir, filepath.Join(home, "data"))
-	r.supervisor = superviseIn(t, home, "HOOKGATE_CANARY_UPSTREAM="+r.before.url,
+	r.supervisor = superviseIn(t, home, append(demanding(t, 200),
+		"HOOKGATE_CANARY_UPSTREAM="+r.before.url,
 		"HOOKGATE_CANARY_PLAN=10:1h,50:1h,100",
 		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true", "HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub",
 		"HOOKGATE_APPROVALS_REQUIRED=canary,rollback,promote",
@@ -264,7 +265,7 @@ func TestRehearsal(t *testing.T) {
 		"HOOKGATE_RELEASE_TRIGGERS_P95_LIMIT=0s", "HOOKGATE_RELEASE_TRIGGERS_ERROR_RATE_LIMIT=0",
 		"HOOKGATE_RELEASE_TRIGGERS_QUEUE_DEPTH_ACTION=canary_back",
 		"HOOKGATE_RELEASE_ALARM_URL="+alarms.URL, "HOOKGATE_RELEASE_ALARM_SECRET="+secret,
-		"HOOKGATE_HTTP_RETRY_AFTER=1s")
+		"HOOKGATE_HTTP_RETRY_AFTER=1s")...)
 	newVersion := r.version()
 	r.alice, r.bob = r.newToken("alice", control.RoleAdmin, ""), r.newToken("bob", control.RoleAdmin,
 		"")
@@ -277,12 +278,13 @@ func TestRehearsal(t *testing.T) {
 		!strings.Contains(errs, "only with evidence") {
 		t.Errorf("a canary without evidence: %d %s", code, errs)
 	}
-	candidate, first := startGate(t, startOptions{}), filepath.Join(work, "first")
-	v, code := certifyBinary(t, candidate, first, "--phase", "smoke", "--events", "200", "--key", key)
+	// It takes test traffic, so that it can be certified before it has a share.
+	first := filepath.Join(work, "first")
+	v, code := certifyBinary(t, r.gate, first, "--phase", "smoke", "--events", "200", "--key", key,
+		"--exclusive=false")
 	mustPass(t, v, code)
-	candidate.stop()
-	if h := r.health(); h.Store.Events != 0 {
-		t.Errorf("at 0 percent the gate has %d events", h.Store.Events)
+	if h := r.health(); h.Store.Events != 200 {
+		t.Errorf("at 0 percent the gate has %d events, 200 of them of the certification", h.Store.Events)
 	}
 
 	// Start the canary, with the approval of another person.
@@ -345,9 +347,12 @@ func TestRehearsal(t *testing.T) {
 
 	// The old version is certified before it gets its share again. That evidence has everything.
 	again, last := filepath.Join(work, "again"), filepath.Join(work, "last")
-	v, code = certifyBinary(t, r.before, again, "--phase", "smoke", "--events", "100", "--key", key)
+	v, code = certifyBinary(t, r.gate, again, "--phase", "smoke", "--events", "200", "--key", key)
 	mustPass(t, v, code)
-	r.turns(10, func() { r.do("the version before, again", "canary", "start", "--evidence", again) })
+	r.turns(10, func() {
+		r.do("the version before, again", "canary", "start", "--evidence", again, "--public-key",
+			key+".pub")
+	})
 	v, code = certifyBinary(t, r.gate, last, "--phase", "smoke", "--events", "100", "--key", key,
 		"--canary-percent", "10")
 	mustPass(t, v, code)

@@ -62,6 +62,8 @@ type Depot struct {
 	dir    string
 	limits Limits
 	keys   []ed25519.PublicKey
+	// demand returns the reason why a bundle is not enough to promote a gate on it; nil accepts all.
+	demand func(bundle string) (reason string, err error)
 
 	mu    sync.Mutex // guards all below; one bundle at a time is put into its place
 	known bool       // taken has been counted
@@ -97,6 +99,10 @@ func OpenDepot(dir string, limits Limits, keys []ed25519.PublicKey) (*Depot, err
 	}
 	return &Depot{dir: dir, limits: limits, keys: keys}, nil
 }
+
+// Demand sets what Find asks of a bundle before a gate is promoted on it: f returns the reason why
+// the bundle in a folder is not enough, or "". Call it before the depot is used.
+func (d *Depot) Demand(f func(bundle string) (reason string, err error)) { d.demand = f }
 
 // Receive stores a bundle, given as tar.gz. Its error is ErrExists; or ErrFull; or wraps ErrArchive
 // or is a *ChangedError if the archive is wrong. Any other error means that it could not be stored.
@@ -290,11 +296,18 @@ type Verdict struct {
 	Application string `json:"application"`
 	Target      string `json:"target"`
 	Version     string `json:"version"`
+	// RunID begins the names of the tokens that the certification made on its target.
+	RunID string `json:"runId"`
 	// FinishedAt is when the certification ended, by its own clock.
 	FinishedAt time.Time `json:"finishedAt"`
+
+	// Lacking is the reason why the bundle is not enough to promote a gate on it. It is not in
+	// verdict.json.
+	Lacking string `json:"-"`
 }
 
-// Find returns a bundle with its verdict. ErrUnknown: there is none with this id.
+// Find returns a bundle with its verdict, and whether one of the keys of now has signed it.
+// ErrUnknown: there is none with this id.
 func (d *Depot) Find(_ context.Context, id string) (r Receipt, v Verdict, err error) {
 	if sum, err := hex.DecodeString(id); err != nil || len(sum) != sha256.Size ||
 		hex.EncodeToString(sum) != id {
@@ -312,6 +325,16 @@ func (d *Depot) Find(_ context.Context, id string) (r Receipt, v Verdict, err er
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &v)
+	}
+	if err == nil {
+		r.Known = slices.ContainsFunc(d.keys, func(k ed25519.PublicKey) bool {
+			return Fingerprint(k) == r.Key
+		})
+		if len(d.keys) > 0 && !r.Known { // it was received before the keys were configured
+			v.Lacking = "the key that signed it is none of evidence.public_keys"
+		} else if d.demand != nil {
+			v.Lacking, err = d.demand(filepath.Join(d.dir, id, "bundle"))
+		}
 	}
 	if err != nil {
 		return r, v, fmt.Errorf("read evidence %s: %w", id, err)

@@ -125,6 +125,12 @@ type EvidenceOptions struct {
 	// PublicKeys are files. One of the keys must have signed a bundle; without keys any signature
 	// is accepted.
 	PublicKeys []string `setting:"public_keys"`
+	// Phases must have passed in evidence on which the canary leaves 0 percent; none means smoke,
+	// load and full.
+	Phases []string `setting:"phases"`
+	// Profile is a file with the least numbers and greatest limits of these phases; empty means the
+	// default profile of a certification.
+	Profile string `setting:"profile"`
 }
 
 // HTTPOptions are limits of the HTTP server.

@@ -23,9 +23,9 @@ import (
 //	                        ▼                ▼          ▼          │              │ key included? yes: handle
 //	                     upstream         ingest   503, 408, 400   └─► upstream ◄─┘ no
 //
-// The gate takes a request that it can authenticate and identify, if the canary
-// includes its ordering key. Everything else goes to the upstream, which decides as before: a wrong
-// setting of the gate must not lose a request.
+// The gate takes a request that it can authenticate and identify, if the canary includes its
+// ordering key, and all test traffic. Everything else goes to the upstream, which decides as
+// before: a wrong setting of the gate must not lose a request.
 func (h *Handler) withCanary(w http.ResponseWriter, r *http.Request,
 	q httpserver.Request) (status int) {
 	if climbs(r.URL.Path) {
@@ -38,6 +38,8 @@ func (h *Handler) withCanary(w http.ResponseWriter, r *http.Request,
 	switch {
 	case percent >= 100:
 		return h.ours(h.ingest(w, r, q))
+	case h.isTest(r):
+		return h.ingest(w, r, q)
 	case percent <= 0:
 		return h.forward(w, r, q, metrics.ForwardedByKey)
 	}
@@ -69,6 +71,14 @@ func (h *Handler) withCanary(w http.ResponseWriter, r *http.Request,
 	}
 	h.wouldReject.Log(r, q.IDText, rejected.logged())
 	return h.forward(w, r, q, h.metrics.Reason(rejected.reason, rejected.status))
+}
+
+// isTest reports whether a request is test traffic. The gate takes it at any percentage, because
+// the upstream does not know its source, so that people can certify a gate before it has a share.
+// It does not count for the plan.
+func (h *Handler) isTest(r *http.Request) bool {
+	source := h.sources[r.URL.Path]
+	return source != nil && source.Name == hookgate.TestSource
 }
 
 // ours counts an answer of the gate itself, and returns its status.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -24,6 +25,7 @@ type canaryCommand struct {
 
 	evidence string // a folder, or the id of evidence that the gate has
 	keys     []string
+	unproven bool
 	timeout  time.Duration
 }
 
@@ -94,11 +96,15 @@ func newCanaryStartCommand() *cobra.Command {
 		Short: "Start the plan, on the evidence of a certification if you name one",
 		Long: `Start the plan (canary.plan) at its first step above the current percentage.
 
-With --evidence the canary starts on a certification. The evidence must be what was
-signed, its verdict PASS and of the version that the gate runs. The command checks this
-and submits the evidence to the gate, which checks it again. The certification must not
-be older than 24 hours. With canary.require_evidence the gate leaves 0 percent only this
-way.
+With --evidence the canary starts on a certification. The evidence must be signed with a
+key of --public-key, be what was signed, and its verdict PASS and of the version that the
+gate runs. The command checks this and submits the evidence to the gate, which checks more:
+one of evidence.public_keys signed it, it is of this gate and not older than 24 hours, and
+the phases of evidence.phases passed with the events and limits of evidence.profile. With
+canary.require_evidence the gate leaves 0 percent only this way.
+
+Without public keys nothing is proven about who made the evidence, and it is refused.
+--accept-unproven accepts it; the admin trail records that.
 
 Exit code 0: the plan has started. 1: the evidence or the gate does not allow it. 2: an
 approval is needed, or something could not be checked.`,
@@ -141,6 +147,8 @@ func (c *canaryCommand) registerEvidence(cmd *cobra.Command) {
 		"`folder` of evidence by hookgate certify, or the id of evidence that the gate has")
 	cmd.Flags().StringArrayVar(&c.keys, "public-key", nil,
 		"`file` with a key that the evidence must be signed with; if repeated, one of them")
+	cmd.Flags().BoolVar(&c.unproven, "accept-unproven", false,
+		"accept evidence although nothing proves who made it; the admin trail records this")
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 10*time.Minute,
 		"`time` that the upload of the evidence may take")
 }
@@ -148,14 +156,21 @@ func (c *canaryCommand) registerEvidence(cmd *cobra.Command) {
 // evidenceID is the id of evidence: the SHA-256 of its manifest.
 var evidenceID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
+// errUnproven rejects evidence whose signer nobody knows.
+var errUnproven = errors.New("nothing is proven about who made this evidence: anyone can make it " +
+	"up and sign it with a new key; name the key with --public-key, or pass --accept-unproven")
+
 // change changes the canary, on evidence if there is any.
 func (c *canaryCommand) change(cmd *cobra.Command, client *api.Client,
 	wanted api.CanaryRequest) error {
-	wanted.Evidence = c.evidence
+	wanted.Evidence, wanted.Unproven = c.evidence, c.unproven
 	if c.evidence != "" && !evidenceID.MatchString(c.evidence) {
 		keys, err := evidence.ReadPublicKeys(c.keys)
 		if err != nil {
 			return err
+		}
+		if len(keys) == 0 && !c.unproven {
+			return &exitError{exitFail, errUnproven}
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
 		defer cancel()
