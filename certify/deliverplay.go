@@ -45,7 +45,7 @@ func (d *delivery) play(ctx context.Context, final int) error {
 	d.begin(stageHealed)
 	d.heal(ctx)
 	d.until(ctx, func() bool { return d.have(d.core, nobodys) && d.have(d.witness, nobodys) })
-	d.run.Drained = d.wait(ctx, func() bool { return d.drained(ctx) })
+	d.run.Drained = d.wait(ctx, seconds(d.limits.DrainSeconds), func() bool { return d.drained(ctx) })
 	d.run.DrainSeconds = round(time.Since(d.run.Healed).Seconds())
 	d.begin(stageEnd)
 	if ctx.Err() != nil {
@@ -125,8 +125,8 @@ func (d *delivery) have(c *consumer.Consumer, except func(key string) bool) bool
 	return true
 }
 
-// wait waits until done returns true, for at most the time to drain after everything was sent.
-func (d *delivery) wait(ctx context.Context, done func() bool) bool {
+// wait waits until done returns true, for at most limit after everything was sent.
+func (d *delivery) wait(ctx context.Context, limit time.Duration, done func() bool) bool {
 	began := time.Now()
 	for !done() {
 		select {
@@ -136,7 +136,7 @@ func (d *delivery) wait(ctx context.Context, done func() bool) bool {
 		}
 		select {
 		case <-d.sent:
-			if time.Since(began) > seconds(d.limits.DrainSeconds) {
+			if time.Since(began) > limit {
 				return false
 			}
 		default:
@@ -149,7 +149,8 @@ func (d *delivery) wait(ctx context.Context, done func() bool) bool {
 // until is wait that also ends when the target says that nothing more will come.
 func (d *delivery) until(ctx context.Context, done func() bool) {
 	quiet, asked := 0, time.Time{}
-	d.wait(ctx, func() bool {
+	limit := seconds(d.limits.DrainSeconds + d.limits.Consumer.RecoverSeconds)
+	d.wait(ctx, limit, func() bool {
 		if done() {
 			return true
 		}

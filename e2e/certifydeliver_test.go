@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"testing"
+)
+
+// deliverTrial is a short phase deliver whose limits on times only end what hangs.
+const deliverTrial = `phases:
+  deliver:
+    events: 240
+    rate: 240
+    keys: 24
+    consumer: {errors_percent: 5, resets_percent: 2, slow_s: 0.1, restarts: %d, outage_s: 1, lease_s: 5,
+      recover_s: 600, storm_factor: 4, others_ms: 120000, clock_s: 600, lag_ms: 120000}
+`
+
+// certifyDelivery certifies the delivery of a gate by push and by pull: both pass, and the evidence
+// holds. The gate has the subscription of deliverySettings.
+func certifyDelivery(t *testing.T, g *gate, restarts int) {
+	t.Helper()
+	g.env = append(g.env, "SUBSCRIPTION_SECRET="+deliverySecret)
+	profile := writeConfig(t, fmt.Sprintf(deliverTrial, restarts))
+	for _, args := range [][]string{{"--subscription", "certify"}, nil} {
+		dir := filepath.Join(t.TempDir(), "evidence")
+		v, code := certifyBinary(t, g, dir, append([]string{"--phase", "deliver", "--profile", profile},
+			args...)...)
+		mustPass(t, v, code)
+		if code, out, errs := runBinary(t, nil, "evidence", "verify", dir); code != 0 {
+			t.Errorf("verify: %d %s%s", code, out, errs)
+		}
+	}
+}
+
+const deliverySecret = "raw:the secret of the subscription"
+
+// deliverySettings returns the environment of a gate with a subscription for certify.
+func deliverySettings(t *testing.T) []string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return []string{"SUBSCRIPTION_SECRET=" + deliverySecret, "HOOKGATE_CONFIG=" + writeConfig(t,
+		fmt.Sprintf(`subscriptions:
+  certify:
+    sources: [hookgate-certify]
+    push: {url: "http://%s/", signing: [env:SUBSCRIPTION_SECRET], timeout: 10s}
+    retry: {first: 100ms, max: 1s, final: [422]}
+`, l.Addr()))}
+}
+
+// TestCertifyDelivery certifies the delivery of an embedded gate.
+func TestCertifyDelivery(t *testing.T) {
+	t.Parallel()
+	certifyDelivery(t, startGate(t, startOptions{env: deliverySettings(t)}), 1)
+}
+
+// TestCertifyDeliveryShared certifies the delivery of a gate on Redis and PostgreSQL.
+func TestCertifyDeliveryShared(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	env := append(deliverySettings(t), "WEBHOOK_HMAC_SECRET=the-secret-of-both",
+		"ADMIN_TOKEN=the-token-of-both", "HOOKGATE_QUEUE_TIMEOUT=30s")
+	certifyDelivery(t, s.start(roleAll, env...), 0)
+}
