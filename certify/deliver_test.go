@@ -87,7 +87,7 @@ func TestDeliverySaboteurs(t *testing.T) {
 	}
 	tests := []*delivering{
 		{name: "honest push", final: []int{422}, status: Pass,
-			profile: func(p *Phase) { p.Events, p.Consumer.StormFactor = 150, 2 }},
+			profile: func(p *Phase) { p.Events, p.Consumer.StormFactor = 150, 4 }},
 		{name: "honest pull", pull: true, status: Pass},
 		{name: "drops one event", faults: deliverFaults{drop: only(123)}, fail: []string{"delivered"}},
 		{name: "drops one event of a pull", pull: true, faults: deliverFaults{drop: only(123)},

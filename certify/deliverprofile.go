@@ -46,7 +46,7 @@ func defaultDelivery(full Phase) Phase {
 	full.Events, full.Rate, full.Keys, full.DrainSeconds = 30_000, 250, 500, 120
 	full.Consumer = &Consumer{Errors: 2, Hangs: 0.1, Resets: 1, Slow: 2, SlowSeconds: 0.5, Restarts: 2,
 		OutageSeconds: 60, LeaseSeconds: 30, RecoverSeconds: 60, StormFactor: 2, OthersMS: 250,
-		ClockSeconds: 10, LagMS: 250}
+		ClockSeconds: 10, LagMS: 1000}
 	return full
 }
 
