@@ -419,6 +419,8 @@ type ExceptionFilter struct {
 	Subscription string
 	State        ExceptionState
 	OrderingKey  string
+	// Held selects the waiting and parked exceptions whose key is held.
+	Held bool
 	// Events selects by event id.
 	Events []int64
 	// After is the event id and redelivery to continue after.

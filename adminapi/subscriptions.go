@@ -95,9 +95,15 @@ func (s *API) listExceptions(c *call) {
 	if info, ok := s.findSubscription(c); ok {
 		s.exceptions(c, hookgate.ExceptionFilter{Subscription: info.Name},
 			func(f *hookgate.ExceptionFilter, name, value string) (err error) {
-				if name == "state" {
+				switch name {
+				case "state":
 					f.State, err = parseExceptionState(value)
 					return err
+				case "held":
+					if f.Held = value == "true"; !f.Held && value != "false" {
+						return badParameter{name, "must be true or false"}
+					}
+					return nil
 				}
 				return unknownParameter(name)
 			})

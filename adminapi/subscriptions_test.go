@@ -362,6 +362,9 @@ func TestResolve(t *testing.T) {
 	if got := s.states(t, ""); got != "0:dead 1:parked 2:dead 3:parked 4:waiting" {
 		t.Errorf("exceptions are %s", got)
 	}
+	if got := s.states(t, "held=true"); got != "1:parked 3:parked 4:waiting" {
+		t.Errorf("held are %s", got)
+	}
 	letters := get[api.Exceptions](t, s, "/admin/dlq?subscription=billing&limit=1")
 	if len(letters.Exceptions) != 1 || letters.Exceptions[0].Event != s.id(0) ||
 		letters.Next != s.id(0) {

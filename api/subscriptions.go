@@ -140,6 +140,8 @@ type Exception struct {
 type ExceptionQuery struct {
 	State hookgate.ExceptionState
 	Key   string
+	// Held selects the waiting and parked exceptions whose key is held.
+	Held bool
 	// After is the Next of a page.
 	After string
 	// Limit is the number of exceptions; 0 means all, or 100 on a page.
@@ -151,6 +153,9 @@ func (q ExceptionQuery) Values() url.Values {
 	v := url.Values{}
 	setText(v, "state", string(q.State))
 	setText(v, "key", q.Key)
+	if q.Held {
+		v.Set("held", "true")
+	}
 	setText(v, "after", q.After)
 	setNumber(v, "limit", q.Limit)
 	return v

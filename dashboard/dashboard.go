@@ -67,6 +67,10 @@ var pages = []Page{
 	{Path: "/ui/events/{id}", Title: "Event", Role: control.RoleViewer, template: "event",
 		script: "event.js",
 		data:   (*Dashboard).event},
+	{Path: "/ui/deliveries", Title: "Deliveries", Nav: true, Role: control.RoleViewer,
+		template: "deliveries", script: "deliveries.js", data: (*Dashboard).deliveries},
+	{Path: "/ui/deliveries/{name}", Title: "Subscription", Role: control.RoleViewer,
+		template: "subscription", script: "delivery.js", data: (*Dashboard).subscription},
 	{Path: "/ui/dead-letters", Title: "Dead letters", Nav: true, Role: control.RoleViewer,
 		template: "deadletters", script: "deadletters.js", data: (*Dashboard).deadLetters},
 	{Path: "/ui/dead-letters/{id}", Title: "Dead letter", Role: control.RoleViewer,
@@ -80,6 +84,8 @@ var pages = []Page{
 		template: "evidence", data: (*Dashboard).evidence},
 	{Path: "/ui/control", Title: "Control", Nav: true, Role: control.RoleOperator,
 		template: "control", script: "control.js", data: (*Dashboard).control},
+	{Path: "/ui/admin-trail", Title: "Admin trail", Role: control.RoleViewer, template: "admintrail",
+		script: "records.js", data: (*Dashboard).adminTrail},
 }
 
 // Config of a dashboard.
@@ -105,7 +111,8 @@ func New(c Config) *Dashboard {
 	d := &Dashboard{config: c, assets: loadAssets(),
 		templates: map[string]*template.Template{}}
 	layout := template.Must(template.New("layout").Funcs(d.functions()).ParseFS(templateFiles,
-		"templates/layout.html", "templates/parts.html", "templates/records.html"))
+		"templates/layout.html", "templates/parts.html", "templates/records.html",
+		"templates/timeline.html"))
 	parse := func(name string) {
 		d.templates[name] = template.Must(template.Must(layout.Clone()).ParseFS(templateFiles,
 			"templates/"+name+".html"))

@@ -105,9 +105,14 @@ func (data *lettersData) selection() string {
 	if len(filter) == 0 {
 		selection = map[string]any{"all": true}
 	}
-	text, err := json.Marshal(selection)
+	return mustJSON(selection)
+}
+
+// mustJSON returns the JSON of a value that has one.
+func mustJSON(value any) string {
+	text, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // strings have a JSON form
+		panic(err)
 	}
 	return string(text)
 }

@@ -238,6 +238,20 @@ type eventData struct {
 	Lineage []lineage
 	Others  int  // requests with the message id, of another source or type
 	More    bool // requests than the page shows
+	// Subscriptions are those to which the event can be delivered again.
+	Subscriptions []*subscription
+}
+
+// Unsettled reports whether a subscription has not settled the event.
+func (data eventData) Unsettled() bool {
+	for i := range data.Lineage {
+		for _, one := range data.Lineage[i].Lanes {
+			if one.Unsettled {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Origin is the request that brought the event, if it carried several; otherwise nil.
@@ -269,6 +283,20 @@ func (d *Dashboard) event(r *http.Request, v *Visitor) (any, error) {
 	if data.Lineage, data.Others, data.More, err = readLineage(ctx, v, e.Source, e.EventType,
 		e.MessageID, e.RequestID); err != nil {
 		return nil, err
+	}
+	var all struct{ Subscriptions []*subscription }
+	if err := v.Get(ctx, "/api/subscriptions", &all); err != nil {
+		return nil, err
+	}
+	for _, s := range all.Subscriptions {
+		if s.State != api.SubscriptionRemoved {
+			data.Subscriptions = append(data.Subscriptions, s)
+		}
+	}
+	for i := range data.Lineage {
+		if l := &data.Lineage[i]; l.Own {
+			return data, l.addStates(ctx, v, e, all.Subscriptions)
+		}
 	}
 	return data, nil
 }

@@ -12,23 +12,27 @@ import (
 // functions are the functions of the templates.
 func (d *Dashboard) functions() template.FuncMap {
 	return template.FuncMap{
-		"asset":  d.assets.url,
-		"count":  count[int64],
-		"total":  func(n uint32) string { return count(int64(n)) },
-		"size":   size,
-		"rate":   rate,
-		"figure": figure,
-		"behind": unitOf,
-		"words":  func(name string) string { return strings.ReplaceAll(name, "_", " ") },
-		"known":  known,
-		"signal": signalName,
-		"unit":   signalUnit,
-		"utc":    utc,
-		"took":   took,
-		"by":     matchedBy,
-		"iso":    func(t instant) string { return t.UTC().Format(time.RFC3339Nano) },
+		"asset":   d.assets.url,
+		"count":   count[int64],
+		"total":   func(n uint32) string { return count(int64(n)) },
+		"size":    size,
+		"rate":    rate,
+		"figure":  figure,
+		"percent": percent,
+		"behind":  unitOf,
+		"words":   words,
+		"known":   known,
+		"signal":  signalName,
+		"unit":    signalUnit,
+		"utc":     utc,
+		"took":    took,
+		"by":      matchedBy,
+		"iso":     func(t instant) string { return t.UTC().Format(time.RFC3339Nano) },
 	}
 }
+
+// words writes a name of the API in words.
+func words(name any) string { return strings.ReplaceAll(fmt.Sprint(name), "_", " ") }
 
 // count writes a number with a thin space between thousands.
 func count[T ~int | ~int64](n T) string {
@@ -80,6 +84,11 @@ func known(x *float64) string {
 		return strconv.FormatFloat(*x, 'f', 2, 64)
 	}
 	return rate(*x)
+}
+
+// percent writes a share in percent. It rounds down, so that only all of it is 100%.
+func percent(x *float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(math.Floor(*x*10)/10, 'f', 1, 64), ".0") + "%"
 }
 
 func figure(x float64) string { return known(&x) }

@@ -22,6 +22,8 @@ type lineage struct {
 	// Own is true for the request of the event or dead letter that the page shows.
 	Own    bool
 	Stages []stage
+	// Lanes are what the subscriptions did with the event, by name of the subscription.
+	Lanes []lane
 	// Took is from the first stage to the last.
 	Took    time.Duration
 	Outcome string
@@ -44,15 +46,14 @@ type stage struct {
 // stageNames has the stages in words.
 var stageNames = map[string]struct{ name, level string }{
 	"received": {"received", ""}, "replayed": {"replayed by a person", ""},
-	"spooled": {"spooled locally", ""}, "enqueued": {"appended durably, 202 sent", ""},
-	"processed": {"processing began", ""}, "retried": {"stored at a later attempt", "warn"},
+	"spooled": {"spooled locally", ""}, "enqueued": {"durable, 202 sent", ""},
+	"processed": {"taken up", ""}, "retried": {"stored at a later attempt", "warn"},
 	"persisted": {"stored", "good"},
 	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"},
 	"purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
 	"delivered": {"delivered", "good"}, "redelivered": {"delivered again", "good"},
-	"attempt_failed": {"attempt to deliver failed", "warn"},
-	"parked":         {"parked: no attempt follows until a person acts", "bad"},
-	"skipped":        {"skipped by a person, not delivered", "warn"},
+	"attempt_failed": {"failed", "warn"}, "parked": {"failed, then parked", "bad"},
+	"skipped": {"skipped by a person", "warn"},
 }
 
 // noteNames has the members of a stage's metadata in words.
@@ -60,9 +61,7 @@ var noteNames = []struct{ member, label string }{
 	{"remoteAddr", "from"}, {"replayOf", "retry of request"}, {"partition", "partition"},
 	{"position", "position"}, {"worker", "worker"},
 	{"attempts", "attempts"}, {"lastError", "last error"}, {"firstRequestId", "first was request"},
-	{"subscription", "subscription"}, {"attempt", "attempt"}, {"redelivery", "redelivery"},
-	{"status", "status"}, {"durationMs", "milliseconds"}, {"reason", "reason"}, {"by", "by"},
-	{"omitted", "earlier attempts not shown:"}, {"batch", "batch"},
+	{"reason", "reason"}, {"by", "by"}, {"batch", "batch"},
 }
 
 // readLineage reads the lineage of the first requests with an identity. others counts the requests
@@ -88,15 +87,19 @@ func readLineage(ctx context.Context, v *Visitor, source, eventType, messageID,
 func lineageOf(r *api.RequestTrail, own string) lineage {
 	l := lineage{RequestID: r.RequestID, Own: r.RequestID == own}
 	longest := time.Duration(1)
-	for i, s := range r.Stages {
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if l.addStep(s) {
+			continue
+		}
 		known, ok := stageNames[string(s.Stage)]
 		if !ok {
 			known.name = string(s.Stage)
 		}
-		one := stage{Name: known.name, Level: known.level, At: s.Timestamp.Time, First: i == 0,
-			Notes: notes(s.Metadata)}
-		if i > 0 {
-			one.Since = s.Timestamp.Sub(r.Stages[i-1].Timestamp.Time)
+		one := stage{Name: known.name, Level: known.level, At: s.Timestamp.Time,
+			First: len(l.Stages) == 0, Notes: notes(s.Metadata)}
+		if n := len(l.Stages); n > 0 {
+			one.Since = one.At.Sub(l.Stages[n-1].At)
 			longest = max(longest, one.Since)
 		}
 		l.Stages = append(l.Stages, one)

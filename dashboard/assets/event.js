@@ -1,5 +1,19 @@
 // The page of an event: its neighbours of the same ordering key. No index has them, so that the gate looks around for a moment.
-import { call, times, Refused } from "./gate.js";
+import { call, confirmed, keepFresh, times, Refused } from "./gate.js";
+import { counted, pathOf, perform, redeliver } from "./changes.js";
+
+// The way of the event is renewed until every subscription has settled it.
+if (document.querySelector("#lineage[data-unsettled]")) keepFresh(["lineage"], 2000);
+
+document.getElementById("resend")?.addEventListener("submit", async (e) => {
+  e.preventDefault();
+  const to = e.target.elements.subscription.value;
+  const body = { ids: [e.target.dataset.event] };
+  const a = await counted(pathOf(to, "/redeliver"), body);
+  if (!a) return;
+  const yes = await confirmed({ title: `Redeliver 1 event to ${to}?`, text: `The consumer gets it again on purpose, as redelivery ${a.job.redelivery}, also if it did its work before.`, action: `Redeliver to ${to}`, why: true });
+  if (yes) await perform(() => redeliver(to, body, yes.reason));
+});
 
 const list = document.getElementById("neighbours");
 const own = list.querySelector("[aria-current]");

@@ -156,6 +156,23 @@ function field(form, text) {
 // Dates as in ISO 8601, which nobody reads wrongly, in the reader's zone.
 const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
+const exactClock = new Intl.DateTimeFormat("sv-SE", { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+
+// written is a time as it is shown: how long ago or ahead, with milliseconds, or to the second.
+function written(t, at) {
+  if (t.hasAttribute("data-ago")) return ago(at);
+  if (t.hasAttribute("data-in")) return ahead(at);
+  return t.hasAttribute("data-ms") ? exactClock.format(at).replace(",", ".") : clock.format(at);
+}
+
+// ahead says in how long something is.
+function ahead(at, now = Date.now()) {
+  const s = Math.round((at - now) / 1000);
+  if (s <= 0) return "now";
+  if (s < 90) return `in ${s} s`;
+  return s < 5400 ? `in ${Math.round(s / 60)} min` : `in ${Math.round(s / 3600)} h`;
+}
+
 // shown writes a whole number with thin spaces between thousands.
 export function shown(n) { return new Intl.NumberFormat("en").format(n).replaceAll(",", "\u202f"); }
 
@@ -165,7 +182,7 @@ export function times(root = document) {
     const at = new Date(t.dateTime);
     if (isNaN(at)) continue;
     t.title = `${t.dateTime.replace("T", " ").replace(/(\.\d{3})\d*/, "$1").replace("Z", "")} UTC`;
-    t.textContent = t.hasAttribute("data-ago") ? ago(at) : clock.format(at);
+    t.textContent = written(t, at);
   }
 }
 
@@ -180,6 +197,7 @@ export function ago(at, now = Date.now()) {
 
 times();
 setInterval(() => { for (const t of document.querySelectorAll("time[data-ago]")) t.textContent = ago(new Date(t.dateTime)); }, 10000);
+setInterval(() => { for (const t of document.querySelectorAll("time[data-in]")) t.textContent = ahead(new Date(t.dateTime)); }, 1000);
 for (const zone of document.querySelectorAll("[data-zone]")) zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 document.getElementById("theme")?.addEventListener("click", () => {

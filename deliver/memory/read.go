@@ -99,6 +99,7 @@ func (sub *subscription) matching(f hookgate.ExceptionFilter) (all []*hookgate.E
 	for id, e := range sub.exceptions {
 		if f.State != "" && f.State != e.State ||
 			f.OrderingKey != "" && f.OrderingKey != e.OrderingKey ||
+			f.Held && (e.OrderingKey == "" || !unsettled(e)) ||
 			len(f.Events) > 0 && !slices.Contains(f.Events, e.Event) || compare(id, f.After) <= 0 {
 			continue
 		}

@@ -178,6 +178,9 @@ func (s *Subscriptions) exceptionConditions(f *hookgate.ExceptionFilter) *condit
 	c := &conditions{}
 	c.equal("x.state", string(f.State))
 	c.equal("x.ordering_key", f.OrderingKey)
+	if f.Held {
+		c.add("x.ordering_key <> '' AND x.state <> 'dead'")
+	}
 	if n := len(f.Events); n > 0 {
 		args := make([]any, n)
 		for i, event := range f.Events {

@@ -149,6 +149,11 @@ func testSaveExceptions(d *deliveryTest) {
 		hookgate.AttemptFailed), tried(ids[2], 1, hookgate.AttemptParked)}
 	s.save(&hookgate.Results{Cursor: ids[3], Created: all, Attempts: attempts})
 	same(d, "created", s.exceptions(), all)
+	held, err := d.Reader.Exceptions(d.Context(), hookgate.ExceptionFilter{Subscription: s.Name,
+		Held: true})
+	if err != nil || len(held) != 2 || held[0].Event != ids[0] || held[1].Event != ids[2] {
+		d.Errorf("those that hold a key are %+v (error %v)", held, err)
+	}
 	info := s.info()
 	if info.Waiting != 3 || info.Parked != 1 || info.Dead != 0 || info.Held != 0 {
 		d.Errorf("created exceptions count as %+v", info)

@@ -1,0 +1,4 @@
+// The list of subscriptions, which is renewed while it is open.
+import { keepFresh } from "./gate.js";
+
+keepFresh(["subscriptions"], 2000);
