@@ -18,7 +18,10 @@ var actionFilters = []filterName{{"actor", "by"}, {"action", "action"}, {"from",
 	{"to", "before"}}
 
 // action is a row of the admin trail on a page.
-type action struct{ api.Action }
+type action struct{ actionRow }
+
+// actionRow has another name than the field Action, so that action can embed it.
+type actionRow = api.Action
 
 // Level is the colour of the result.
 func (a action) Level() string {
@@ -56,8 +59,8 @@ type trailData struct {
 // Names are the actions to choose from: those on the page.
 func (data trailData) Names() (names []string) {
 	for _, a := range data.Actions {
-		if !slices.Contains(names, a.Action.Action) {
-			names = append(names, a.Action.Action)
+		if !slices.Contains(names, a.Action) {
+			names = append(names, a.Action)
 		}
 	}
 	slices.Sort(names)

@@ -13,8 +13,8 @@
 //  1. Write templates/NAME.html with {{define "content"}}. It gets the result of the page's data
 //     function as .Data, and the Visitor as .Visitor. Texts come from senders: never use
 //     template.HTML. The Content-Security-Policy forbids styles and scripts in the page.
-//  2. Write NAME.go with a function of the type dataFunc, and add a row to pages. A page with Nav is
-//     in the menu. Package adminapi serves every row and checks its role.
+//  2. Write NAME.go with a function of the type dataFunc, and add a row to pages. A page with Nav
+//     is in the menu. Package adminapi serves every row and checks its role.
 //  3. For a script, add assets/NAME.js, a module, and name it in the row. Import from ./gate.js:
 //     call makes a JSON call with the CSRF header, toast shows a message, confirmed asks. Scripts
 //     show every <time> in the reader's zone.

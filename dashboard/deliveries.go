@@ -176,8 +176,8 @@ func (d *Dashboard) deliveries(r *http.Request, v *Visitor) (any, error) {
 	return data, nil
 }
 
-// readSubscriptions reads all subscriptions with their traffic, the removed ones last. query selects
-// the history.
+// readSubscriptions reads all subscriptions with their traffic, the removed ones last. query
+// selects the history.
 func readSubscriptions(ctx context.Context, v *Visitor, query url.Values) ([]*subscription, error) {
 	var answer struct{ Subscriptions []*subscription }
 	if err := v.Get(ctx, "/api/subscriptions", &answer); err != nil {

@@ -34,8 +34,12 @@ type laneStep struct {
 	Says, Level string
 	At          time.Time
 	// Since is the time from the receipt of the request.
-	Since      time.Duration
-	Attempt    int
+	Since   time.Duration
+	Attempt int
+	// First is the first of several attempts that failed in the same way, and Until the time from the
+	// receipt to the last of them; 0 if there was one.
+	First      int
+	Until      time.Duration
 	Redelivery int64
 	// Answer is the reason of a failure, with the status and an excerpt of the response.
 	Answer string
@@ -81,9 +85,21 @@ func (l *lineage) addStep(s *api.Stage) bool {
 		step.Since = step.At.Sub(l.Stages[0].At)
 	}
 	one := &l.Lanes[i]
-	one.Steps = append(one.Steps, step)
+	if n := len(one.Steps); n > 0 && step.repeats(&one.Steps[n-1]) {
+		last := &one.Steps[n-1]
+		last.First = cmp.Or(last.First, last.Attempt)
+		last.Attempt, last.Took, last.Until = step.Attempt, step.Took, step.Since
+	} else {
+		one.Steps = append(one.Steps, step)
+	}
 	one.Says, one.Level = known.name, known.level
 	return true
+}
+
+// repeats reports whether the attempt failed in the same way as the one before it.
+func (s *laneStep) repeats(last *laneStep) bool {
+	return s.Says == failedStep && last.Says == failedStep && s.Answer == last.Answer &&
+		s.Redelivery == last.Redelivery && s.Omitted == 0
 }
 
 // addStates says how things stand in each lane of an event, and adds the lanes of subscriptions
@@ -144,6 +160,9 @@ func (l *lane) addState(ctx context.Context, v *Visitor, e *event, s *subscripti
 	}
 	if number(s.Cursor) < number(e.ID) {
 		l.Says, l.Level, l.Unsettled = "not attempted yet", levelWarn, true
+		if s.State == api.SubscriptionPulled {
+			l.Says = "not pulled yet"
+		}
 		l.Reason = s.standsStill()
 		return nil
 	}

@@ -43,6 +43,9 @@ type stage struct {
 	Level string
 }
 
+// failedStep names an attempt that failed and is followed by others.
+const failedStep = "failed"
+
 // stageNames has the stages in words.
 var stageNames = map[string]struct{ name, level string }{
 	"received": {"received", ""}, "replayed": {"replayed by a person", ""},
@@ -52,7 +55,7 @@ var stageNames = map[string]struct{ name, level string }{
 	"duplicate": {"found to be a duplicate", "warn"}, "dead_lettered": {"dead letter", "bad"},
 	"purged": {"purged", "bad"}, "removed": {"removed by retention", "warn"},
 	"delivered": {"delivered", "good"}, "redelivered": {"delivered again", "good"},
-	"attempt_failed": {"failed", "warn"}, "parked": {"failed, then parked", "bad"},
+	"attempt_failed": {failedStep, "warn"}, "parked": {"failed, then parked", "bad"},
 	"skipped": {"skipped by a person", "warn"},
 }
 

@@ -100,8 +100,8 @@ func (j job) Percent() int {
 	return int(min(100, max(0, 100*(at-after)/(until-after))))
 }
 
-// What says which events the job covers.
-func (j job) What() string {
+// Covers says which events the job delivers.
+func (j job) Covers() string {
 	if n := len(j.Events); n == 1 {
 		return "event " + j.Events[0]
 	} else if n > 1 {
