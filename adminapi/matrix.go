@@ -164,6 +164,7 @@ var Matrix = []Rule{
 		[callers]int{401, 401, 403, 404, 404, 404}},
 	{"GET", "/ui/sources", "/ui/sources", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/refused", "/ui/refused", "", [callers]int{401, 401, 403, 200, 200, 200}},
+	{"GET", "/ui/guard", "/ui/guard", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/refused", "/ui/refused", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/guard", "/ui/guard", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/evidence", "/ui/evidence", "", [callers]int{401, 401, 403, 200, 200, 200}},

@@ -155,7 +155,11 @@ func guardOf(s guard.Status) api.Guard {
 func attentionOf(items []attention.Item) []api.Attention {
 	all := make([]api.Attention, len(items))
 	for i, item := range items {
-		all[i] = api.Attention(item)
+		all[i] = api.Attention{Name: item.Name, What: item.What, Count: item.Count, Text: item.Text,
+			Link: item.Link}
+		if item.Since != nil {
+			all[i].Since = api.AtOrNull(*item.Since)
+		}
 	}
 	return all
 }

@@ -102,6 +102,8 @@ type Attention struct {
 	Text string `json:"text"`
 	// Link is a path of this gate with more about it.
 	Link string `json:"link,omitempty"`
+	// Since is when it began; nil if that is not known.
+	Since *Time `json:"since,omitempty"`
 }
 
 // Queue is the answer of GET /admin/queue.

@@ -80,7 +80,7 @@ func TestControlWords(t *testing.T) {
 		"<small>1 min 4 s of 1 h 30 min</small>", "75% <small>to", "error rate fires",
 		"roll-back command: failed: no such file",
 		"alice asks: <bdi>next step", "you ask: <bdi>next step",
-		"Somebody else with the role operator decides: nobody approves their own.",
+		"Someone else with the role operator must decide: nobody approves their own.",
 		"its token is younger than the request.",
 		"bob has approved it: <bdi>go ahead", "hookgate rollback … --approval 15", "approved, not used"} {
 		if !strings.Contains(control, text) {
@@ -95,12 +95,17 @@ func TestControlWords(t *testing.T) {
 		t.Errorf("tokens that work do not come first: %d, %d", here, gone)
 	}
 	overview := show("/ui/", admin)
-	for _, text := range []string{">no-go<", "canary 25%, step 1 of 2, held", "3 approvals wait",
-		"2.50%", "too high for 1 min 1 s of 5 min", "off: Redis is not in use",
-		"alarm, roll-back command",
-		"fired at 2.50%, above 2%"} {
+	for _, text := range []string{"release: no-go", "canary 25%", "3 approvals wait"} {
 		if !strings.Contains(overview, text) {
 			t.Errorf("the overview does not have %q", text)
+		}
+	}
+	guard := show("/ui/guard", admin)
+	for _, text := range []string{">no-go<", "canary 25%, step 1 of 2, held", "2.50%", "too high for 1 min 1 s of 5 min", "off: Redis is not in use",
+		"alarm, roll-back command",
+		"fired at 2.50%, above 2%"} {
+		if !strings.Contains(guard, text) {
+			t.Errorf("the page of the guard does not have %q", text)
 		}
 	}
 	for _, path := range []string{"/admin/tokens", "/admin/approvals?state=pending"} {

@@ -80,6 +80,8 @@ var pages = []Page{
 		data: (*Dashboard).sources},
 	{Path: "/ui/refused", Title: "Refused", Nav: true, Role: control.RoleViewer, template: "refused",
 		data: (*Dashboard).refused},
+	{Path: "/ui/guard", Title: "Guard", Nav: true, Role: control.RoleViewer, template: "guard",
+		script: "guard.js", data: (*Dashboard).guard},
 	{Path: "/ui/evidence", Title: "Evidence", Nav: true, Role: control.RoleViewer,
 		template: "evidence", data: (*Dashboard).evidence},
 	{Path: "/ui/control", Title: "Control", Nav: true, Role: control.RoleOperator,

@@ -14,6 +14,9 @@ import (
 // lettersShown is the length of a page of dead letters.
 const lettersShown = 50
 
+// lettersCounted is how far the page counts the dead letters that match.
+const lettersCounted = 1000
+
 // deadLetter is a dead letter on a page.
 type deadLetter struct{ api.DeadLetter }
 
@@ -49,6 +52,9 @@ type lettersData struct {
 	Letters []deadLetter
 	Older   string // the address of the next page; empty on the last
 	Begin   string // the address of the first page; empty on it
+	// Matching is how many dead letters match, in words.
+	Matching string
+	Sources  []string
 	// Selection is the filter as JSON, for the calls on many dead letters.
 	Selection string
 }
@@ -89,7 +95,23 @@ func (d *Dashboard) deadLetters(r *http.Request, v *Visitor) (any, error) {
 		data.Begin = data.With()
 	}
 	data.Selection = data.selection()
-	return data, nil
+	n := len(page.DeadLetters)
+	if data.Older != "" || data.Begin != "" { // they are on several pages
+		page.DeadLetters, page.Next = nil, ""
+		if err := v.Get(r.Context(), data.call("/admin/dlq", "limit", fmt.Sprint(lettersCounted)),
+			&page); err != nil {
+			return nil, err
+		}
+		n = len(page.DeadLetters)
+	}
+	if data.Matching = count(n); page.Next != "" {
+		data.Matching = "more than " + data.Matching
+	}
+	sources, err := readSources(r, v)
+	for i := range sources.Sources {
+		data.Sources = append(data.Sources, sources.Sources[i].Name)
+	}
+	return data, err
 }
 
 // selection returns the body that selects the same dead letters in a call on many.

@@ -3,7 +3,9 @@ package dashboard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/control"
@@ -18,6 +20,8 @@ type Problem struct {
 	Text  string `json:"text"`
 	// Link is a path of this gate with more about it; may be empty.
 	Link string `json:"link,omitempty"`
+	// Since is when it began, in RFC 3339; empty if that is not known.
+	Since string `json:"since,omitempty"`
 }
 
 const (
@@ -46,8 +50,9 @@ func signalUnit(name string) string { return signalNames[name].unit }
 // Problems returns the problems, the worst first.
 func (s *State) Problems() []Problem {
 	all := []Problem{}
+	link := ""
 	add := func(level, format string, args ...any) {
-		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...)})
+		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...), Link: link})
 	}
 	if s.Mode == control.ModeReadOnly {
 		add(levelBad, "Maintenance: the gate rejects webhooks with 503")
@@ -56,6 +61,7 @@ func (s *State) Problems() []Problem {
 		add(levelWarn, "Buffering: webhooks are queued; the gate stores nothing until the mode is"+
 			" normal again")
 	}
+	link = "/ui/guard"
 	switch s.Guard.Breaker {
 	case guard.Open:
 		add(levelBad, "The breaker is open because of %s: the gate rejects webhooks with 503",
@@ -64,6 +70,7 @@ func (s *State) Problems() []Problem {
 		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken",
 			s.Guard.AdmittedPercent)
 	}
+	link = ""
 	switch {
 	case s.QueueErr == errNotAsked:
 	case s.QueueErr != nil:
@@ -82,10 +89,12 @@ func (s *State) Problems() []Problem {
 	if s.Store.Err != nil {
 		add(levelBad, "The store is away: %v", s.Store.Err)
 	}
+	link = "/ui/guard#release"
 	for _, name := range s.Fired {
 		add(levelBad, "The release trigger %s has fired: no-go for this release", strings.ReplaceAll(name,
 			"_", " "))
 	}
+	link = "/ui/guard"
 	for _, signal := range s.Guard.Signals {
 		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) &&
 			s.Guard.Breaker == guard.Closed {
@@ -93,7 +102,17 @@ func (s *State) Problems() []Problem {
 		}
 	}
 	for _, i := range s.Store.Attention {
-		all = append(all, Problem{Level: levelWarn, Text: i.Text, Link: i.Link})
+		p := Problem{Level: levelWarn, Text: i.Text, Link: i.Link}
+		if i.Bad {
+			p.Level = levelBad
+		}
+		if i.Since != nil {
+			p.Since = i.Since.UTC().Format(time.RFC3339)
+		}
+		all = append(all, p)
 	}
+	slices.SortStableFunc(all, func(a, b Problem) int {
+		return compareBool(a.Level != levelBad, b.Level != levelBad)
+	})
 	return all
 }

@@ -142,10 +142,10 @@ func TestDashboardRelease(t *testing.T) {
 	}
 
 	viewer := newBrowser(t, g)
-	viewer.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/")
+	viewer.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/guard")
 	if share, word := viewer.text("#canary-share"), viewer.text("#go"); share != "canary 10%" ||
 		word != "go" {
-		t.Errorf("the overview says %q and %q", share, word)
+		t.Errorf("the page of the guard says %q and %q", share, word)
 	}
 	for i := range 200 {
 		body := fmt.Sprintf(`{"messageId":"m-%d","eventType":"t","orderingKey":%q}`, i, key)
@@ -163,9 +163,12 @@ func TestDashboardRelease(t *testing.T) {
 		`/queue depth.*canary back to 0%: done.*queue depth.*fired at .*,`+
 			` above 5/s.test(document.querySelector("#release .alarms").textContent)`)
 	viewer.await("that is the state",
-		`document.querySelector("#go").textContent == "no-go" && document.querySelector("#canary-share").textContent == "canary 0%" &&
-		document.querySelector("#problems").textContent.includes("release trigger queue depth has fired")`)
+		`document.querySelector("#go").textContent == "no-go" && document.querySelector("#canary-share").textContent == "canary 0%"`)
 	viewer.check("release")
+	viewer.open("/ui/")
+	viewer.await("the overview leads there",
+		`document.querySelector("#problems a[href='/ui/guard#release']")?.textContent.includes(`+
+			`"release trigger queue depth has fired")`)
 	alice.await("the canary is shown to be back",
 		`/Set by guard.*No-go: queue depth/s.test(document.querySelector("#canary[data-percent='0']")`+
 			`?.textContent)`)

@@ -204,7 +204,7 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 		return err
 	}
 	edge.Metrics = m
-	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters)
+	letters := attention.NewDeadLetters(b.reader.OpenDeadLetters, b.oldestDeadLetter)
 	clock := attention.NewClock(func(ctx context.Context) (int64, error) {
 		mark, err := b.mark(ctx)
 		return mark.Last, err
@@ -226,6 +226,10 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	watched.Add(refusing.Items)
 	watched.Add(subscribed.Items)
 	watched.Add(clock.Items)
+	watched.Add(attention.Disk(o.dir().Space))
+	if observed.CertificateExpiry != nil {
+		watched.Add(attention.Certificate(observed.CertificateExpiry))
+	}
 	watched.Add(attention.FailedAudit(o.dir().AuditFailed))
 	if b.replaced != nil {
 		watched.Add(attention.StoreReplaced(b.replaced))

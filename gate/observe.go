@@ -1,8 +1,10 @@
 package gate
 
 import (
+	"context"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/attention"
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
@@ -35,4 +37,13 @@ func metricsConfigOf(o Options, b *backends, letters *attention.DeadLetters, clo
 		}
 	}
 	return m
+}
+
+// oldestDeadLetter returns when the first of the open dead letters failed; zero if none is open.
+func (b *backends) oldestDeadLetter(ctx context.Context) (at time.Time, err error) {
+	for letter, err := range b.reader.DeadLetters(ctx, hookgate.DeadLetterFilter{
+		State: hookgate.DeadLetterOpen, Limit: 1}) {
+		return letter.DeadLetteredAt, err
+	}
+	return at, nil
 }

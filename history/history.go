@@ -61,8 +61,8 @@ type Counts struct {
 	// Stored are the requests that the gate has stored.
 	Stored int64
 
-	// Latency is the time from receipt to the 202 of a source, or to the end of the delivery of a
-	// subscription. Duration is that of an attempt.
+	// Latency is the time from receipt to the 202, of a source or, for the gate, of all; or to the end
+	// of the delivery of a subscription. Duration is that of an attempt.
 	Latency, Duration Histogram
 }
 

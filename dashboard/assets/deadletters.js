@@ -73,8 +73,12 @@ if (list) {
   const update = () => {
     const some = chosen();
     document.getElementById("chosen").textContent = some.length ? `${some.length} chosen` : "none chosen";
-    retryChosen.disabled = !some.some((b) => "retriable" in b.dataset);
-    if (purgeChosen) purgeChosen.disabled = !some.some((b) => "purgeable" in b.dataset);
+    const name = (button, what, n) => {
+      button.disabled = n === 0;
+      button.textContent = n ? `${what} ${n} chosen` : `${what} chosen`;
+    };
+    name(retryChosen, "Retry", some.filter((b) => "retriable" in b.dataset).length);
+    if (purgeChosen) name(purgeChosen, "Purge", some.filter((b) => "purgeable" in b.dataset).length);
     all.checked = some.length === boxes.length;
     all.indeterminate = some.length > 0 && some.length < boxes.length;
   };
@@ -122,14 +126,14 @@ if (list) {
     }
   };
   document.getElementById("retry-all")?.addEventListener("click", async (e) => {
-    const yes = await wanted(false, "all dead letters that match", true, true);
+    const yes = await wanted(false, `all ${list.dataset.matching} dead letters that match`, true, true);
     if (!yes) return;
     await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/retry`, {}, yes.reason, (a) => a.retried.length), "dead letter")} retried.`);
   });
   document.getElementById("purge-all")?.addEventListener("click", async (e) => {
     const filter = JSON.parse(list.dataset.selection).filter ?? {};
     const open = !filter.state || filter.state === "open";
-    const yes = await wanted(true, "all dead letters that match", open);
+    const yes = await wanted(true, `all ${list.dataset.matching} dead letters that match`, open);
     if (!yes) return;
     await perform(e.target, async (progress) => `${plural(await many(progress, `${path}/purge`, open ? { loseEvents: true } : {}, yes.reason, (a) => a.purged.length), "dead letter")} purged.`);
   });

@@ -1,5 +1,5 @@
 // The overview: one stream of server-sent events, of which everything that moves is made.
-import { times, ago, keepFresh } from "./gate.js";
+import { call, times, ago, keepFresh } from "./gate.js";
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0, useGrouping: true });
 const thin = (text) => text.replaceAll(",", "\u202f");
@@ -19,9 +19,6 @@ function show(state) {
   document.getElementById("spooled").hidden = !state.spooled;
   showProblems(state.problems);
   showSources(state.sources);
-  showSignals(state.signals);
-  set(answers, state.answers.map((a) => `${a.status}: ${rate(a.rate)}`).join(" · "));
-  showPartitions(state.owners ?? []);
   if (state.events > 0) document.getElementById("first")?.remove();
   add(state.point);
 }
@@ -38,6 +35,14 @@ function showProblems(problems) {
     const li = document.createElement("li");
     if (p.link) li.append(Object.assign(document.createElement("a"), { href: p.link, textContent: p.text }));
     else li.textContent = p.text;
+    if (p.since) {
+      const at = Object.assign(document.createElement("time"), { dateTime: p.since });
+      at.dataset.ago = "";
+      const since = document.createElement("small");
+      since.append(" since ", at);
+      li.append(since);
+      times(li);
+    }
     return li;
   }));
 }
@@ -51,15 +56,15 @@ function showSources(sources) {
     set(cells[2], rate(s.refused));
     set(cells[3], rate(s.unavailable));
     if (!s.last) continue;
-    let t = cells[4].querySelector("time");
+    let t = cells[6].querySelector("time");
     if (!t) {
       t = document.createElement("time");
       t.dataset.ago = "";
-      cells[4].replaceChildren(t);
+      cells[6].replaceChildren(t);
     }
     if (t.dateTime !== s.last) {
       t.dateTime = s.last;
-      times(cells[4]);
+      times(cells[6]);
     } else {
       set(t, ago(new Date(s.last)));
     }
@@ -72,36 +77,17 @@ function newSource(name) {
   row.dataset.source = name;
   row.insertCell().className = "text";
   row.cells[0].textContent = name;
-  for (let i = 0; i < 4; i++) row.insertCell().className = "n";
-  row.cells[4].textContent = "not yet";
+  for (let i = 0; i < 6; i++) row.insertCell().className = i === 2 || i === 3 || i === 4 ? "n wide" : "n";
+  row.cells[6].textContent = "not yet";
   return row;
 }
 
-function showSignals(signals) {
-  for (const s of signals) {
-    const row = document.querySelector(`[data-signal="${CSS.escape(s.name)}"]`);
-    if (!row) continue;
-    set(row.querySelector("[data-value]"), known(s.value));
-    const meter = row.querySelector("meter");
-    if (meter) meter.value = Math.min(1, s.nearness);
-  }
-}
-
-const answers = document.getElementById("answers");
-const partitions = document.getElementById("partitions");
-function showPartitions(owners) {
-  for (const part of document.querySelectorAll("[data-workers]")) part.hidden = !owners.length; // without Redis there are none
-  while (partitions.children.length < owners.length) partitions.append(document.createElement("li"));
-  owners.forEach((owner, p) => {
-    const cell = partitions.children[p];
-    set(cell, owner ? String(owner) : "–");
-    cell.className = owner ? "held" : "";
-    cell.title = `partition ${p}: ${owner ? `worker ${owner}` : "none of this process"}`;
-  });
-}
-
-// Charts. A point is: time, accepted, refused, unavailable, P50, P95, P99, depth, lag, stored.
-const keep = 900;
+// Charts. A live point is: time, accepted, refused, unavailable, P50, P95, P99, depth, lag, stored.
+// A point of the history has delivered and failed in the place of depth and lag.
+const range = document.getElementById("history").dataset.range;
+const live = range === "";
+const keep = { "": 900, "1h": 3600, "6h": 6 * 3600, "24h": 24 * 3600 }[range];
+const step = { "": 1, "1h": 60, "6h": 300, "24h": 600 }[range];
 let points = [];
 const charts = [];
 
@@ -126,10 +112,10 @@ function makeChart(id, columns) {
       legend: { show: false },
       cursor: { show: false },
       padding: [8, 16, 0, 0],
-      scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)), end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
-      axes: [{ ...axis, space: 60, size: 26, incrs: [60, 120, 300, 600], values: (u, at) => at.map((t) => clock.format(1000 * t)) },
+      scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [live ? Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)) : end - keep, end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
+      axes: [{ ...axis, space: 60, size: 26, incrs: [60, 120, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600], values: (u, at) => at.map((t) => clock.format(1000 * t)) },
         { ...axis, size: 46, space: 26, values: (u, at) => at.map((v) => (v >= 1000 ? `${+(v / 1000).toFixed(1)}k` : +v.toFixed(2))) }],
-      series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? colour(c.colour, 0.13) : undefined, points: { show: false }, spanGaps: false }))],
+      series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? colour(c.colour, 0.13) : undefined, points: { show: !live, size: 4 }, spanGaps: false }))],
     }, [[], ...columns.map(() => [])], box);
   };
   const chart = { columns, box, plot: null, make };
@@ -145,7 +131,8 @@ function draw() {
 }
 
 function add(point) {
-  if (points.length && point[0] <= points.at(-1)[0]) return;
+  if (!live) return;
+  if (!live || points.length && point[0] <= points.at(-1)[0]) return;
   points.push(point);
   if (points.length > keep) points.shift();
   draw();
@@ -153,7 +140,8 @@ function add(point) {
 
 makeChart("chart-answers", [{ at: 1, colour: "--series-1", fill: true }, { at: 2, colour: "--series-2" }, { at: 3, colour: "--series-3" }]);
 makeChart("chart-latency", [{ at: 6, colour: "--series-2" }, { at: 5, colour: "--series-1" }, { at: 4, colour: "--series-4" }]);
-makeChart("chart-queue", [{ at: 7, colour: "--series-1", fill: true }, { at: 9, colour: "--series-4" }]);
+if (live) makeChart("chart-queue", [{ at: 7, colour: "--series-1", fill: true }, { at: 9, colour: "--series-4" }]);
+else makeChart("chart-deliveries", [{ at: 7, colour: "--series-4", fill: true }, { at: 8, colour: "--series-3" }]);
 
 function redraw() {
   for (const c of charts) {
@@ -176,7 +164,7 @@ const fresh = document.getElementById("fresh");
 function open() {
   if (stream || document.hidden) return;
   stream = new EventSource("/ui/live");
-  stream.addEventListener("history", (e) => { points = JSON.parse(e.data); draw(); });
+  stream.addEventListener("history", (e) => { if (live) { points = JSON.parse(e.data); draw(); } });
   stream.addEventListener("state", (e) => {
     heard = Date.now();
     set(fresh, "live");
@@ -210,4 +198,38 @@ document.addEventListener("visibilitychange", () => {
 });
 open();
 
-keepFresh(["release"], 3000); // slow, and told in words
+// The history comes from the store, once a minute.
+async function readHistory() {
+  if (document.hidden) return;
+  const now = Math.floor(Date.now() / 1000);
+  let answer;
+  try {
+    answer = (await call("GET", `/api/history?from=${new Date(1000 * (now - keep)).toISOString()}&step=${step}s`)).body;
+  } catch { return; } // it is tried again
+  const grid = new Map();
+  const begin = Date.parse(answer.from) / 1000;
+  for (let t = begin; t <= now; t += step) grid.set(t, [t, 0, 0, 0, null, null, null, 0, 0]);
+  for (const s of answer.series) {
+    for (const p of s.points) {
+      const at = grid.get(Date.parse(p.at) / 1000);
+      if (!at) continue;
+      // the current step has not ended
+      const seconds = Math.max(1, Math.min(step, now - at[0]));
+      const more = (i, n) => { at[i] += (n ?? 0) / seconds; };
+      more(1, p.accepted);
+      more(2, (p.unauthenticated ?? 0) + (p.refused ?? 0));
+      more(3, p.unavailable);
+      more(7, p.delivered);
+      more(8, p.failed);
+      if (s.kind === "gate" && p.latency) [at[4], at[5], at[6]] = [p.latency.p50, p.latency.p95, p.latency.p99];
+    }
+  }
+  points = [...grid.values()];
+  draw();
+}
+if (!live) {
+  readHistory();
+  setInterval(readHistory, 30000);
+}
+
+keepFresh(["deliveries", "totals"], 10000); // they move slowly

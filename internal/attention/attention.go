@@ -8,6 +8,7 @@ package attention
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Item is one problem.
@@ -24,6 +25,10 @@ type Item struct {
 	Text string `json:"text"`
 	// Link is the path of a page of this gate with details; empty if there is none.
 	Link string `json:"link,omitempty"`
+	// Since is when it began; nil if that is not known.
+	Since *time.Time `json:"since,omitempty"`
+	// Bad marks a problem that must not wait.
+	Bad bool `json:"-"`
 }
 
 // Source returns the items of one kind, or none. It must return quickly, because the health waits

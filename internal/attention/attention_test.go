@@ -43,6 +43,7 @@ func TestDeadLetters(t *testing.T) {
 		var n, asked int64
 		var err error
 		var takes time.Duration
+		failed := time.Now().Add(-time.Hour)
 		d := NewDeadLetters(func(ctx context.Context, most int64) (int64, error) {
 			asked++
 			select {
@@ -51,7 +52,7 @@ func TestDeadLetters(t *testing.T) {
 			case <-ctx.Done():
 				return 0, ctx.Err()
 			}
-		})
+		}, func(context.Context) (time.Time, error) { return failed, nil })
 		check := func(wantAsked int64, wantText string) {
 			t.Helper()
 			items := d.Items(t.Context())
@@ -69,7 +70,7 @@ func TestDeadLetters(t *testing.T) {
 		time.Sleep(readEvery)
 		check(2, "1 dead letter is open")
 		if got := d.Items(t.Context()); len(got) != 1 || got[0].Count != 1 ||
-			got[0].Name != "dead_letters" || got[0].Link != "/ui/dead-letters?state=open" {
+			got[0].Name != "dead_letters" || !got[0].Since.Equal(failed) || got[0].Link != "/ui/dead-letters?state=open" {
 			t.Errorf("items %+v", got)
 		}
 		n, takes = MaxDeadLetters+5, 500*time.Millisecond
@@ -185,10 +186,13 @@ func TestRefusing(t *testing.T) {
 		i := r.Items(t.Context())[1]
 		if i.Name != "source_refuses" || i.Count != 51 ||
 			i.Text != "Source most rejected 51 of 101 requests in the last 5 minutes" ||
-			i.Link != "/ui/sources#source-most" {
+			i.Link != "/ui/refused?source=most" {
 			t.Errorf("item %+v", i)
 		}
 		time.Sleep(refusingFor - 2*sampleEvery)
+		if i := r.Items(t.Context())[1]; i.Since == nil || time.Since(*i.Since) < 3*time.Minute {
+			t.Errorf("after minutes the item is %+v", i)
+		}
 		if got := listed(); len(got) != 2 {
 			t.Errorf("before five minutes are over, listed are %v", got)
 		}

@@ -10,7 +10,7 @@ func FailedAudit(failed func() bool) Source {
 			return nil
 		}
 		return []Item{{
-			Name: "audit", Count: 1,
+			Name: "audit", Count: 1, Bad: true,
 			Text: "The audit chain is broken: stored data was changed outside the gate; run hookgate" +
 				" audit verify to find the place",
 		}}

@@ -3,28 +3,44 @@ package attention
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // MaxDeadLetters is the largest number of open dead letters that is counted.
 const MaxDeadLetters = 10_000
 
 // DeadLetters counts open dead letters for the health and the metrics. It caches the count.
-type DeadLetters struct{ open cache[int64] }
+type DeadLetters struct{ open cache[openLetters] }
 
-// NewDeadLetters returns a counter over a function that counts open dead letters up to most.
-func NewDeadLetters(count func(ctx context.Context, most int64) (int64, error)) *DeadLetters {
-	return &DeadLetters{cache[int64]{read: func(ctx context.Context) (int64, error) {
-		return count(ctx, MaxDeadLetters)
+type openLetters struct {
+	n     int64
+	since time.Time
+}
+
+// NewDeadLetters returns a counter over a function that counts open dead letters up to most, and one
+// that returns when the oldest of them failed, which may be nil.
+func NewDeadLetters(count func(ctx context.Context, most int64) (int64, error),
+	oldest func(context.Context) (time.Time, error)) *DeadLetters {
+	return &DeadLetters{cache[openLetters]{read: func(ctx context.Context) (o openLetters, err error) {
+		o.n, err = count(ctx, MaxDeadLetters)
+		if err == nil && o.n > 0 && oldest != nil {
+			o.since, err = oldest(ctx)
+		}
+		return o, err
 	}}}
 }
 
 // Open returns the number of open dead letters, at most MaxDeadLetters. It can be some seconds old.
 // known is false if the last count failed.
-func (d *DeadLetters) Open(ctx context.Context) (open int64, known bool) { return d.open.get(ctx) }
+func (d *DeadLetters) Open(ctx context.Context) (open int64, known bool) {
+	all, known := d.open.get(ctx)
+	return all.n, known
+}
 
 // Items is a Source: one item while dead letters are open.
 func (d *DeadLetters) Items(ctx context.Context) []Item {
-	n, known := d.Open(ctx)
+	all, known := d.open.get(ctx)
+	n := all.n
 	if !known || n == 0 {
 		return nil
 	}
@@ -34,5 +50,6 @@ func (d *DeadLetters) Items(ctx context.Context) []Item {
 	if n >= MaxDeadLetters {
 		text = fmt.Sprintf("At least %s", text)
 	}
-	return []Item{{Name: "dead_letters", Count: n, Text: text, Link: "/ui/dead-letters?state=open"}}
+	return []Item{{Name: "dead_letters", Count: n, Text: text, Link: "/ui/dead-letters?state=open",
+		Since: sinceOf(all.since)}}
 }

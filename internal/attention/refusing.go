@@ -23,8 +23,9 @@ const (
 type Refusing struct {
 	answers func() []metrics.Answered
 
-	mu      sync.Mutex // guards samples
-	samples []sample   // of the last refusingFor, the oldest first
+	mu      sync.Mutex           // guards all below
+	samples []sample             // of the last refusingFor, the oldest first
+	began   map[string]time.Time // when each source that refuses now was first found to do so
 }
 
 // sample has the answers since the start of the process, by source.
@@ -35,7 +36,7 @@ type answered struct{ all, refused int64 }
 // NewRefusing returns a Refusing over a function that returns the answers since the start of the
 // process.
 func NewRefusing(answers func() []metrics.Answered) *Refusing {
-	r := &Refusing{answers: answers}
+	r := &Refusing{answers: answers, began: map[string]time.Time{}}
 	r.take()
 	return r
 }
@@ -61,6 +62,19 @@ func (r *Refusing) take() {
 	if r.samples = append(r.samples, now); len(r.samples) > int(refusingFor/sampleEvery) {
 		r.samples = slices.Delete(r.samples, 0, 1)
 	}
+	for source, n := range now {
+		if !refuses(n, r.samples[0][source]) {
+			delete(r.began, source)
+		} else if r.began[source].IsZero() {
+			r.began[source] = time.Now()
+		}
+	}
+}
+
+// refuses reports whether a source refused more than half of its requests between two counts.
+func refuses(now, before answered) bool {
+	all, refused := now.all-before.all, now.refused-before.refused
+	return all >= fewest && 2*refused > all
 }
 
 func (r *Refusing) count() sample {
@@ -81,19 +95,27 @@ func (r *Refusing) count() sample {
 func (r *Refusing) Items(context.Context) (items []Item) {
 	now := r.count()
 	r.mu.Lock()
-	before := r.samples[0]
+	before, began := r.samples[0], maps.Clone(r.began)
 	r.mu.Unlock()
 	for _, source := range slices.Sorted(maps.Keys(now)) {
-		all, refused := now[source].all-before[source].all, now[source].refused-before[source].refused
-		if all < fewest || 2*refused <= all {
+		if !refuses(now[source], before[source]) {
 			continue
 		}
+		all, refused := now[source].all-before[source].all, now[source].refused-before[source].refused
 		items = append(items, Item{
 			Name: "source_refuses", What: source, Count: refused,
 			Text: fmt.Sprintf("Source %s rejected %d of %d requests in the last %.0f minutes", source,
 				refused, all, refusingFor.Minutes()),
-			Link: "/ui/sources#source-" + source,
+			Link: "/ui/refused?source=" + source, Since: sinceOf(began[source]),
 		})
 	}
 	return items
+}
+
+// sinceOf returns a time for Item.Since.
+func sinceOf(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
 }

@@ -13,6 +13,9 @@ import (
 // it for less.
 const brokenFor = time.Minute
 
+// behindFor is the lag from which a subscription is a problem.
+const behindFor = 5 * time.Minute
+
 // Subscriptions reads the subscriptions of the store for the health and the metrics. It caches
 // them.
 type Subscriptions struct {
@@ -49,14 +52,21 @@ func (s *Subscriptions) Items(ctx context.Context) (items []Item) {
 }
 
 func (s *Subscriptions) itemsOf(one *hookgate.SubscriptionInfo) (items []Item) {
+	since := time.Time{}
 	add := func(name string, count int64, format string, args ...any) {
 		items = append(items, Item{Name: name, What: one.Name, Count: count,
-			Text: "Subscription " + one.Name + " " + fmt.Sprintf(format, args...)})
+			Text: "Subscription " + one.Name + " " + fmt.Sprintf(format, args...),
+			Link: "/ui/deliveries/" + one.Name, Since: sinceOf(since)})
 	}
 	if n := one.Parked; n > 0 {
 		add("subscription_parked", n, "has %d parked %s: %s until you retry, skip or dead-letter %s", n,
 			many(n, "event", "events"), many(n, "its key waits", "their keys wait"), many(n, "it", "them"))
 	}
+	if n := one.Dead; n > 0 {
+		add("subscription_dead", n, "has %d dead %s: retry or skip %s", n, many(n, "letter", "letters"),
+			many(n, "it", "them"))
+	}
+	since = one.PausedAt
 	switch {
 	case one.PausedAt.IsZero():
 	case one.PausedBy != "":
@@ -65,8 +75,16 @@ func (s *Subscriptions) itemsOf(one *hookgate.SubscriptionInfo) (items []Item) {
 		add("subscription_paused", 1, "was paused by the gate at %s: its consumer answered that it is"+
 			" gone; run hookgate subscriptions resume when it is back", utc(one.PausedAt))
 	}
-	if at := one.BrokenSince; !at.IsZero() && time.Since(at) > brokenFor {
-		add("subscription_broken", 1, "cannot reach its consumer since %s; the events wait", utc(at))
+	since = one.BrokenSince
+	broken := !since.IsZero() && time.Since(since) > brokenFor
+	if broken {
+		add("subscription_broken", 1, "cannot reach its consumer since %s; the events wait", utc(since))
+	}
+	since = one.OldestStoredAt
+	if lag := time.Since(since); !since.IsZero() && lag > behindFor && !broken &&
+		one.PausedAt.IsZero() {
+		add("subscription_behind", one.Backlog, "is behind: its next event was stored at %s, and %d"+
+			" %s", utc(since), one.Backlog, many(one.Backlog, "event waits", "events wait"))
 	}
 	if metrics.HoldsRetention(one, s.waits) {
 		add("subscription_holds_retention", 1, "holds up retention: its next event was stored at %s,"+

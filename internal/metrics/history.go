@@ -13,10 +13,13 @@ import (
 // History returns the counts since the start of the process, by subject, for its history.
 func (m *Metrics) History() map[history.Subject]history.Counts {
 	all := map[history.Subject]history.Counts{}
+	whole := history.Counts{} // of the gate
 	m.received.Range(func(name, a any) bool {
 		answers := a.(*Answers)
+		latency := answers.latency.Read()
 		all[history.Subject{Kind: history.Source, Name: name.(string)}] = history.Counts{
-			Duplicates: answers.duplicates.Load(), Latency: answers.latency.Read()}
+			Duplicates: answers.duplicates.Load(), Latency: latency}
+		whole.Add(&history.Counts{Latency: latency})
 		return true
 	})
 	each(m.ingested, func(row *dto.Metric) {
@@ -42,8 +45,8 @@ func (m *Metrics) History() map[history.Subject]history.Counts {
 	})
 	var sizes dto.Metric
 	m.batchSize.Write(&sizes) // cannot fail for this metric
-	all[history.Subject{Kind: history.Gate}] = history.Counts{
-		Stored: int64(sizes.GetHistogram().GetSampleSum())}
+	whole.Stored = int64(sizes.GetHistogram().GetSampleSum())
+	all[history.Subject{Kind: history.Gate}] = whole
 	return all
 }
 
