@@ -61,12 +61,15 @@ func (c *conclusion) targetCriterion(dir string) (Criterion, error) {
 		}
 	}
 	compare(environmentFile, "target", e.Target.URL, c.start.Target)
-	for _, raw := range []json.RawMessage{e.Target.Health, e.Target.Finished} {
+	health := func(raw json.RawMessage) {
 		var h struct{ Version string }
 		if raw != nil && json.Unmarshal(raw, &h) == nil {
 			compare(environmentFile, "version", h.Version, c.start.Version)
 		}
 	}
+	health(e.Target.Health)
+	criterion.contradicts = criterion.Value > 0 // the client wrote both from one answer
+	health(e.Target.Finished)
 	for _, phase := range c.start.Phases {
 		for _, file := range []string{beforeFile, afterFile} {
 			text, err := os.ReadFile(filepath.Join(dir, phase, file))
@@ -83,7 +86,7 @@ func (c *conclusion) targetCriterion(dir string) (Criterion, error) {
 	criterion.decide()
 	switch {
 	case criterion.Status != Pass:
-		criterion.invalidate("the target was replaced meanwhile, or the evidence was changed")
+		criterion.invalidate("the target was replaced meanwhile, or the evidence changed")
 	case e.Target.Finished == nil:
 		criterion.invalidate("the target did not report its health at the end")
 	default:

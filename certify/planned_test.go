@@ -127,13 +127,19 @@ func TestEvidenceNamesOneTarget(t *testing.T) {
 	for name, change := range map[string]struct {
 		file string
 		f    func([]byte) []byte
+		// forged is true if no honest client can have made it.
+		forged bool
 	}{
-		"the version": {startFile, replace(`"version": "test"`, `"version": "v9"`)},
-		"the target":  {startFile, replace(`"target": "http`, `"target": "https`)},
-		"the health":  {environmentFile, replace(`"version": "test",`, `"version": "v9",`)},
+		"the version": {startFile, replace(`"version": "test"`, `"version": "v9"`), true},
+		"the target":  {startFile, replace(`"target": "http`, `"target": "https`), true},
+		"the health":  {environmentFile, replace(`"version": "test",`, `"version": "v9",`), true},
+		"the health at the end": {environmentFile, func(b []byte) []byte {
+			i := bytes.Index(b, []byte("healthAtEnd"))
+			return append(b[:i:i], replace(`"version": "test",`, `"version": "v9",`)(b[i:])...)
+		}, false},
 		"the metrics": {filepath.Join(Smoke, afterFile), func(b []byte) []byte {
 			return append(b, "hookgate_build_info{version=\"v9\"} 1\n"...)
-		}},
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -146,6 +152,10 @@ func TestEvidenceNamesOneTarget(t *testing.T) {
 			ids, text := faulty(again)
 			if again.Status != Invalid || !slices.Equal(ids, []string{"target"}) {
 				t.Errorf("the verdict is %s\n%s", again.Status, text)
+			}
+			_, _, err := VerifyBundle(changed, nil)
+			if errors.As(err, new(*BundleError)) != change.forged {
+				t.Errorf("verified: %v", err)
 			}
 		})
 	}

@@ -168,14 +168,14 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 			return e
 		}},
 		"shows a page in another order": {page: func(e []gateEvent, _ bool) []gateEvent {
-			if len(e) > 250 {
-				e[200], e[201] = e[201], e[200]
+			if len(e) > 100 {
+				e[100], e[101] = e[101], e[100]
 			}
 			return e
 		}},
 		"shows another sequence in a page": {page: func(e []gateEvent, _ bool) []gateEvent {
-			if len(e) > 250 {
-				e[200].sequence++
+			if len(e) > 100 {
+				e[100].sequence++
 			}
 			return e
 		}},
@@ -193,7 +193,7 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 		"ignores the beginning":      {ignored: "from"},
 		"ignores the end":            {ignored: "to"},
 		"does not show single":       {event: func(int) int { return 0 }},
-		"shows another single event": {event: func(id int) int { return id%300 + 1 }},
+		"shows another single event": {event: func(id int) int { return id%150 + 1 }},
 		"shows a single event differently": {shown: func(e *gateEvent) {
 			e.received = e.received.Add(time.Microsecond)
 		}},
@@ -207,7 +207,11 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v, _ := certifyGate(t, newGate(t, faults{read: f}), testProfile())
+			p := testProfile()
+			phase := p.Phases[Smoke]
+			phase.Events = 150
+			p.Phases[Smoke] = phase
+			v, _ := certifyGate(t, newGate(t, faults{read: f}), p)
 			if ids, text := faulty(v); v.Status != Fail || !slices.Equal(ids, []string{"read_api"}) {
 				t.Errorf("%s by %q\n%s", v.Status, ids, text)
 			}
