@@ -31,7 +31,8 @@ type credentialReport struct {
 // credentialTry is such a webhook and its answer.
 type credentialTry struct {
 	Credential string `json:"credential"`
-	MessageID  string `json:"messageId"`
+	// MessageID is empty for a repetition of an event that is stored.
+	MessageID string `json:"messageId,omitempty"`
 	answer
 }
 
@@ -145,7 +146,32 @@ func (c *certification) tryCredentials(ctx context.Context) (r credentialReport)
 		r.Tried = append(r.Tried, credentialTry{bad.name, id, c.target.try(ctx, http.MethodPost,
 			address, webhookPath, body, http.StatusUnauthorized, bad.header)})
 	}
+	if body := c.storedBody(); body != "" {
+		header := http.Header{signatureHeader: {load.Credentials{HMACSecret: "none"}.Sign([]byte(body))}}
+		r.Tried = append(r.Tried, credentialTry{"a signature by another secret, and an event that is " +
+			"stored", "", c.target.try(ctx, http.MethodPost, address, webhookPath, body,
+			http.StatusUnauthorized, header)})
+	}
 	return r
+}
+
+// storedBody returns the body of an event that was sent; empty for recorded traffic.
+func (c *certification) storedBody() string {
+	if c.Input != "" || c.start.Input != "" || len(c.start.Phases) == 0 {
+		return ""
+	}
+	name := c.start.Phases[0]
+	limits, err := c.Profile.limitsOf(name)
+	if err != nil {
+		return ""
+	}
+	for m, err := range c.Profile.planOf(prefixOf(c.start.RunID, name), limits).messages() {
+		if err == nil {
+			return string(m.Body)
+		}
+		break
+	}
+	return ""
 }
 
 // refusedDrain bounds the wait until the queue is empty before tryCredentials is looked up.
@@ -173,6 +199,9 @@ func (c *certification) lookUpRefused(ctx context.Context, r *credentialReport) 
 		return
 	}
 	for _, t := range r.Tried {
+		if t.MessageID == "" {
+			continue
+		}
 		var trace struct{ Requests []json.RawMessage }
 		text, err := c.target.trace(ctx, t.MessageID)
 		if err != nil {

@@ -217,7 +217,7 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 		Sequence                          int64
 	}
 	if err == nil && !g.authentic(r, body) && !g.faults.access.takesRefused {
-		w.WriteHeader(orInt(g.faults.access.refusal, http.StatusUnauthorized))
+		w.WriteHeader(g.refusal(body))
 		return
 	}
 	if err != nil || json.Unmarshal(body, &m) != nil || m.MessageID == "" {

@@ -29,6 +29,8 @@ type accessFaults struct {
 	unsigned     bool
 	takesRefused bool // answers 401 and stores it all the same
 	refusal      int  // the status instead of 401
+	// duplicatesFirst answers what it has before it checks the credential.
+	duplicatesFirst bool
 	// role changes the role that a caller gets.
 	role func(r *http.Request, role string) string
 	// keepsRevoked lets revoked tokens work.
@@ -39,11 +41,20 @@ type accessFaults struct {
 	unbound bool
 }
 
-func orInt(n, other int) int {
-	if n != 0 {
-		return n
+// refusal is the status of a webhook that is not authentic.
+func (g *gate) refusal(body []byte) int {
+	f := &g.faults.access
+	var m struct{ MessageID, EventType string }
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case f.duplicatesFirst && json.Unmarshal(body, &m) == nil &&
+		g.claims[m.EventType+"/"+m.MessageID] != nil:
+		return http.StatusAccepted
+	case f.refusal != 0:
+		return f.refusal
 	}
-	return other
+	return http.StatusUnauthorized
 }
 
 // authentic checks the credential of a webhook.
@@ -195,6 +206,8 @@ func TestSaboteursOfAccess(t *testing.T) {
 			return strings.EqualFold(gateKey, got)
 		}}, fail: "credentials"},
 		{name: "takes any key", faults: accessFaults{keyed: func(got string) bool { return true }},
+			fail: "credentials"},
+		{name: "answers duplicates to anyone", faults: accessFaults{duplicatesFirst: true},
 			fail: "credentials"},
 		{name: "stores what it refuses", faults: accessFaults{takesRefused: true}, fail: "credentials"},
 		{name: "refuses with another status", faults: accessFaults{refusal: http.StatusForbidden},
