@@ -272,6 +272,11 @@ func (d *Dispatcher) renewUntil(ended <-chan struct{}) {
 			return
 		case <-ticks.C:
 		}
+		select {
+		case <-ended: // at the same time
+			return
+		default:
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), d.config.Lease)
 		from := time.Now()
 		roster, err := d.store.Renew(ctx, d.config.Owner, d.config.Lease)

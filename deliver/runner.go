@@ -484,6 +484,9 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 			lost = nil
 		}
 	}
+	if r.takeIn() {
+		return
+	}
 	select {
 	case <-timer:
 	case f := <-r.inbox:
@@ -494,14 +497,26 @@ func (r *runner) await(now time.Time, wait time.Duration) {
 	case <-stopping:
 	case <-lost:
 	}
-	for more := true; more; {
+	r.takeIn()
+}
+
+// takeIn takes everything that has come: what was posted, and then the answers. It reports whether
+// there was anything.
+func (r *runner) takeIn() (any bool) {
+	for {
 		select {
 		case f := <-r.inbox:
 			f()
+			any = true
+			continue
+		default:
+		}
+		select {
 		case a := <-r.answers:
 			r.answered(a)
+			any = true
 		default:
-			more = false
+			return any
 		}
 	}
 }

@@ -29,6 +29,12 @@ func (w *world) saved(name string, epoch hookgate.Epoch, r *hookgate.Results) {
 	}
 	for _, a := range r.Attempts {
 		s.outcome(&a)
+		e := w.senders.byID[a.Event]
+		if o := s.firstOpen(s.slot(e), e.id, nil); s.pulls && s.slot(e) != "" && o != nil &&
+			a.Outcome.Settles() {
+			w.violateLocked("events are delivered in order", "%s of key %s is settled in %s before %s",
+				e.MessageID, e.key, s.name, o.MessageID)
+		}
 		if a.Outcome.Settles() {
 			s.settled[a.Event] = true
 		}
@@ -233,6 +239,24 @@ func (w *world) unsettled(key func(s *subscription) string) string {
 		}
 	}
 	return ""
+}
+
+// tidy reports whether nothing is left to do. Cursors pass last what nobody gets.
+func (w *world) tidy() bool {
+	if w.buffer != nil && w.buffer.stats().Depth > 0 {
+		return false
+	}
+	end := int64(0)
+	if n := len(w.senders.stored); n > 0 {
+		end = w.senders.stored[n-1].id
+	}
+	for _, name := range w.subscribed {
+		state := w.store.State(name)
+		if state.Cursor < end || state.Exceptions > 0 || len(state.Holds)+len(state.Leases) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // leftovers checks the end: nothing waits anywhere, and every request has its trail.

@@ -122,7 +122,13 @@ func (p *process) openQueue(ctx context.Context) (hookgate.Queue, error) {
 			return nil, err
 		}
 		p.closers = append(p.closers, q.Close)
-		primary = q
+		if !p.w.spools {
+			return q, nil
+		}
+		primary = door{p, q}
+		if !p.w.oneByOne {
+			primary = wideDoor{door{p, q}}
+		}
 	}
 	if !p.w.spools {
 		return primary, nil
@@ -135,6 +141,41 @@ func (p *process) openQueue(ctx context.Context) (hookgate.Queue, error) {
 	}
 	p.closers = append(p.closers, q.Close)
 	return q, nil
+}
+
+// door lets one call at a time into a queue over the store, because the order in which calls come
+// there matters.
+type door struct {
+	p *process
+	*direct.Queue
+}
+
+// AppendDuplicate implements spool.Appender.
+func (d door) AppendDuplicate(ctx context.Context, r *hookgate.Request,
+	of hookgate.RequestID) (hookgate.Receipt, error) {
+	if err := d.enter(ctx, r.MessageID); err != nil {
+		return hookgate.Receipt{}, err
+	}
+	return d.Queue.AppendDuplicate(ctx, r, of)
+}
+
+func (d door) enter(ctx context.Context, what string) error {
+	return d.p.w.wait(ctx, &call{p: d.p, what: "takes " + what, sure: true,
+		run: func() (string, error) { return "", nil }})
+}
+
+// AppendAll hides that of the queue.
+func (d door) AppendAll() {}
+
+// wideDoor is a door that lets many records in at a time: it is a spool.BulkAppender.
+type wideDoor struct{ door }
+
+// AppendAll implements spool.BulkAppender.
+func (d wideDoor) AppendAll(ctx context.Context, records []hookgate.Record) error {
+	if err := d.enter(ctx, names(&hookgate.Batch{Records: records})); err != nil {
+		return err
+	}
+	return d.Queue.AppendAll(ctx, records)
 }
 
 // append appends a request, as a handler of the process does.
@@ -198,6 +239,13 @@ func (w *world) kill(p *process) {
 		return c.p == p
 	})
 	w.mu.Unlock()
+	w.carried = slices.DeleteFunc(w.carried, func(c *call) bool {
+		if c.p == p && !c.gone {
+			c.err = errKilled
+			close(c.done)
+		}
+		return c.p == p
+	})
 	slices.SortStableFunc(calls, func(a, b *call) int { return strings.Compare(a.what, b.what) })
 	for _, c := range calls {
 		if c.writes && !w.over && w.rng.IntN(2) == 0 {
@@ -210,6 +258,7 @@ func (w *world) kill(p *process) {
 	}
 	w.forget(p)
 	p.stop()
+	w.checkDurable()
 }
 
 // forget notes that a process holds nothing any more.

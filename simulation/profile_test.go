@@ -15,7 +15,9 @@ import (
 type profile struct {
 	hosts  []string // the processes
 	spools bool
-	lease  time.Duration // of the owners of subscriptions; 0: there is one process
+	// oneByOne reports that spools move their records one by one, as to a queue.
+	oneByOne bool
+	lease    time.Duration // of the owners of subscriptions; 0: there is one process
 	// recheck is that of the server of pulls, and timeout that of the queue.
 	recheck, timeout time.Duration
 	skew             time.Duration // the clock of the store is ahead by that
@@ -47,7 +49,7 @@ func newWorld(seed uint64) *world {
 		senders: senders{events: map[hookgate.Identity]*event{}, byID: map[int64]*event{}}}
 	pick := func(n int) bool { return rng.IntN(n) == 0 }
 	w.profile = profile{hosts: []string{"a"}, types: []string{"paid"}, epochs: map[int]hookgate.Epoch{},
-		timeout: time.Duration(1+rng.IntN(5)) * time.Second, poison: pick(4), spools: pick(2),
+		timeout: time.Duration(1+rng.IntN(5)) * time.Second, poison: pick(4), spools: pick(2), oneByOne: pick(3),
 		pace:   time.Duration(1+rng.IntN(4)) * 300 * time.Millisecond,
 		unrest: 30 + rng.IntN(150), faults: []int{0, 10, 25, 60}[rng.IntN(4)]}
 	if pick(2) {
@@ -242,6 +244,7 @@ func (w *world) wakeAll() {
 func (w *world) calmDown() {
 	w.note("all faults end")
 	w.calm = true
+	w.checkDurable()
 	for _, host := range w.hosts {
 		w.processes[host].stalledUntil = time.Time{}
 	}

@@ -186,12 +186,32 @@ func (w *world) acknowledged(p *process, e *event, id hookgate.RequestID,
 		w.violateLocked("duplicates name the first request", "the answer to a request of %s names %v,"+
 			" and the store %v", e.MessageID, of, entry.DuplicateOf)
 	}
-	durable := found || w.buffer != nil && w.buffer.has(id)
-	if file := w.files[p.name]; file != nil {
-		durable = durable || file.has(id)
+	w.mustKeep(p.name, e, id)
+}
+
+// mustKeep checks that an acknowledged request is somewhere.
+func (w *world) mustKeep(host string, e *event, id hookgate.RequestID) {
+	if _, found := w.store.entryOf(id); found || w.buffer != nil && w.buffer.has(id) {
+		return
 	}
-	if !durable {
-		w.violateLocked("a 202 is durable", "a request of %s is acknowledged and nowhere", e.MessageID)
+	for name, file := range w.files {
+		if (host == "" || host == name) && file.has(id) {
+			return
+		}
+	}
+	w.violateLocked("a 202 is durable", "a request of %s is acknowledged and nowhere", e.MessageID)
+}
+
+// checkDurable checks that all acknowledged requests are somewhere.
+func (w *world) checkDurable() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.senders.events {
+		for id, r := range e.requests {
+			if r.acked {
+				w.mustKeep("", e, id)
+			}
+		}
 	}
 }
 

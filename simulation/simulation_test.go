@@ -20,6 +20,9 @@ var (
 	first = flag.Uint64("first", 1, "the first seed")
 	seeds = flag.Int("seeds", modeltest.Pick(300, 30_000), "number of schedules")
 
+	repeats = flag.Int("repeats", 30, "number of seeds that are repeated")
+	choices = flag.Bool("choices", false, "show what the scheduler can choose from in each step")
+
 	ctx = context.Background()
 	by  = hookgate.Person{By: "ann", Reason: "test"}
 )
@@ -83,6 +86,7 @@ func (w *world) play() {
 			w.person(hookgate.ResolveRetry, w.subs[name])
 		}
 	}
+	w.checkDurable()
 	if text := w.unsettled(refused); text != "" {
 		w.violate("a failing key delays no other", "ten minutes after the last fault %s", text)
 		return
@@ -104,7 +108,7 @@ func (w *world) play() {
 		w.violate("everything arrives", "half an hour after the last fault %s", text)
 		return
 	}
-	w.run(func() bool { return false }, 30*time.Second)
+	w.run(w.tidy, 5*time.Minute)
 	for _, host := range w.hosts {
 		p := w.processes[host]
 		w.note("%s is asked to stop", host)
@@ -135,7 +139,7 @@ func (w *world) stopAll() {
 	pending := w.pending
 	w.pending = nil
 	w.mu.Unlock()
-	for _, c := range pending {
+	for _, c := range append(pending, w.carried...) {
 		if c.err = errKilled; !c.gone {
 			close(c.done)
 		}
@@ -148,7 +152,7 @@ func (w *world) stopAll() {
 
 // TestRepeats: a seed gives the same schedule each time.
 func TestRepeats(t *testing.T) {
-	for i := range modeltest.Pick(40, 1000) {
+	for i := range modeltest.Pick(*repeats, 1000) {
 		seed := *first + uint64(i)
 		a, b := simulate(t, seed), simulate(t, seed)
 		if a.String() == b.String() {

@@ -28,8 +28,9 @@ type world struct {
 	buffer    *buffer
 	files     map[string]*buffer
 	processes map[string]*process
-	// late are effects of calls whose callers have an error already.
-	late []*call
+	// late are calls whose callers have an error already. carried are calls that are done, and whose
+	// callers do not know it yet.
+	late, carried []*call
 	// calm ends all faults. over ends all calls.
 	calm, over bool
 	trace      []string
@@ -56,7 +57,9 @@ type call struct {
 	number int
 	// writes reports that the call can have an effect although its caller gets an error.
 	writes bool
-	ready  func() bool // nil: always
+	// ready reports whether the call has an answer; nil: always. A call that waits for one has none if
+	// its context ends first.
+	ready func() bool
 	// run carries out the call. It returns a remark for the trace.
 	run    func() (remark string, err error)
 	err    error
@@ -93,7 +96,9 @@ func (w *world) wait(ctx context.Context, c *call) error {
 	case <-ctx.Done():
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		c.gone = true
+		if c.gone = true; !c.writes {
+			w.pending = slices.DeleteFunc(w.pending, func(o *call) bool { return o == c })
+		}
 		return ctx.Err()
 	}
 }
@@ -154,6 +159,9 @@ func (w *world) run(until func() bool, limit time.Duration) bool {
 			w.disturb()
 		default:
 			if actions := w.actions(); len(actions) > 0 {
+				if *choices {
+					w.note("can do: %v", nameActions(actions))
+				}
 				actions[w.rng.IntN(len(actions))].do()
 			} else if until() {
 				return true
@@ -216,6 +224,11 @@ func (w *world) actions() (all []action) {
 		}
 		all = append(all, action{c.name(), func() { w.carryOut(c) }})
 	}
+	for _, c := range w.carried {
+		if !c.p.isStalled() {
+			all = append(all, action{c.name() + " answer", func() { w.answer(c) }})
+		}
+	}
 	for _, c := range w.late {
 		all = append(all, action{c.name() + " late", func() { w.carryOutLate(c) }})
 	}
@@ -226,6 +239,15 @@ func (w *world) actions() (all []action) {
 	}
 	slices.SortStableFunc(all, func(a, b action) int { return cmp.Compare(a.name, b.name) })
 	return all
+}
+
+// nameActions lists actions.
+func nameActions(actions []action) string {
+	var all []string
+	for _, a := range actions {
+		all = append(all, a.name)
+	}
+	return strings.Join(all, "; ")
 }
 
 func (c *call) name() string {
@@ -261,12 +283,27 @@ func (w *world) carryOut(c *call) {
 		w.note("%s: fails, and comes later", c.name())
 		c.err, c.lately = errAway, true
 		w.late = append(w.late, c)
+	case !w.calm && c.p != nil && c.ready == nil && w.rng.IntN(10) == 0:
+		remark, err := c.run()
+		w.note("%s%s, and the answer comes later", c.name(), tail(remark, err))
+		c.err = err
+		w.carried = append(w.carried, c)
+		return
 	default:
 		remark, err := c.run()
 		w.note("%s%s", c.name(), tail(remark, err))
 		c.err = err
 	}
 	close(c.done)
+}
+
+// answer returns the result of a call that was carried out before.
+func (w *world) answer(c *call) {
+	w.carried = slices.DeleteFunc(w.carried, func(o *call) bool { return o == c })
+	if !c.gone {
+		w.note("%s has its answer", c.name())
+		close(c.done)
+	}
 }
 
 func tail(remark string, err error) string {

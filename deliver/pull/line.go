@@ -213,6 +213,10 @@ func (l *line) await(r *round, grown <-chan struct{}) {
 	case <-l.starved:
 	case <-timer.C:
 	}
+	select {
+	case <-l.signal: // the next round sees what it was for
+	default:
+	}
 }
 
 // next returns when the next round must begin, if nothing happens before.
