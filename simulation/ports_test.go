@@ -36,15 +36,21 @@ func (d disk) Acquire(ctx context.Context, partition int) (hookgate.Epoch, error
 }
 
 func (d disk) Apply(ctx context.Context, b *hookgate.Batch) (hookgate.Outcome, error) {
-	copied, w := copyOf(b), d.p.w
-	what := "stores " + names(copied)
-	return ask(ctx, d.p, what, true, func() (hookgate.Outcome, string, error) {
-		o, err := tables{w.store}.Apply(ctx, copied)
+	w := d.p.w
+	// The batch is read when it is stored. After that, or if the caller leaves before, it is a copy.
+	batch := b
+	o, err := ask(ctx, d.p, "stores "+names(b), true, func() (hookgate.Outcome, string, error) {
+		batch = copyOf(batch)
+		o, err := tables{w.store}.Apply(ctx, batch)
 		if err == nil {
-			w.applied(copied, &o)
+			w.applied(batch, &o)
 		}
 		return o, fmt.Sprint(o.Stored, " new"), err
 	})
+	if err != nil {
+		batch = copyOf(batch)
+	}
+	return o, err
 }
 
 func (d disk) Close() error { return nil }

@@ -233,7 +233,12 @@ func (w *world) applied(b *hookgate.Batch, o *hookgate.Outcome) {
 				r.MessageID, r.OrderingKey)
 			continue
 		}
-		entry, _ := w.store.entryOf(r.RequestID)
+		entry, found := w.store.entryOf(r.RequestID)
+		if !found {
+			w.violateLocked("every request has its lineage", "a request of %s has left no trail",
+				r.MessageID)
+			continue
+		}
 		switch entry.stage {
 		case hookgate.StageDeadLettered:
 			e.dead = true

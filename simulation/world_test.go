@@ -283,7 +283,7 @@ func (w *world) carryOut(c *call) {
 		w.note("%s: fails, and comes later", c.name())
 		c.err, c.lately = errAway, true
 		w.late = append(w.late, c)
-	case !w.calm && c.p != nil && c.ready == nil && w.rng.IntN(10) == 0:
+	case c.p != nil && c.ready == nil && w.rng.IntN(10) == 0:
 		remark, err := c.run()
 		w.note("%s%s, and the answer comes later", c.name(), tail(remark, err))
 		c.err = err
