@@ -24,7 +24,7 @@ func (w *world) saved(name string, epoch hookgate.Epoch, r *hookgate.Results) {
 	defer w.mu.Unlock()
 	s := w.subs[name]
 	if epoch < s.epoch {
-		w.violateLocked("old owners are fenced", "the results of epoch %d of %s are stored after epoch %d"+
+		w.violateLocked("old owners are fenced", "results of epoch %d of %s are stored after epoch %d"+
 			" has begun", epoch, name, s.epoch)
 	}
 	for _, a := range r.Attempts {
@@ -45,7 +45,8 @@ func (w *world) saved(name string, epoch hookgate.Epoch, r *hookgate.Results) {
 // outcome checks one attempt.
 func (s *subscription) outcome(a *hookgate.Attempt) {
 	w, name := s.w, s.w.nameLocked(a.Event)
-	outOfTime := a.At.Sub(s.tried[a.Event]) >= s.retry.For-time.Second
+	after := time.Since(s.tried[a.Event])
+	outOfTime := after >= s.retry.For-time.Second
 	switch a.Outcome {
 	case hookgate.AttemptDelivered:
 		if !s.accepted[a.Event] {
@@ -60,7 +61,7 @@ func (s *subscription) outcome(a *hookgate.Attempt) {
 	case hookgate.AttemptParked:
 		if !s.mayDie[a.Event] && !outOfTime {
 			w.violateLocked("nothing is skipped without a person", "%s is parked by %s after %v", name,
-				s.name, a.At.Sub(s.tried[a.Event]))
+				s.name, after)
 		}
 	case hookgate.AttemptSkipped:
 		w.violateLocked("nothing is skipped without a person", "%s skips %s", s.name, name)
@@ -274,7 +275,7 @@ func (w *world) leftovers() {
 			}
 		}
 	}
-	page, _ := w.store.ReadLog(context.Background(), hookgate.LogQuery{Max: 1 << 20, MaxBytes: 1 << 30})
+	page, _ := w.store.ReadLog(ctx, hookgate.LogQuery{Max: 1 << 20, MaxBytes: 1 << 30})
 	seen := map[hookgate.Identity]bool{}
 	for _, e := range page.Events {
 		if seen[e.Identity] {

@@ -38,7 +38,8 @@ type claim struct {
 type holding struct {
 	by    *reader // nil: nobody
 	lease uint64
-	read  int // how many of the unreleased records it has read
+	// read is the number of unreleased records that it has read.
+	read int
 }
 
 // reader reads partitions of a buffer. It is a hookgate.PartitionReader without the waiting.

@@ -168,8 +168,8 @@ func (c *client) ack(ctx context.Context, b *pull.Batch, ids []int64, until time
 		}
 	}
 	if late && open > 0 && err == nil {
-		c.w.violateLocked("an ack is stored, or rejected", "an ack of %s is taken %v after the end of its"+
-			" lease", c.w.nameLocked(ids[0]), c.w.storeNow().Sub(until))
+		c.w.violateLocked("an ack is stored, or rejected", "an ack of %s is taken %v after the end of"+
+			" its lease", c.w.nameLocked(ids[0]), c.w.storeNow().Sub(until))
 	}
 }
 

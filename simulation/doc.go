@@ -36,7 +36,8 @@
 //
 // # Guarantees
 //
-// The checks know what was sent, acknowledged and accepted, and look at the store after each change:
+// The checks know what was sent, acknowledged and accepted. They look at the store after each
+// change:
 //
 //	a 202 is durable                         when the sender has its answer, the request is somewhere
 //	acknowledged events are stored once
@@ -60,4 +61,8 @@
 // A failure prints the steps of its schedule in their order and the command that repeats it:
 //
 //	go test ./simulation -run TestSchedules -first SEED -seeds 1
+//
+// The flag -choices also shows what the scheduler could choose from in each step.
+//
+// TestMutations puts mistakes into the code, one at a time, and the simulation must find each.
 package simulation

@@ -62,7 +62,8 @@ func hunt(t *testing.T, binary, mutant string, schedules int) (guarantee string,
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), huntFor)
 	defer cancel()
-	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSchedules$", "-seeds", fmt.Sprint(schedules))
+	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSchedules$", "-seeds",
+		fmt.Sprint(schedules))
 	run.Env = append(os.Environ(), mutation+"="+mutant)
 	out, err := run.CombinedOutput()
 	if err == nil {

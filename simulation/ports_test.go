@@ -224,7 +224,8 @@ func (l *ledger) ReadLog(ctx context.Context, q hookgate.LogQuery) (hookgate.Log
 func (l *ledger) ReadEvents(ctx context.Context, ids []int64) ([]hookgate.Event, error) {
 	w := l.p.w
 	ids = slices.Clone(ids)
-	return ask(ctx, l.p, l.role+" reads "+w.namesOf(ids), false, func() ([]hookgate.Event, string, error) {
+	what := l.role + " reads " + w.namesOf(ids)
+	return ask(ctx, l.p, what, false, func() ([]hookgate.Event, string, error) {
 		events, err := w.store.ReadEvents(ctx, ids)
 		return events, "", err
 	})

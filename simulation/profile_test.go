@@ -48,8 +48,9 @@ func newWorld(seed uint64) *world {
 		subs:    map[string]*subscription{},
 		senders: senders{events: map[hookgate.Identity]*event{}, byID: map[int64]*event{}}}
 	pick := func(n int) bool { return rng.IntN(n) == 0 }
-	w.profile = profile{hosts: []string{"a"}, types: []string{"paid"}, epochs: map[int]hookgate.Epoch{},
-		timeout: time.Duration(1+rng.IntN(5)) * time.Second, poison: pick(4), spools: pick(2), oneByOne: pick(3),
+	w.profile = profile{hosts: []string{"a"}, types: []string{"paid"},
+		epochs: map[int]hookgate.Epoch{}, timeout: time.Duration(1+rng.IntN(5)) * time.Second,
+		poison: pick(4), spools: pick(2), oneByOne: pick(3),
 		pace:   time.Duration(1+rng.IntN(4)) * 300 * time.Millisecond,
 		unrest: 30 + rng.IntN(150), faults: []int{0, 10, 25, 60}[rng.IntN(4)]}
 	if pick(2) {

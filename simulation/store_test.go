@@ -68,7 +68,7 @@ func (t tables) Apply(_ context.Context, b *hookgate.Batch) (o hookgate.Outcome,
 		}
 	}
 	for i := range b.Dead {
-		t.bury(&b.Dead[i].Record, b.Dead[i].Reason)
+		t.deadLetter(&b.Dead[i].Record, b.Dead[i].Reason)
 	}
 	return o, nil
 }
@@ -82,7 +82,7 @@ func (s *store) add(r *hookgate.Record) (result hookgate.Result, stored bool) {
 		return e.Result, false
 	}
 	if strings.Contains(r.MessageID, "poison") {
-		return s.bury(r, "poison"), false
+		return s.deadLetter(r, "poison"), false
 	}
 	claim := r.Claim()
 	first, known := s.first[claim]
@@ -109,8 +109,8 @@ func (s *store) add(r *hookgate.Record) (result hookgate.Result, stored bool) {
 	return result, true
 }
 
-// bury makes a dead letter of a record.
-func (s *store) bury(r *hookgate.Record, reason string) hookgate.Result {
+// deadLetter makes a dead letter of a record.
+func (s *store) deadLetter(r *hookgate.Record, reason string) hookgate.Result {
 	if e, again := s.entries[r.RequestID]; again {
 		return e.Result
 	}

@@ -52,7 +52,7 @@ type violation struct{ guarantee, text string }
 // call is a call of a port.
 type call struct {
 	p *process // nil: not of a process
-	// what describes the call. number is its place among all calls.
+	// The text in what is for the trace. number is the place of the call among all calls.
 	what   string
 	number int
 	// writes reports that the call can have an effect although its caller gets an error.
@@ -108,12 +108,6 @@ func (w *world) signal() {
 	case w.arrived <- struct{}{}:
 	default:
 	}
-}
-
-// answered is the result of a call of a port.
-type answered[T any] struct {
-	value  T
-	remark string
 }
 
 // ask carries out a call of a port that returns a value. f may run after ask has returned with an

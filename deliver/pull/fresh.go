@@ -92,7 +92,7 @@ func (t *taker) pass(e *hookgate.Event) bool {
 	case leased:
 		// A client works on another redelivery of it.
 		st.except(hookgate.Exception{Event: e.ID, Redelivery: number, State: hookgate.ExceptionWaiting,
-			Due: t.now, Since: st.clock(t.now), Changed: t.now,
+			Due: t.now, Since: st.clock(), Changed: t.now,
 			Reason: "another redelivery of the event is leased"}, false)
 	case !t.fits(e):
 		return false

@@ -288,6 +288,3 @@ func (l *line) mayTake() bool { return !l.st.Paused && !l.st.stopped }
 func (l *line) recheckAt() time.Time {
 	return l.readAt.Add(max(l.s.config.Recheck, 20*l.read))
 }
-
-// now returns the time by the store's clock.
-func (l *line) now() time.Time { return time.Now().Add(l.offset) }

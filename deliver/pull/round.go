@@ -95,8 +95,9 @@ func (r *round) apply() error {
 		r.away = true
 		return err
 	}
-	r.now = l.now()
 	st := l.st
+	st.at = time.Now()
+	r.now = st.at.Add(l.offset)
 	st.stopped = l.s.config.Paused()
 	if err := r.resolve(); err != nil {
 		return err
@@ -158,6 +159,7 @@ func (r *round) load() error {
 		l.definition, l.policy = p.Definition.Definition, policy
 	}
 	l.st = newState(p, l.policy)
+	l.st.idle, l.st.readAt = p.Now.Sub(p.PulledAt), l.readAt
 	return nil
 }
 
@@ -299,7 +301,7 @@ func (r *round) commit() error {
 	if !st.hard && since < heartbeat && !(passed && since >= passEvery) {
 		return nil
 	}
-	results := st.commit(r.now)
+	results := st.commit()
 	return r.call(func(ctx context.Context) error {
 		epoch, at, err := l.s.store.Commit(ctx, l.name, st.Epoch, st.Version, results)
 		if err != nil {

@@ -186,7 +186,7 @@ func (st *state) fail(l *hookgate.Lease, i int, answer *hookgate.Answer, leaseMa
 		st.release(l, e, hookgate.LeasedGivenBack) // a person has settled it
 		return
 	}
-	x := st.policy.Retry.Failed(before, answer, now, st.clock(now))
+	x := st.policy.Retry.Failed(before, answer, now, st.clock())
 	if x.State == hookgate.ExceptionParked && st.policy.DeadLetter {
 		x.State = hookgate.ExceptionDead
 	}
@@ -244,7 +244,7 @@ func (st *state) follow(l *hookgate.Lease, failed int, now time.Time) {
 func (st *state) giveBack(l *hookgate.Lease, events []hookgate.LeasedEvent, leaseMax int,
 	now time.Time) {
 	created, holds := deliver.GiveBack(&hookgate.Lease{Events: events}, st.Definition.Order, leaseMax,
-		now, st.clock(now))
+		now, st.clock())
 	for _, x := range created {
 		st.except(x, false)
 		if st.ordersAll() && x.Event > st.Cursor && x.Redelivery == st.numberOf(x.Event) {

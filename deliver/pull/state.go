@@ -24,6 +24,10 @@ type state struct {
 	policy Policy
 	// stopped reports that delivery waits, for all subscriptions.
 	stopped bool
+	// idle is the time between the last commit and the reading of the state, by the store's clock.
+	// readAt is when that was, and at when the round began, by the clock of this process.
+	idle       time.Duration
+	readAt, at time.Time
 	// position is the id up to which events have been passed. With OrderAll the cursor is before it
 	// while events are leased.
 	position int64
@@ -272,11 +276,15 @@ func (st *state) jobProgress(id int64, change func(*hookgate.RedeliveryJob)) {
 }
 
 // clock returns the reading of the subscription's clock. It runs only while clients call.
-func (st *state) clock(now time.Time) time.Duration {
+//
+// It counts what the store's clock says of the time before the state was read, and what the clock
+// of this process says of the time since. The difference of the two clocks is known only roughly,
+// and counting it with each commit would let this clock run too fast.
+func (st *state) clock() time.Duration {
 	if st.Paused || st.stopped || st.PulledAt.IsZero() {
 		return st.Clock
 	}
-	return st.Clock + min(max(0, now.Sub(st.PulledAt)), maxIdle)
+	return st.Clock + min(max(0, st.idle)+st.at.Sub(st.readAt), maxIdle)
 }
 
 // cursor returns the cursor to commit.
@@ -295,8 +303,8 @@ func (st *state) cursor() int64 {
 }
 
 // commit returns the changes.
-func (st *state) commit(now time.Time) *hookgate.Results {
-	r := st.pending.Results(st.cursor(), st.clock(now))
+func (st *state) commit() *hookgate.Results {
+	r := st.pending.Results(st.cursor(), st.clock())
 	for _, l := range st.changed {
 		stored := *l
 		stored.Events = slices.Clone(l.Events)
@@ -309,6 +317,7 @@ func (st *state) commit(now time.Time) *hookgate.Results {
 // committed notes that the changes are stored.
 func (st *state) committed(r *hookgate.Results, epoch hookgate.Epoch, at time.Time) {
 	st.Epoch, st.PulledAt, st.Cursor, st.Clock = epoch, at, r.Cursor, r.Clock
+	st.idle, st.readAt = 0, st.at
 	st.pending, st.changed = changes.New(), map[string]*hookgate.Lease{}
 	st.expired, st.hard, st.results = nil, false, nil
 	for _, above := range []map[int64]bool{st.settled, st.excepted} {
