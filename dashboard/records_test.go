@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"html"
 	"net/http/httptest"
 	"net/url"
@@ -333,7 +334,16 @@ func TestHostileRecords(t *testing.T) {
 	f := readFilters("/ui/"+hostile, url.Values{"type": {hostile}, "from": {hostile},
 		"messageId": {hostile}}, eventFilters)
 	way := []lineage{{RequestID: hostile, Outcome: hostile,
-		Stages: []stage{{Name: hostile, Notes: []string{hostile}}}}}
+		Stages: []stage{{Name: hostile, Notes: []string{hostile}}}, Lanes: []lane{{
+			Subscription: hostile, Link: "/?" + hostile, Says: hostile, Reason: hostile,
+			Steps: []laneStep{{Says: hostile, Answer: hostile, By: hostile}}}}}}
+	sub := &subscription{Subscription: api.Subscription{Name: hostile, State: hostile,
+		PauseNote: api.PauseNote{PausedAt: api.At(at), PausedBy: hostile, PauseReason: hostile},
+		Filter:    hookgate.Filter{Types: []string{hostile}}}}
+	if err := json.Unmarshal(fmt.Appendf(nil, `{"Push":{"URL":%q,"Headers":{%[1]q:""}}}`, hostile),
+		&sub.Configured); err != nil {
+		t.Fatal(err)
+	}
 	body := viewBody([]byte(hostile), "javascript:alert(4)")
 	var found foundAnswer
 	foundText, _ := json.Marshal(map[string]any{"events": []any{map[string]any{"matched": hostile,
@@ -353,7 +363,21 @@ func TestHostileRecords(t *testing.T) {
 			eventsData{filters: f, Query: hostile, Found: &found},
 			eventsData{filters: f, Query: hostile, Found: &foundAnswer{}},
 		},
-		"event": {eventData{Event: e, Body: &body, Lineage: way, Others: 1}},
+		"event": {eventData{Event: e, Body: &body, Lineage: way, Others: 1,
+			Subscriptions: []*subscription{sub}}},
+		"deliveries": {deliveriesData{Subscriptions: []*subscription{sub}}},
+		"subscription": {
+			&subscriptionData{subscription: sub, filters: f, State: tabAttempts,
+				Attempts: []attempt{{api.Attempt{Event: hostile, Reason: hostile, By: hostile,
+					MessageID: hostile, EventType: hostile, Key: hostile}}},
+				Jobs: []job{{api.RedeliveryJob{ID: hostile, State: api.JobRunning, Key: hostile, By: hostile,
+					Reason: hostile}}}},
+			&subscriptionData{subscription: sub, filters: f, State: "parked", Selection: hostile,
+				Exceptions: []exception{{api.Exception{Event: hostile, Reason: hostile, MessageID: hostile,
+					EventType: hostile, Key: hostile}}}},
+		},
+		"admintrail": {trailData{filters: f, Actions: []action{{actionRow{By: hostile, Action: hostile,
+			Target: hostile, Reason: hostile, Result: hostile}}}}},
 		"deadletters": {lettersData{filters: f, Letters: []deadLetter{l}, Older: "/?" + hostile,
 			Selection: hostile}},
 		"deadletter": {letterData{DeadLetter: l, DeadLetterDetails: api.DeadLetterDetails{
@@ -392,5 +416,37 @@ func TestEventOfSeveral(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the page lacks %s", want)
 		}
+	}
+}
+
+// TestLanes: a subscription has one lane. Failures that repeat are one step, and a person's skip is
+// no attempt.
+func TestLanes(t *testing.T) {
+	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	r := api.RequestTrail{RequestID: "r"}
+	for i, s := range []struct{ stage, metadata string }{
+		{"received", `{}`},
+		{"attempt_failed", `{"subscription":"a b","attempt":1,"status":500,"reason":"500: no"}`},
+		{"delivered", `{"subscription":"z","attempt":1,"status":204,"durationMs":1.5}`},
+		{"attempt_failed", `{"subscription":"a b","attempt":2,"status":500,"reason":"500: no"}`},
+		{"attempt_failed", `{"subscription":"a b","attempt":3,"reason":"time-out"}`},
+		{"skipped", `{"subscription":"a b","attempt":3,"by":"olga"}`},
+	} {
+		r.Stages = append(r.Stages, api.Stage{Stage: hookgate.Stage(s.stage),
+			Timestamp: api.At(at.Add(time.Duration(i) * time.Second)), Metadata: []byte(s.metadata)})
+	}
+	l := lineageOf(&r, "r")
+	if len(l.Stages) != 1 || len(l.Lanes) != 2 {
+		t.Fatalf("the lineage is %+v", l)
+	}
+	a, z := l.Lanes[0], l.Lanes[1]
+	if a.Link != "/ui/deliveries/a%20b" || a.Says != "skipped by a person" || len(a.Steps) != 3 ||
+		a.Steps[0].First != 1 || a.Steps[0].Attempt != 2 || a.Steps[0].Until != 3*time.Second ||
+		a.Steps[0].Since != time.Second || a.Steps[1].First != 0 || a.Steps[2].By != "olga" {
+		t.Errorf("the first lane is %+v", a)
+	}
+	if z.Level != "good" || len(z.Steps) != 1 || z.Steps[0].Status != 204 ||
+		z.Steps[0].Took != 1500*time.Microsecond {
+		t.Errorf("the second lane is %+v", z)
 	}
 }

@@ -172,7 +172,8 @@ func TestDashboardDeliveries(t *testing.T) {
 	b.set("dialog [name=rate]", "1")
 	b.set("dialog [name=from]", "2020-01-01T00:00:00")
 	b.plan("Redeliver 16 events")
-	b.confirm("cancel", "[data-cancel]", "once is enough")
+	b.awaitToast("Job 3 delivers 16 events")
+	b.confirm("cancel", "[data-cancel='3']", "once is enough")
 	b.await("the job is cancelled", `document.querySelector("[data-state=cancelled]") != null`)
 	b.check("subscription-jobs")
 
@@ -242,7 +243,7 @@ func (b *tab) set(selector, value string) {
 		` e.dispatchEvent(new Event("input", {bubbles: true})) })()`, selector, value))
 }
 
-// awaitToast waits until the page was loaded anew and tells what was done.
+// awaitToast waits until the page is loaded again and tells what was done.
 func (b *tab) awaitToast(text string) {
 	b.t.Helper()
 	b.await("the page tells: "+text, fmt.Sprintf(
