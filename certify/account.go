@@ -4,14 +4,18 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"slices"
 	"time"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/load"
 )
 
-// account has the requests and their answers in a compact form: about 200 bytes per request and 100
+// account has the requests and their answers in a compact form: about 220 bytes per request and 170
 // per event, regardless of the size of the bodies.
 type account struct {
 	source   string
@@ -20,6 +24,7 @@ type account struct {
 	byEvent  map[[16]byte]int32 // by the hash of the identity
 	byID     map[[16]byte]int32 // requests by their id
 	keys     map[string]int32
+	workers  map[string]int32
 }
 
 // request is one attempt. Times are in microseconds since the epoch of the account.
@@ -31,6 +36,7 @@ type request struct {
 	event       int32
 	before      int32 // the previous one of the same event, or -1
 	kind        uint8
+	status      int16
 	accepted    bool
 	duplicate   bool
 	// unsure is true if the target may have stored the request although it was not accepted: there
@@ -39,24 +45,40 @@ type request struct {
 	cutOff bool // by the client
 	traced bool
 	named  bool // the answer had a request id
+	// received and ended are the first and the last time of the trail, if timed.
+	received, ended int64
+	timed           bool   // the trail is complete
+	job             uint64 // hash of the job id in the answer; 0 if it has none
 }
 
 // event is one identity.
 type event struct {
-	last      int32 // its last request in the ledger; the others by request.before
-	key       int32
-	sequence  int64
-	accepted  bool
-	stored    bool
-	storedID  [16]byte
-	storedAt  int32 // its place in the listing
+	last     int32 // its last request in the ledger; the others by request.before
+	key      int32
+	sequence int64
+	accepted bool
+	stored   bool
+	storedID [16]byte
+	storedAt int32 // its place in the listing
+	// receivedAt and persistedAt are the times of the listing; noTime if they are missing.
+	receivedAt, persistedAt int64
+	// partition and position are those of the listing; partition is noPlace if they are missing.
+	partition int64
+	position  hookgate.Position
+	// persisted is the time of the trail, by the clock of worker; noTime without a trail.
+	persisted int64
+	worker    int32
+	spooled   bool // the trail says so
 	messageID string
 	eventType string
 }
 
+// noTime is the time of what has none, and noPlace the partition.
+const noTime, noPlace = -1 << 63, -1
+
 func newAccount(source string) *account {
 	return &account{source: source, byEvent: map[[16]byte]int32{}, byID: map[[16]byte]int32{},
-		keys: map[string]int32{}}
+		keys: map[string]int32{}, workers: map[string]int32{}}
 }
 
 // requestID returns a UUID as bytes, and a hash of anything else.
@@ -85,14 +107,15 @@ func (a *account) add(at *load.Attempt) error {
 		i = int32(len(a.events))
 		a.byEvent[hash] = i
 		a.events = append(a.events, event{last: -1, key: key, sequence: at.Sequence,
-			messageID: at.MessageID, eventType: at.EventType})
+			messageID: at.MessageID, eventType: at.EventType, persisted: noTime, partition: noPlace})
 	}
 	e := &a.events[i]
 	r := request{
 		line: int32(at.Line), event: i, before: e.last, sent: at.Sent.UnixMicro(),
-		end:      end(at).UnixMicro(),
-		accepted: at.Accepted(), duplicate: at.Duplicate(), unsure: at.Status == 0 || at.Status >= 500,
-		named: at.RequestID != "", cutOff: at.CutOff,
+		end:    end(at).UnixMicro(),
+		status: int16(at.Status), accepted: at.Accepted(), duplicate: at.Duplicate(),
+		unsure: at.Status == 0 || at.Status >= 500,
+		named:  at.RequestID != "", cutOff: at.CutOff,
 		kind: uint8(slices.Index(repeatKinds, at.Kind) + 1),
 	}
 	if n, err := hex.Decode(r.sha[:], []byte(at.SHA256)); err != nil || n != len(r.sha) {
@@ -100,6 +123,9 @@ func (a *account) add(at *load.Attempt) error {
 	}
 	if r.named {
 		r.id = requestID(at.RequestID)
+	}
+	if at.Answer != nil {
+		r.job = jobHash(gjson.Get(at.Answer.Body, "jobId").String())
 	}
 	if at.FirstRequestID != "" {
 		r.firstID = requestID(at.FirstRequestID)
@@ -111,6 +137,16 @@ func (a *account) add(at *load.Attempt) error {
 	}
 	a.requests = append(a.requests, r)
 	return nil
+}
+
+// jobHash is a hash of a job id; 0 for an empty one.
+func jobHash(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	io.WriteString(h, id) // a hash returns no error
+	return h.Sum64()
 }
 
 // end is when an attempt ended.
@@ -151,6 +187,20 @@ func (a *account) begun(e *event) int64 {
 		}
 	}
 	return earliest
+}
+
+// traced counts the requests with a complete trail: those that were stored, and the duplicates.
+func (a *account) traced() (stored, duplicates int64) {
+	for i := range a.requests {
+		switch q := &a.requests[i]; {
+		case !q.timed:
+		case a.events[q.event].storedID == q.id:
+			stored++
+		default:
+			duplicates++
+		}
+	}
+	return stored, duplicates
 }
 
 // mayBe reports whether the request may have been stored under the id.

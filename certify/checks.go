@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hookgate/hookgate"
 )
@@ -75,6 +76,7 @@ func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeRepor
 		e.stored, e.storedID, e.storedAt = true, requestID(l.RequestID), n
 		n++
 		places = append(places, i)
+		e.place(&l)
 		a.checkContent(&r, e, &l, &s)
 	}
 	for i := range a.events {
@@ -98,6 +100,20 @@ func checkStored(a *account, events iter.Seq2[storedEvent, error]) (r storeRepor
 		}
 	}
 	return r, places, nil
+}
+
+// place records when and where an event is listed.
+func (e *event) place(l *listedEvent) {
+	at := func(text string) int64 {
+		if t, err := time.Parse(time.RFC3339, text); err == nil {
+			return t.UnixMicro()
+		}
+		return noTime
+	}
+	e.receivedAt, e.persistedAt = at(l.ReceivedAt), at(l.PersistedAt)
+	if p, err := hookgate.ParsePosition(l.Position); err == nil && l.Partition != nil {
+		e.partition, e.position = *l.Partition, p
+	}
 }
 
 // checkContent compares one event with the request that it was stored for.
@@ -146,6 +162,10 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 	}
 	if sequence != e.sequence {
 		differs = append(differs, fmt.Sprintf("its sequence is %d, sent was %d", sequence, e.sequence))
+	}
+	if e.partition == noPlace {
+		differs = append(differs, fmt.Sprintf("it has no partition, or no position (%q)",
+			head(l.Position)))
 	}
 	if len(differs) > 0 {
 		r.Different.add("%s, event %s: %s", e.messageID, l.ID, strings.Join(differs, "; "))
@@ -248,52 +268,6 @@ func checkDuplicates(a *account) (r duplicateReport) {
 	return r
 }
 
-// orderReport is ordering.json.
-type orderReport struct {
-	Keys int `json:"keys"`
-	// Judged counts the events that follow another event of their key.
-	Judged     int        `json:"judged"`
-	Inversions violations `json:"inversions"`
-	// Gaps counts the acknowledged events that are missing between stored ones of their key. They
-	// also count as not stored.
-	Gaps int `json:"gaps"`
-}
-
-// checkOrder checks the order of events with one ordering key. If the sender had the 202 for A
-// before it sent B, A is stored before B. places are the stored events in their order.
-func checkOrder(a *account, places []int32) (r orderReport) {
-	r.Keys = len(a.keys)
-	type latest struct {
-		begun int64 // the latest time at which one of the earlier stored events was sent
-		event int32
-	}
-	last := map[int32]latest{}
-	lastSequence := map[int32]int64{}
-	for _, i := range places {
-		e := &a.events[i]
-		before, ok := last[e.key]
-		begun := a.begun(e)
-		if ok {
-			r.Judged++
-			if acknowledged, ok := a.acknowledged(e); ok && acknowledged < before.begun {
-				r.Inversions.add("%s is stored behind %s of the same key, which was sent after "+
-					"it had been acknowledged",
-					e.messageID, a.events[before.event].messageID)
-			}
-		}
-		if !ok || begun > before.begun {
-			last[e.key] = latest{begun, i}
-		}
-		lastSequence[e.key] = max(lastSequence[e.key], e.sequence)
-	}
-	for i := range a.events {
-		if e := &a.events[i]; e.accepted && !e.stored && e.sequence < lastSequence[e.key] {
-			r.Gaps++
-		}
-	}
-	return r
-}
-
 // lineageReport is the result of checking the trails.
 type lineageReport struct {
 	// Requests counts the accepted requests of stored events, and Complete those with a complete
@@ -386,7 +360,11 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 	case got == want && q.traced:
 		r.Violations.add("%s: request %s has two trails", messageID, t.RequestID)
 	case got == want:
-		q.traced = true
+		q.traced, q.timed = true, true
+		q.received, q.ended = stages[0].Timestamp.UnixMicro(), stages[len(stages)-1].Timestamp.UnixMicro()
+		if e.stored && e.storedID == id {
+			a.persisted(e, q.ended, stages)
+		}
 		if batch := stages[len(stages)-1].Metadata.Batch; batch != 0 {
 			r.Grouped++
 			r.groups[batch] = struct{}{}
@@ -397,6 +375,21 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 		q.traced = true // already reported
 		r.Complete--
 	}
+}
+
+// persisted records when the trail says that an event was stored, and by whose clock.
+func (a *account) persisted(e *event, us int64, stages []stage) {
+	worker := ""
+	for _, s := range stages {
+		worker = orElse(s.Metadata.Worker, worker)
+		e.spooled = e.spooled || s.Stage == "spooled"
+	}
+	i, ok := a.workers[worker]
+	if !ok {
+		i = int32(len(a.workers))
+		a.workers[worker] = i
+	}
+	e.persisted, e.worker = us, i
 }
 
 // withoutDeliveries returns the stages without the deliveries of the stored event to subscriptions,

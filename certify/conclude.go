@@ -137,7 +137,7 @@ func (p Profile) limitsOf(name string) (Phase, error) {
 
 // correctness are the criteria that must hold at any rate.
 var correctness = []string{"persisted", "stored_once", "foreign", "content", "unchanged", "order",
-	"lineage", "idempotency", "answers", "counters", "plan", "read_api"}
+	"times", "lineage", "idempotency", "answers", "counters", "plan", "read_api"}
 
 func isCorrectness(c Criterion) bool {
 	return slices.Contains(correctness, c.ID[strings.IndexByte(c.ID, '/')+1:])
@@ -194,12 +194,11 @@ func failing(criteria []Criterion) *Criterion {
 
 // common judges what is checked once per certification.
 func (c *conclusion) common(dir string) error {
-	var audit asked
-	if err := readJSON(filepath.Join(dir, auditFile), &audit); err != nil &&
-		!errors.Is(err, os.ErrNotExist) {
+	chain, err := c.auditCriterion(dir)
+	if err != nil {
 		return err
 	}
-	c.Criteria = append(c.Criteria, auditCriterion(audit))
+	c.Criteria = append(c.Criteria, chain)
 	named, err := c.targetCriterion(dir)
 	if err != nil {
 		return err
@@ -229,35 +228,6 @@ func (c *conclusion) common(dir string) error {
 		return err
 	}
 	return nil
-}
-
-// auditCriterion is the target's own statement about its audit chain. All other criteria check from
-// outside.
-func auditCriterion(a asked) Criterion {
-	c := Criterion{ID: "audit_chain",
-		Text: "breaks of the target's audit chain, by its own verification", Relation: "=",
-		Unit: "breaks", Evidence: auditFile}
-	var said struct {
-		OK    *bool           `json:"ok"`
-		Break json.RawMessage `json:"break"`
-		Head  string          `json:"head"`
-	}
-	switch err := json.Unmarshal(a.Answer, &said); {
-	case a.Answer == nil:
-		c.invalidate("the target did not verify it: %s", orElse(a.Error, "it was not asked"))
-	case err != nil || said.OK == nil:
-		c.invalidate("the answer does not say whether the chain holds")
-	default:
-		if !*said.OK {
-			c.Value = 1
-			c.find("%s", head(string(said.Break)))
-		}
-		c.decide()
-		if *said.OK {
-			c.Note = "head " + said.Head
-		}
-	}
-	return c
 }
 
 // derive computes every derived file of a bundle, by path.

@@ -89,7 +89,7 @@ func (j *judging) load(m *measured) {
 
 // stored judges what was read back.
 func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o orderReport,
-	l lineageReport) {
+	l lineageReport, t *timesReport) {
 	drained := j.add("drained", "the queue was empty after the last answer", "<=",
 		j.limits.DrainSeconds, j.run.DrainSeconds, "s", depthFile)
 	if !j.run.Drained {
@@ -121,6 +121,7 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 		againFile)
 	j.none("order", "events stored behind one of their key that was sent after them", o.Inversions,
 		"events", orderFile)
+	j.times(t)
 	lineage := j.add("lineage", "acknowledged requests with a complete trail in time order", ">=", 100,
 		percent(l.Complete, l.Requests), "%", lineageFile)
 	lineage.Findings = l.Violations.First[:min(len(l.Violations.First), maxFindings)]
@@ -177,44 +178,10 @@ func (j *judging) noMetrics(err error) {
 	}
 }
 
-// metrics compares the counters of the target with what the client saw. Requests with unknown
-// outcome may be counted or not.
-func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before, after *scrape,
-	h *histograms) {
-	c := j.add("counters", "difference between the target's counters and the client's", "<=",
-		j.limits.CounterPercent, 0, "%", afterFile)
-	unsure := 0
-	for i := range m.account.requests {
-		if q := &m.account.requests[i]; q.unsure && !q.accepted {
-			unsure++
-		}
-	}
-	worst := 0.0
-	compare := func(what string, counted, least, most float64) {
-		if !j.profile.Exclusive {
-			most = math.Inf(1)
-		}
-		off := max(least-counted, counted-most, 0)
-		if off > 0 {
-			c.find("%s: the target counts %.0f, the client %.0f%s", what, counted, least,
-				unsureText(most-least))
-		}
-		worst = max(worst, percent(int(math.Ceil(off)), max(int(least), 1)))
-	}
-	accepted := float64(m.accepted)
-	compare("requests accepted or duplicate", counted(before, after, "webhook_events_total",
-		"status=accepted")+
-		counted(before, after, "webhook_events_total", "status=duplicate"), accepted, accepted+
-		float64(unsure))
-	if h.Server != nil {
-		compare("answers 202 to POST", h.Server.Count, accepted, accepted+float64(unsure))
-	}
-	if j.run.Unread == "" {
-		compare("events persisted", counted(before, after, "webhook_events_total", "status=persisted"),
-			float64(s.StoredEvents), float64(s.StoredEvents))
-	}
-	c.Value = worst
-	c.decide()
+// metrics compares the metrics of the target with what the client saw.
+func (j *judging) metrics(m *measured, s *storeReport, d *duplicateReport, l *lineageReport,
+	before, after *scrape, h *histograms) {
+	j.counters(m, s, d, before, after, h)
 
 	low, high, client := 0.0, math.Inf(1), ms(m.service, 95)
 	if h.Server != nil && h.Server.Count > 0 {
@@ -245,13 +212,6 @@ func (j *judging) metrics(m *measured, s *storeReport, l *lineageReport, before,
 			b.invalidate("the target has no histogram webhook_batch_records")
 		}
 	}
-}
-
-func unsureText(n float64) string {
-	if n > 0 && !math.IsInf(n, 1) {
-		return fmt.Sprintf(" (and %.0f of unknown outcome)", n)
-	}
-	return ""
 }
 
 func orElse(s, other string) string {

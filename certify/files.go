@@ -22,6 +22,7 @@ const (
 	logFile         = "execution.log"
 	environmentFile = "environment.json"
 	auditFile       = "audit.json"
+	auditBeforeFile = "audit-before.json"
 	rolesFile       = "roles.json"
 	credentialsFile = "credentials.json"
 	approvalsFile   = "approvals.json"
@@ -45,6 +46,7 @@ const (
 	orderFile      = "ordering.json"     // derived
 	storeFile      = "store.json"        // derived
 	answersFile    = "answers.json"      // derived
+	timesFile      = "times.json"        // derived
 )
 
 // bundleFormat is the format of the bundles that this version makes and judges. It changes when a
@@ -81,6 +83,8 @@ type phaseRun struct {
 	// Drained is true if the target's queue was empty, DrainSeconds after the last answer.
 	Drained      bool    `json:"drained"`
 	DrainSeconds float64 `json:"drainSeconds"`
+	// Read is when the events and their lineage had been read back.
+	Read time.Time `json:"read,omitzero"`
 	// Unread is the reason why the events could not be read back; empty if they could.
 	Unread string `json:"unread,omitempty"`
 	// UnreadMetrics is the reason why the metrics could not be read.
@@ -105,6 +109,10 @@ type listedEvent struct {
 	OrderingKey string
 	Sequence    *int64
 	RequestID   string
+	ReceivedAt  string
+	PersistedAt string
+	Partition   *int64
+	Position    string
 	Size        int64
 	SHA256      string
 }
@@ -128,6 +136,8 @@ type stage struct {
 	Metadata  struct {
 		// Batch names the transaction of the store, at the stage that reports it.
 		Batch int64 `json:"batch,omitempty"`
+		// Worker is the process, or a part of it, whose clock counts from processed on.
+		Worker string `json:"worker,omitempty"`
 	} `json:"metadata,omitzero"`
 }
 

@@ -23,8 +23,7 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 			return v, err
 		}
 	}
-	c.doing("", "verifying the audit chain")
-	if err := c.audit(ctx); err != nil {
+	if err := c.audit(ctx, auditFile); err != nil {
 		return v, err
 	}
 	if err := c.access(ctx); err != nil {
@@ -124,10 +123,4 @@ func answerOf(text []byte, err error) asked {
 		return asked{Error: "the answer is not JSON: " + head(string(text))}
 	}
 	return asked{Answer: text}
-}
-
-// audit writes audit.json.
-func (c *certification) audit(ctx context.Context) error {
-	text, err := c.target.verify(ctx, seconds(c.Profile.AuditTimeoutSeconds))
-	return writeJSON(c.file(auditFile), answerOf(text, err))
 }

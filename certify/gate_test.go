@@ -48,38 +48,42 @@ type gate struct {
 	pages    int                       // listings begun
 	bodies   int                       // bodies read
 	requests int
+	answers  map[int]float64 // by status
 	revoked  map[string]bool // tokens
 	wake     chan struct{}
 	stop     chan struct{}
 	working  sync.WaitGroup
 
 	registry *prometheus.Registry
-	events   *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	batches  prometheus.Histogram
 }
 
 type faults struct {
 	delay     func(request int) time.Duration
-	status    func(request int) int                  // instead of taking it
-	hangUp    func(request int) bool                 // after taking it
-	answer    func(n int, r *gateRequest)            // changes what the answer says
-	reply     func(request int, r *gateReply)        // changes how it says it
-	lose      func(n int) bool                       // after the 202
-	twice     func(n int) bool                       // stored
-	store     func(g *gate, n int, e *gateEvent)     // instead of storing it
-	trail     func(n int, stages []string) []string  // changes the lineage
-	backwards func(n int) bool                       // the lineage
-	list      func(g *gate, page int, e *gateEvent)  // before it is listed
-	body      func(read int, e *gateEvent) []byte    // instead of its body
-	depth     func(depth int) int                    // of the health
-	counted   func(status string, n float64) float64 // in the metrics
+	status    func(request int) int                 // instead of taking it
+	hangUp    func(request int) bool                // after taking it
+	answer    func(n int, r *gateRequest)           // changes what the answer says
+	reply     func(request int, r *gateReply)       // changes how it says it
+	lose      func(n int) bool                      // after the 202
+	twice     func(n int) bool                      // stored
+	store     func(g *gate, n int, e *gateEvent)    // instead of storing it
+	trail     func(n int, stages []string) []string // changes the lineage
+	backwards func(n int) bool                      // the lineage
+	// clock changes a time of an event: a stage of its trail, receivedAt or persistedAt. n is -1 for
+	// the Date of an answer.
+	clock   func(n int, what string, at time.Time) time.Time
+	list    func(g *gate, page int, e *gateEvent)  // before it is listed
+	body    func(read int, e *gateEvent) []byte    // instead of its body
+	depth   func(depth int) int                    // of the health
+	counted func(status string, n float64) float64 // in the metrics
 	// the histogram says that everything was quick
 	noLatency     bool
 	noBatches     bool // stores one by one
 	direct        bool // says that its store takes the requests
 	chainBroken   bool
-	openReads     bool // without a token
+	chain         func(a *gateAudit) // changes what is said about the chain
+	openReads     bool               // without a token
 	viewerIsAdmin bool
 	missing       string // 500 for every path that begins so
 	overwrite     bool   // the body, with that of a repetition
@@ -96,6 +100,7 @@ type gateEvent struct {
 	requestID                     string
 	body                          []byte
 	listedSHA                     string
+	place                         string // its job id, as it is listed
 	received, enqueued, persisted time.Time
 }
 
@@ -106,11 +111,10 @@ type gateRequest struct {
 }
 
 func newGate(t *testing.T, f faults) *gate {
-	g := &gate{faults: f, claims: map[string]*gateEvent{}, trails: map[string][]*gateRequest{},
+	g := &gate{faults: f, answers: map[int]float64{202: 0}, claims: map[string]*gateEvent{},
+		trails:  map[string][]*gateRequest{},
 		revoked: map[string]bool{}, wake: make(chan struct{}, 1), stop: make(chan struct{}),
 		registry: prometheus.NewRegistry(),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhook_events_total"},
-			[]string{"eventType", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "webhook_http_latency_ms",
 			Buckets: []float64{0.1, 1, 10, 100, 1000, 10000}}, []string{"method", "status"}),
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "webhook_batch_records",
@@ -136,17 +140,32 @@ func newGate(t *testing.T, f faults) *gate {
 // lying collects the counters as the saboteur changes them.
 type lying struct{ g *gate }
 
-func (l lying) Describe(c chan<- *prometheus.Desc) { l.g.events.Describe(c) }
+var (
+	eventsDesc = prometheus.NewDesc(eventsTotal, "", []string{"eventType", "status"}, nil)
+	ingestDesc = prometheus.NewDesc(ingestTotal, "", []string{"source", "status"}, nil)
+)
+
+func (l lying) Describe(c chan<- *prometheus.Desc) {
+	c <- eventsDesc
+	c <- ingestDesc
+}
 
 func (l lying) Collect(out chan<- prometheus.Metric) {
-	if l.g.faults.counted == nil {
-		l.g.events.Collect(out)
-		return
+	said := func(status string, n float64) float64 {
+		if f := l.g.faults.counted; f != nil {
+			n = f(status, n)
+		}
+		return n
 	}
-	desc := prometheus.NewDesc("webhook_events_total", "", []string{"eventType", "status"}, nil)
 	l.g.mu.Lock()
 	defer l.g.mu.Unlock()
-	counts := map[string]float64{"persisted": float64(len(l.g.stored))}
+	for status, n := range l.g.answers {
+		text := strconv.Itoa(status)
+		out <- prometheus.MustNewConstMetric(ingestDesc, prometheus.CounterValue, said(text, n),
+			hookgate.TestSource, text)
+	}
+	counts := map[string]float64{"persisted": float64(len(l.g.stored)), "accepted": 0, "duplicate": 0,
+		"dead_lettered": 0}
 	for _, all := range l.g.trails {
 		for _, r := range all {
 			if r.first == "" {
@@ -157,8 +176,8 @@ func (l lying) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	for status, n := range counts {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, l.g.faults.counted(status, n),
-			"x", status)
+		out <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, said(status, n), "x",
+			status)
 	}
 }
 
@@ -191,7 +210,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "/api/subscriptions/"):
 		w.WriteHeader(http.StatusNotFound)
 	case path == "/api/audit/verify":
-		fmt.Fprintf(w, `{"ok":%v,"head":"00"}`, !g.faults.chainBroken)
+		g.verify(w)
 	case path == "/api/events" && r.Header.Get("Accept") == jsonType:
 		g.page(w, r)
 	case path == "/api/events":
@@ -207,6 +226,34 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// gateAudit is what the gate says about its audit chain.
+type gateAudit struct {
+	OK         bool   `json:"ok"`
+	Entries    int    `json:"entries"`
+	Events     int    `json:"events"`
+	Duplicates int    `json:"duplicates"`
+	Head       string `json:"head"`
+}
+
+func (g *gate) verify(w http.ResponseWriter) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	a := gateAudit{OK: !g.faults.chainBroken, Events: len(g.stored)}
+	for _, all := range g.trails {
+		for _, r := range all {
+			if r.first != "" {
+				a.Duplicates++
+			}
+		}
+	}
+	a.Entries = a.Events + a.Duplicates
+	a.Head = fmt.Sprintf("%064x", a.Entries)
+	if f := g.faults.chain; f != nil {
+		f(&a)
+	}
+	json.NewEncoder(w).Encode(a)
 }
 
 func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
@@ -274,6 +321,10 @@ func (g *gate) reply(w http.ResponseWriter, request int, r *gateReply) {
 	}
 	w.Header().Set("Content-Type", r.mediaType)
 	w.Header().Set("X-Request-Id", r.requestID)
+	w.Header().Set("Date", g.told(-1, "date", time.Now()).Format(http.TimeFormat))
+	g.mu.Lock()
+	g.answers[r.status]++
+	g.mu.Unlock()
 	w.WriteHeader(r.status)
 	json.NewEncoder(w).Encode(r.body)
 }
@@ -285,9 +336,8 @@ func (e *gateEvent) jobID() string { return fmt.Sprintf("0:%d-0", e.n+1) }
 func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	status := "accepted"
 	if first, ok := g.claims[e.eventType+"/"+e.messageID]; ok {
-		r.event, r.first, status = first, first.requestID, "duplicate"
+		r.event, r.first = first, first.requestID
 		if g.faults.overwrite {
 			first.body = e.body
 		}
@@ -296,7 +346,6 @@ func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {
 		r.event = e
 		g.claims[e.eventType+"/"+e.messageID] = e
 	}
-	g.events.WithLabelValues("x", status).Inc()
 	g.trails[e.messageID] = append(g.trails[e.messageID], r)
 	g.queue = append(g.queue, r)
 	select {
@@ -361,12 +410,11 @@ func (g *gate) store(e *gateEvent) {
 
 // put stores an event.
 func (g *gate) put(e *gateEvent) {
-	e.persisted = time.Now()
+	e.persisted, e.place = time.Now(), e.jobID()
 	sum := sha256.Sum256(e.body)
 	e.listedSHA = hex.EncodeToString(sum[:])
 	g.stored = append(g.stored, e)
 	e.id = len(g.stored)
-	g.events.WithLabelValues("x", "persisted").Inc()
 }
 
 func (g *gate) list(w http.ResponseWriter, r *http.Request) {
@@ -396,16 +444,18 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 		if f := g.faults.list; f != nil {
 			f(g, g.pages, &shown)
 		}
-		w.Write(append(shown.line(), '\n'))
+		w.Write(append(g.line(&shown), '\n'))
 	}
 }
 
 // line is the event as it is listed.
-func (e *gateEvent) line() []byte {
+func (g *gate) line(e *gateEvent) []byte {
 	return fmt.Appendf(nil, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,`+
-		`"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"size":%d,"sha256":%q}`,
+		`"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"persistedAt":%q,`+
+		`"partition":0,"position":%q,"size":%d,"sha256":%q}`,
 		e.id, e.messageID, e.eventType, e.key, e.sequence, e.requestID,
-		e.received.UTC().Format(time.RFC3339Nano), len(e.body), e.listedSHA)
+		g.stamp(e.n, "receivedAt", e.received), g.stamp(e.n, "persistedAt", e.persisted),
+		strings.TrimPrefix(e.place, "0:"), len(e.body), e.listedSHA)
 }
 
 func (g *gate) body(w http.ResponseWriter, id string) {
@@ -458,11 +508,11 @@ func (g *gate) trace(w http.ResponseWriter, messageID string) {
 		}
 		q := request{RequestID: r.id, Source: hookgate.TestSource, EventType: r.event.eventType}
 		for i, name := range names {
-			at := r.received.Add(time.Duration(i) * time.Microsecond)
+			at := r.at(name)
 			if f := g.faults.backwards; f != nil && f(r.event.n) {
 				at = r.received.Add(-time.Duration(i) * time.Microsecond)
 			}
-			s := stage{Stage: name, Timestamp: at}
+			s := stage{Stage: name, Timestamp: g.told(r.event.n, name, at)}
 			// three events in a transaction, and their repetitions
 			if name == "persisted" || name == "duplicate" {
 				s.Metadata = map[string]any{"batch": 1 + r.event.n/3, "event": "1"}
@@ -472,6 +522,35 @@ func (g *gate) trace(w http.ResponseWriter, messageID string) {
 		answer.Requests = append(answer.Requests, q)
 	}
 	json.NewEncoder(w).Encode(answer)
+}
+
+// at is the time of a stage of r.
+func (r *gateRequest) at(stage string) time.Time {
+	switch {
+	case stage == "received":
+		return r.received
+	case stage == "enqueued":
+		return r.received.Add(time.Microsecond)
+	case stage == "persisted" && !r.event.persisted.IsZero():
+		return r.event.persisted
+	}
+	return r.processed
+}
+
+// told is a time as the saboteur says it.
+func (g *gate) told(n int, what string, at time.Time) time.Time {
+	if f := g.faults.clock; f != nil {
+		at = f(n, what, at)
+	}
+	return at.UTC()
+}
+
+// stamp is a time of the listing.
+func (g *gate) stamp(n int, what string, at time.Time) string {
+	if at = g.told(n, what, at); at.IsZero() {
+		return ""
+	}
+	return at.Format(time.RFC3339Nano)
 }
 
 func (g *gate) health(w http.ResponseWriter) {

@@ -16,8 +16,10 @@ type phaseResult struct {
 	criteria []Criterion
 	derived  map[string]any // by file name
 	figures  *figures
-	// acknowledged is the number of events.
-	acknowledged int
+	// acknowledged is the number of events. tracedEvents and tracedDuplicates count the requests with
+	// a complete trail, by its end.
+	acknowledged                   int
+	tracedEvents, tracedDuplicates int64
 }
 
 // errorLine is an entry of the error budget: an attempt that was not accepted.
@@ -74,6 +76,7 @@ type measured struct {
 	firstDue, lastEnd     time.Time
 	budget                budget
 	answers               answerReport
+	dates                 []int64 // offsets of the dates of answers, in microseconds
 	overTime              *series
 }
 
@@ -107,6 +110,9 @@ func measure(dir string, source string, run phaseRun, limits Phase) (*measured, 
 		}
 		m.requests++
 		m.answers.check(&a)
+		if us, ok := dateOffset(&a); ok {
+			m.dates = append(m.dates, us)
+		}
 		ended := end(&a)
 		if m.firstDue.IsZero() || a.Due.Before(m.firstDue) {
 			m.firstDue = a.Due
@@ -174,6 +180,7 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		return nil, err
 	}
 	duplicates, order := checkDuplicates(m.account), checkOrder(m.account, places)
+	times := checkTimes(m.account, m.dates, run.Read, p)
 	before, after, metricsErr := readScrapes(dir)
 	if run.UnreadMetrics != "" {
 		metricsErr = errors.New(run.UnreadMetrics)
@@ -181,14 +188,14 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 
 	j := &judging{name: name, profile: p, limits: limits, run: run}
 	j.load(m)
-	j.stored(m, &store, duplicates, order, lineage)
+	j.stored(m, &store, duplicates, order, lineage, &times)
 	h := histograms{Latency: curve(m.latency), Service: curve(m.service), Lag: curve(m.lag)}
 	if metricsErr != nil {
 		j.noMetrics(metricsErr)
 	} else {
 		h.Server = grown(before, after, "webhook_http_latency_ms", "method=POST", "status=202")
 		h.Batches = grown(before, after, "webhook_batch_records")
-		j.metrics(m, &store, &lineage, before, after, &h)
+		j.metrics(m, &store, &duplicates, &lineage, before, after, &h)
 	}
 	var delivered *deliveryCheck
 	if name == Deliver {
@@ -217,10 +224,12 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 	if seconds > 0 {
 		s.Rate = round(float64(m.accepted) / seconds)
 	}
+	tracedEvents, tracedDuplicates := m.account.traced()
 	return &phaseResult{
+		tracedEvents: tracedEvents, tracedDuplicates: tracedDuplicates,
 		summary: s, criteria: j.criteria, acknowledged: store.AcknowledgedEvents,
 		derived: map[string]any{
-			histogramsFile: h, budgetFile: m.budget, answersFile: m.answers,
+			histogramsFile: h, budgetFile: m.budget, answersFile: m.answers, timesFile: times,
 			duplicatesFile: duplicates, orderFile: order,
 			storeFile: struct {
 				storeReport

@@ -107,15 +107,37 @@ func (h *histogram) quantile(q float64) (low, high float64) {
 	return low, math.Inf(1)
 }
 
-// counted returns the growth of all counters with the name and the label.
-func counted(before, after *scrape, name, label string) float64 {
+// counted returns the growth of all counters with the name and the labels.
+func counted(before, after *scrape, name string, labels ...string) float64 {
 	total := 0.0
 	for key, v := range after.counters {
-		if strings.HasPrefix(key, name+sep) && slices.Contains(strings.Split(key, sep), label) {
+		if has(key, name, labels) {
 			total += v - before.counters[key]
 		}
 	}
 	return total
+}
+
+// has reports whether a key has the name and the labels.
+func has(key, name string, labels []string) bool {
+	parts := strings.Split(key, sep)
+	return parts[0] == name && !slices.ContainsFunc(labels,
+		func(l string) bool { return !slices.Contains(parts, l) })
+}
+
+// labels returns the values of a label of all counters with the name and another label.
+func (s *scrape) labels(name, with, label string) (values []string) {
+	for key := range s.counters {
+		if !has(key, name, []string{with}) {
+			continue
+		}
+		for _, part := range strings.Split(key, sep) {
+			if value, ok := strings.CutPrefix(part, label+"="); ok {
+				values = append(values, value)
+			}
+		}
+	}
+	return values
 }
 
 // grown returns the growth of all histograms with the name and the labels, added up; nil if there
@@ -123,12 +145,7 @@ func counted(before, after *scrape, name, label string) float64 {
 func grown(before, after *scrape, name string, labels ...string) (total *histogram) {
 	var keys []string
 	for key := range after.histograms {
-		parts := strings.Split(key, sep)
-		ok := parts[0] == name
-		for _, l := range labels {
-			ok = ok && slices.Contains(parts, l)
-		}
-		if ok {
+		if has(key, name, labels) {
 			keys = append(keys, key)
 		}
 	}

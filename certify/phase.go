@@ -169,6 +169,7 @@ func (c *certification) readBack(ctx context.Context, name string, o *observer,
 		c.doing(name, "reading back the lineage")
 		err = o.readLineage(ctx, ids)
 	}
+	run.Read = time.Now().UTC()
 	if err != nil {
 		run.Unread = err.Error()
 		c.say("%s: read back: %v", name, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 
@@ -40,6 +41,9 @@ type Profile struct {
 	Metrics []string `json:"metrics"`
 	// AuditTimeoutSeconds bounds the wait for the target's verification of its own audit chain.
 	AuditTimeoutSeconds float64 `json:"audit_timeout_s"`
+	// ClockSeconds is the greatest difference of the clocks of target and client with which times
+	// are judged. Times are INVALID beyond it.
+	ClockSeconds float64 `json:"clock_s"`
 	// CanaryPercent restricts the ordering keys to those that the target takes at this percentage
 	// of a canary, so that the requests reach it and not the previous service. 100 means any keys.
 	// Recorded traffic has its own keys.
@@ -112,7 +116,7 @@ func DefaultProfile() Profile {
 		8000}
 	return Profile{
 		Application: "hookgate", Source: hookgate.TestSource, Path: webhooks + hookgate.TestSource,
-		Exclusive: true, AuditTimeoutSeconds: 300, CanaryPercent: 100, Seed: 1,
+		Exclusive: true, AuditTimeoutSeconds: 300, ClockSeconds: 60, CanaryPercent: 100, Seed: 1,
 		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp,
 			Deliver: defaultDelivery(full)},
 	}
@@ -194,6 +198,9 @@ func (p Profile) Check() error {
 		p.AuditTimeoutSeconds <= 0 {
 		return errors.New("profile: application, source, path (from /) and audit_timeout_s must " +
 			"be set")
+	}
+	if !(p.ClockSeconds >= 0) || math.IsInf(p.ClockSeconds, 0) {
+		return errors.New("profile: clock_s must be finite and not negative")
 	}
 	if p.CanaryPercent < 1 || p.CanaryPercent > 100 {
 		return fmt.Errorf("profile: canary_percent is %d; it must be from 1 to 100, the "+

@@ -36,6 +36,8 @@ var epoch = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 
 func at64(us int64) time.Time { return epoch.Add(time.Duration(us) * time.Microsecond) }
 
+func stamp(us int64) string { return at64(us).Format(time.RFC3339Nano) }
+
 func shaOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
@@ -78,7 +80,9 @@ func drawWorld(t *rapid.T) *world {
 					accepted: outcome == "ok"}
 				e.listed = listedEvent{ID: fmt.Sprint(len(claims) + 1), Source: "default", MessageID: message,
 					EventType: "t", OrderingKey: key,
-					Sequence: &sequence, RequestID: id, Size: int64(len(body)), SHA256: e.sha}
+					Sequence: &sequence, RequestID: id, Size: int64(len(body)), SHA256: e.sha,
+					ReceivedAt: stamp(now), PersistedAt: stamp(now + 3), Partition: new(int64),
+					Position: fmt.Sprintf("0-%d", len(claims)+1)}
 				claims[message] = &claim{id, e}
 				perKey[key] = append(perKey[key], e)
 			}
@@ -156,7 +160,9 @@ func (w *world) check(t *rapid.T) map[string]int {
 		text, err := json.Marshal(map[string]any{"id": e.listed.ID, "source": e.listed.Source,
 			"messageId": e.listed.MessageID, "eventType": e.listed.EventType,
 			"orderingKey": e.listed.OrderingKey, "sequence": e.listed.Sequence,
-			"requestId": e.listed.RequestID, "size": e.listed.Size, "sha256": e.listed.SHA256})
+			"requestId": e.listed.RequestID, "receivedAt": e.listed.ReceivedAt,
+			"persistedAt": e.listed.PersistedAt, "partition": e.listed.Partition,
+			"position": e.listed.Position, "size": e.listed.Size, "sha256": e.listed.SHA256})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,6 +192,7 @@ func (w *world) check(t *rapid.T) map[string]int {
 		"content": store.Different, "changed": changed,
 		"order": checkOrder(a, places).Inversions, "duplicates": checkDuplicates(a).Violations,
 		"lineage": lineage.Violations,
+		"times":   checkTimes(a, nil, time.Time{}, DefaultProfile()).Violations,
 	} {
 		if v.Count > 0 {
 			found[name] = v.Count
@@ -235,7 +242,8 @@ var worldFaults = map[string]struct {
 			e := &worldEvent{sha: a.SHA256, size: 6}
 			e.listed = listedEvent{ID: "refused", Source: "default", MessageID: a.MessageID, EventType: "t",
 				OrderingKey: a.OrderingKey, Sequence: &a.Sequence, RequestID: a.RequestID, Size: 6,
-				SHA256: a.SHA256}
+				SHA256: a.SHA256, ReceivedAt: a.Sent.Format(time.RFC3339Nano),
+				PersistedAt: a.Sent.Format(time.RFC3339Nano)}
 			w.stored = append(w.stored, e)
 			return true
 		}
@@ -252,6 +260,30 @@ var worldFaults = map[string]struct {
 			}
 		}
 		return false
+	}},
+	"store two of a key in another order than they are listed": {"order",
+		func(t *rapid.T, w *world) bool {
+			return w.swapped(func(a, b *worldEvent) {
+				if rapid.Bool().Draw(t, "positions") {
+					a.listed.Position, b.listed.Position = b.listed.Position, a.listed.Position
+					return
+				}
+				w.persistAt(a, b.sent+4)
+			})
+		}},
+	"list another time of receipt": {"times", func(t *rapid.T, w *world) bool {
+		i, ok := w.pick(t, func(e *worldEvent) bool { return e.accepted })
+		if ok {
+			w.stored[i].listed.ReceivedAt = stamp(w.stored[i].sent - 1 - int64(clockSlack))
+		}
+		return ok
+	}},
+	"persist before it is received": {"times", func(t *rapid.T, w *world) bool {
+		i, ok := w.pick(t, func(*worldEvent) bool { return true })
+		if ok {
+			w.stored[i].listed.PersistedAt = stamp(w.stored[i].sent - 1)
+		}
+		return ok
 	}},
 	"change a body": {"content", func(t *rapid.T, w *world) bool {
 		i, ok := w.pick(t, func(*worldEvent) bool { return true })
@@ -335,6 +367,31 @@ var worldFaults = map[string]struct {
 				-time.Microsecond)
 		})
 	}},
+}
+
+// swapped calls f with two events of a key, of which the first was acknowledged before the second
+// was sent, and which differ in both places and times.
+func (w *world) swapped(f func(a, b *worldEvent)) bool {
+	for _, a := range w.stored {
+		for _, b := range w.stored {
+			if a.listed.OrderingKey == b.listed.OrderingKey && a.accepted && b.accepted &&
+				a.end < b.sent {
+				f(a, b)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// persistAt changes when an event was persisted, in its listing and its trail.
+func (w *world) persistAt(e *worldEvent, us int64) {
+	e.listed.PersistedAt = stamp(us)
+	for _, r := range w.trails[e.listed.MessageID] {
+		if r.RequestID == e.listed.RequestID {
+			r.Stages[3].Timestamp = at64(us)
+		}
+	}
 }
 
 func (w *world) changeTrail(f func(*requestTrail)) bool {

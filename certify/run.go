@@ -118,6 +118,9 @@ func Run(ctx context.Context, o Options) (v Verdict, err error) {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)
 	}
 	defer func() { err = errors.Join(err, c.log.Close()) }()
+	if err := c.audit(ctx, auditBeforeFile); err != nil {
+		return v, err
+	}
 	for _, name := range o.Phases {
 		if ctx.Err() != nil {
 			c.say("interrupted before phase %s", name)

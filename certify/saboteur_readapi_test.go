@@ -92,7 +92,7 @@ func (g *gate) page(w http.ResponseWriter, r *http.Request) {
 		events = f(events, more)
 	}
 	for i := range events {
-		answer.Events = append(answer.Events, events[i].line())
+		answer.Events = append(answer.Events, g.line(&events[i]))
 	}
 	json.NewEncoder(w).Encode(answer)
 }
@@ -113,7 +113,7 @@ func (g *gate) event(w http.ResponseWriter, text string) {
 	if f := g.faults.read.shown; f != nil {
 		f(&e)
 	}
-	w.Write(e.line())
+	w.Write(g.line(&e))
 }
 
 // find answers the events with an id.
@@ -137,7 +137,7 @@ func (g *gate) find(w http.ResponseWriter, r *http.Request) {
 		events = f(events)
 	}
 	for i := range events {
-		answer.Events = append(answer.Events, found{events[i].line()})
+		answer.Events = append(answer.Events, found{g.line(&events[i])})
 	}
 	json.NewEncoder(w).Encode(answer)
 }

@@ -246,7 +246,7 @@ func TestSaboteurs(t *testing.T) {
 			fail: []string{"audit_chain"}},
 		{name: "cannot be asked for lineage", faults: faults{missing: "/api/trace"}, status: Invalid,
 			fail: []string{"content", "foreign", "lineage", "order", "persisted", "read_api",
-				"stored_once", "unchanged"}},
+				"stored_once", "times", "unchanged"}},
 		{name: "makes no tokens", faults: faults{missing: "/admin/tokens"}, fail: []string{"roles"}},
 		{name: "client lags", profile: func(p *Phase) {
 			p.LagP99MS, p.P95MS, p.P99MS = 0.000001, 60_000,
