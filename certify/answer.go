@@ -64,7 +64,7 @@ const tryTimes = 3
 func (t *target) try(ctx context.Context, method, address, path, body string, want int,
 	header http.Header) (a answer) {
 	for n := 1; ; n++ {
-		a = t.tryOnce(ctx, method, address, body, header)
+		a = t.tryOnce(ctx, method, address, path, body, header)
 		blocked := a.Status == http.StatusTooManyRequests && want == http.StatusUnauthorized
 		if a.foreign(path, want) == "" || n == tryTimes || isStream(path) || blocked {
 			return a
@@ -77,12 +77,18 @@ func (t *target) try(ctx context.Context, method, address, path, body string, wa
 	}
 }
 
-func (t *target) tryOnce(ctx context.Context, method, address, body string,
+func (t *target) tryOnce(ctx context.Context, method, address, path, body string,
 	header http.Header) (a answer) {
+	limit := readTimeout
+	if isStream(path) {
+		limit = t.streamTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	resp, err := t.call(ctx, method, address, body, header)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return answer{Error: fmt.Sprintf("not within %v", t.probeTimeout)}
+		return answer{Error: fmt.Sprintf("not within %v", limit)}
 	case err != nil:
 		return answer{Error: head(err.Error())}
 	}
@@ -93,7 +99,7 @@ func (t *target) tryOnce(ctx context.Context, method, address, body string,
 
 func (t *target) call(ctx context.Context, method, address, body string,
 	header http.Header) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	var text io.Reader
 	if body != "" {
 		text = strings.NewReader(body)

@@ -13,7 +13,7 @@ func TestEveryNumberIsCompared(t *testing.T) {
 			t.Errorf("the number %s is not in strictnessOf: say which value of it is stricter", n.Name)
 		}
 	}
-	for _, d := range []Demand{DefaultDemand(), {Profile: DefaultProfile(), Phases: []string{Deliver}}} {
+	for _, d := range []Demand{DefaultDemand(), {DefaultProfile(), []string{Deliver}}} {
 		if err := d.Validate(); err != nil {
 			t.Error(err)
 		}

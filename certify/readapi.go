@@ -77,10 +77,12 @@ const (
 type apiReader struct {
 	*target
 	out *lineWriter
+	// failed are the kinds of calls that could not be read. They are not tried again.
+	failed map[string]bool
 }
 
-// readAPI writes read-api.ndjson: the events of a phase in pages of several sizes, a few one by one,
-// searched for, and through filters.
+// readAPI writes read-api.ndjson: the events of a phase in pages of several sizes, a few one by
+// one, searched for, and through filters.
 func (c *certification) readAPI(ctx context.Context, name string) (err error) {
 	var run phaseRun
 	if err := readJSON(c.file(name, phaseFile), &run); err != nil || run.Unread != "" {
@@ -115,7 +117,7 @@ func (c *certification) readAPI(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	r := &apiReader{c.target, out}
+	r := &apiReader{c.target, out, map[string]bool{}}
 	all := url.Values{"prefix": {run.Prefix}}
 	if run.Prefix == "" {
 		// as the stream was read
@@ -201,21 +203,30 @@ func filters(all url.Values, line json.RawMessage, sample int) (listings []listi
 
 // answerTo reads an answer, and notes in call why it cannot be used.
 func (r *apiReader) answerTo(ctx context.Context, call *apiCall, path string, to any) (ok bool) {
+	if r.failed[call.Kind] {
+		call.Error = "not tried, as an earlier one could not be read"
+		return false
+	}
 	text, err := r.get(ctx, path, jsonType)
 	var status *statusError
 	switch {
-	case errors.As(err, &status) && status.status < 500 && status.status != http.StatusTooManyRequests:
+	case errors.As(err, &status) && status.ofGate():
 		call.Status = status.status
-	case err != nil:
-		call.Error = err.Error()
-	default:
-		if err := json.Unmarshal(text, to); err != nil {
-			call.Error = fmt.Sprintf("%s does not answer JSON: %v", path, err)
-			return false
+		return false
+	case err == nil:
+		if err = json.Unmarshal(text, to); err == nil {
+			return true
 		}
-		return true
+		err = fmt.Errorf("%s does not answer JSON: %w", path, err)
 	}
+	call.Error, r.failed[call.Kind] = err.Error(), true
 	return false
+}
+
+// ofGate reports whether a status is the gate's own, and not that of a proxy or of an overload.
+func (e *statusError) ofGate() bool {
+	page := strings.HasPrefix(strings.TrimSpace(e.text), "<") // HTML
+	return e.status < 500 && e.status != http.StatusTooManyRequests && !page
 }
 
 // add adds an event to what a call showed.

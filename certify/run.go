@@ -49,8 +49,8 @@ type Options struct {
 	// Progress, if set, receives the progress, from one goroutine at a time.
 	Progress func(Progress)
 
-	// probeTimeout, if set, replaces that of target.
-	probeTimeout time.Duration
+	// streamTimeout, if set, replaces that of target.
+	streamTimeout time.Duration
 }
 
 // Progress is the progress of a certification.
@@ -111,8 +111,8 @@ func Run(ctx context.Context, o Options) (v Verdict, err error) {
 	c := &certification{Options: o, target: newTarget(orElse(o.API, o.Target), o.Token,
 		readConnections)}
 	defer c.target.close()
-	if o.probeTimeout > 0 {
-		c.target.probeTimeout = o.probeTimeout
+	if o.streamTimeout > 0 {
+		c.target.streamTimeout = o.streamTimeout
 	}
 	if err := c.prepare(ctx); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrNotRun, err)

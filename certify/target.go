@@ -35,15 +35,15 @@ type target struct {
 	base   string
 	token  string
 	client *http.Client
-	// probeTimeout bounds a call that is tried, such as one of the table of roles.
-	probeTimeout time.Duration
+	// streamTimeout bounds the wait for the beginning of a stream.
+	streamTimeout time.Duration
 }
 
 func newTarget(base, token string, connections int) *target {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = connections+4, connections+4
 	t.Proxy = nil // directly, as the load is sent
-	return &target{base: strings.TrimSuffix(base, "/"), token: token, probeTimeout: readTimeout,
+	return &target{base: strings.TrimSuffix(base, "/"), token: token, streamTimeout: readTimeout,
 		client: &http.Client{
 			Transport:     t,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -54,5 +54,5 @@ func (c *certification) undo(ctx context.Context, rule *Rule, name string) {
 	default:
 		return
 	}
-	c.target.tryOnce(ctx, http.MethodDelete, c.target.base+path, "", bearer(c.target.token))
+	c.target.tryOnce(ctx, http.MethodDelete, c.target.base+path, path, "", bearer(c.target.token))
 }
