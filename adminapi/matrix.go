@@ -165,8 +165,6 @@ var Matrix = []Rule{
 	{"GET", "/ui/sources", "/ui/sources", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/refused", "/ui/refused", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/guard", "/ui/guard", "", [callers]int{401, 401, 403, 200, 200, 200}},
-	{"GET", "/ui/refused", "/ui/refused", "", [callers]int{401, 401, 403, 200, 200, 200}},
-	{"GET", "/ui/guard", "/ui/guard", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/evidence", "/ui/evidence", "", [callers]int{401, 401, 403, 200, 200, 200}},
 	{"GET", "/ui/evidence/{id}/report", "/ui/evidence/none/report", "",
 		[callers]int{401, 401, 403, 404, 404, 404}},

@@ -14,7 +14,6 @@ func (d *Dashboard) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset":   d.assets.url,
 		"count":   count[int64],
-		"total":   func(n uint32) string { return count(int64(n)) },
 		"size":    size,
 		"rate":    rate,
 		"figure":  figure,

@@ -54,8 +54,7 @@ type LiveConfig struct {
 // Live samples a gate once a second and sends each sample, encoded once, to all browsers that
 // watch.
 //
-//	metrics, guard ─► sample ─► ring of 15 minutes          ─► Stream: first the ring, then each sample
-//	                       └──► 24 hours of each source, in slots of five minutes
+//	metrics, guard ─► sample ─► ring of 15 minutes ─► Stream: first the ring, then each sample
 //
 // It reads counters in memory and values that the guard has observed anyway, so a sample costs some
 // microseconds. All methods may be called concurrently.
@@ -69,7 +68,6 @@ type Live struct {
 	before   metrics.Snapshot
 	counted  time.Time // when before was taken
 	last     map[string]time.Time
-	days     map[string]*day
 	store    storeState
 	lookedAt time.Time
 	streams  map[chan []byte]bool
@@ -135,7 +133,7 @@ type storeState struct {
 
 // NewLive returns the live numbers of a gate. Call Run to sample them.
 func NewLive(c LiveConfig) *Live {
-	l := &Live{config: c, last: map[string]time.Time{}, days: map[string]*day{},
+	l := &Live{config: c, last: map[string]time.Time{},
 		streams: map[chan []byte]bool{}}
 	l.before, l.counted = c.Metrics.Snapshot(), time.Now()
 	l.sample(l.counted)
@@ -273,13 +271,7 @@ func (l *Live) count(state *State, counted metrics.Snapshot) {
 			s = &SourceState{Name: a.Source}
 			sources[a.Source] = s
 		}
-		d := l.days[a.Source]
-		if d == nil {
-			d = &day{}
-			l.days[a.Source] = d
-		}
 		more := a.Count - before[key{a.Source, a.Status}]
-		d.add(state.At, a.Status, more)
 		rate := float64(more) / seconds
 		statuses[a.Status] += rate
 		switch a.Status / 100 {
@@ -333,17 +325,6 @@ func smoothed(was, is, blend float64) float64 {
 		return now
 	}
 	return 0
-}
-
-// Day returns the traffic of a source in the last 24 hours.
-func (l *Live) Day(source string, now time.Time) Day {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d := l.days[source]
-	if d == nil {
-		d = &day{}
-	}
-	return d.until(now)
 }
 
 // encode returns the state in JSON; mu must be held.

@@ -120,10 +120,6 @@ func TestLiveRates(t *testing.T) {
 			time.Since(s.Sources[0].Last) > 2*time.Second {
 			t.Errorf("sources are %+v", s.Sources)
 		}
-		if day := l.Day("shop", time.Now()); day.Total != (Slot{Taken: 500, Unauthenticated: 20,
-			Unavailable: 100}) {
-			t.Errorf("the day is %+v", day.Total)
-		}
 		time.Sleep(2 * keep * time.Second)
 		synctest.Wait()
 		s = l.State(t.Context())
@@ -313,38 +309,6 @@ func TestProblems(t *testing.T) {
 		if p := s.Problems(); len(p) != 1 || !strings.HasPrefix(p[0].Level+" "+p[0].Text, want) {
 			t.Errorf("want %q, there is %v", want, p)
 		}
-	}
-}
-
-// TestDay: slots are five minutes, those without traffic are empty, and what is older than a day is
-// gone.
-func TestDay(t *testing.T) {
-	start := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	var d day
-	d.add(start, 202, 5)
-	d.add(start.Add(4*time.Minute), 401, 1)
-	d.add(start.Add(12*time.Hour), 503, 2)
-	// the clock went back: into the slot that is being filled
-	d.add(start.Add(12*time.Hour-time.Hour), 422, 3)
-	all := d.until(start.Add(23 * time.Hour))
-	if len(all.Slots) != daySlots || all.Total != (Slot{5, 1, 3, 2}) ||
-		all.Begin != start.Add(23*time.Hour-(daySlots-1)*slotTime) {
-		t.Errorf("the day is %+v from %v", all.Total, all.Begin)
-	}
-	if at := int(start.Sub(all.Begin) / slotTime); all.Slots[at] != (Slot{Taken: 5,
-		Unauthenticated: 1}) {
-		t.Errorf("the first slot is %+v", all.Slots[at])
-	}
-	if all = d.until(start.Add(25 * time.Hour)); all.Total != (Slot{0, 0, 3, 2}) {
-		t.Errorf("an hour after a day: %+v", all.Total)
-	}
-	if all = d.until(start.Add(1000 * time.Hour)); all.Total != (Slot{}) {
-		t.Errorf("long after: %+v", all.Total)
-	}
-	b, peak := bars(&Day{Slots: []Slot{{Taken: 10}, {}, {Unavailable: 10}, {}, {}, {}}, Begin: start})
-	if len(b) != 1 || peak != 20 || len(b[0].Pieces) != 2 || b[0].Pieces[1].Y != 4 ||
-		!strings.Contains(b[0].Title, "12:00 UTC: 10 accepted") {
-		t.Errorf("bars are %+v, the highest %d", b, peak)
 	}
 }
 

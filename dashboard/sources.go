@@ -12,10 +12,11 @@ import (
 type sourceView struct {
 	api.Source
 	Send sending
-	Day  Day
+	// Day are the totals of the last 24 hours, of all processes; nil if they are not known.
+	Day  *totals
 	Bars []bar
 	// Peak is the height of the chart in answers of a bar.
-	Peak uint32
+	Peak int64
 }
 
 type sourcesView struct {
@@ -29,20 +30,31 @@ func (d *Dashboard) sources(r *http.Request, v *Visitor) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	var day api.History
+	err = v.Get(r.Context(), fmt.Sprintf("/api/history?kind=source&step=%s", barTime), &day)
+	if !isTold(err) {
+		return nil, err
+	}
 	view := sourcesView{Since: all.Since}
-	now := time.Now()
 	for i := range all.Sources {
-		s := sourceView{Source: all.Sources[i], Send: d.sendingTo(r, &all.Sources[i]),
-			Day: d.config.Live.Day(all.Sources[i].Name, now)}
-		s.Bars, s.Peak = bars(&s.Day)
+		s := sourceView{Source: all.Sources[i], Send: d.sendingTo(r, &all.Sources[i])}
+		if err == nil {
+			s.Day = &totals{}
+		}
+		for j := range day.Series {
+			if series := &day.Series[j]; series.Name == s.Name {
+				s.Day.add(&series.Total)
+				s.Bars, s.Peak = bars(day.From.Time, series.Points)
+			}
+		}
 		view.Sources = append(view.Sources, s)
 	}
 	return view, nil
 }
 
 const (
-	// slotsInBar are put together in a bar of the chart: a quarter of an hour.
-	slotsInBar = 3
+	// barTime is the time of a bar of the chart.
+	barTime = 15 * time.Minute
 	// barHeight is that of the chart, in the units of its drawing.
 	barHeight = 56
 )
@@ -59,27 +71,20 @@ type piece struct {
 	Y, Height float64
 }
 
-// bars draws a day. A count above 0 is at least one pixel high.
-func bars(day *Day) (all []bar, peak uint32) {
-	sums := make([]Slot, 0, daySlots/slotsInBar)
-	for i := 0; i+slotsInBar <= len(day.Slots); i += slotsInBar {
-		var sum Slot
-		for _, s := range day.Slots[i : i+slotsInBar] {
-			sum.Taken += s.Taken
-			sum.Unauthenticated += s.Unauthenticated
-			sum.Refused += s.Refused
-			sum.Unavailable += s.Unavailable
-		}
-		sums = append(sums, sum)
-		peak = max(peak, sum.Taken+sum.Unauthenticated+sum.Refused+sum.Unavailable)
+// bars draws a day that begins at a time. A count above 0 is at least one pixel high.
+func bars(begin time.Time, points []api.HistoryPoint) (all []bar, peak int64) {
+	sums := make([]totals, len(points))
+	for i := range points {
+		sums[i].add(&points[i].HistoryCounts)
+		peak = max(peak, sums[i].Accepted+sums[i].Refused+sums[i].Unavailable)
 	}
 	for i, s := range sums {
-		b := bar{X: i}
+		b := bar{X: int(points[i].At.Sub(begin) / barTime)}
 		y := float64(barHeight)
 		for _, p := range []struct {
 			class string
-			n     uint32
-		}{{"s1", s.Taken}, {"s2", s.Unauthenticated + s.Refused}, {"s3", s.Unavailable}} {
+			n     int64
+		}{{"s1", s.Accepted}, {"s2", s.Refused}, {"s3", s.Unavailable}} {
 			if p.n == 0 {
 				continue
 			}
@@ -88,9 +93,8 @@ func bars(day *Day) (all []bar, peak uint32) {
 			b.Pieces = append(b.Pieces, piece{p.class, y, height})
 		}
 		if len(b.Pieces) > 0 {
-			at := day.Begin.Add(time.Duration(i*slotsInBar) * slotTime)
 			b.Title = fmt.Sprintf("%s UTC: %d accepted, %d refused, %d unavailable",
-				at.Format("2006-01-02 15:04"), s.Taken, s.Unauthenticated+s.Refused, s.Unavailable)
+				points[i].At.UTC().Format("2006-01-02 15:04"), s.Accepted, s.Refused, s.Unavailable)
 			all = append(all, b)
 		}
 	}

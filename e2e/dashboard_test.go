@@ -234,8 +234,8 @@ func TestDashboardSources(t *testing.T) {
 	}
 	g.await("the day has them", func() bool {
 		b.open("/ui/sources")
-		return strings.Contains(b.text("#source-shop"), "1 accepted · 0 not authenticated") &&
-			strings.Contains(b.text("#source-github"), "4 not authenticated")
+		return strings.Contains(b.text("#source-shop"), "1 accepted · 0 refused") &&
+			strings.Contains(b.text("#source-github"), "4 refused")
 	})
 	failures := b.text("#source-github table")
 	if !strings.Contains(failures, "X-Hub-Signature-256 is missing") ||

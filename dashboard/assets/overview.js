@@ -9,7 +9,7 @@ function known(x) {
   if (x === null) return "–";
   return x < 10 && x !== Math.trunc(x) ? x.toFixed(2) : rate(x);
 }
-const writers = { p50: known, p95: known, p99: known, lag: known, depth: (x) => (x === null ? "–" : rate(x)), mode: String, breaker: String };
+const writers = { p50: known, p95: known, p99: known, lag: known, depth: (x) => (x === null ? "–" : rate(x)), mode: (m) => m.replace("_", " "), breaker: String };
 
 const fields = [...document.querySelectorAll("[data-live]")];
 function set(node, text) { if (node.textContent !== text) node.textContent = text; }
