@@ -171,6 +171,8 @@ type Summary struct {
 	// probability of 95%.
 	LossSeen float64 `json:"lossSeenPercent"`
 	Status   Status  `json:"status"`
+	// Delivery is for the phase deliver.
+	Delivery *DeliverySummary `json:"delivery,omitempty"`
 }
 
 // statusOf combines criteria: Fail if one failed, otherwise Invalid if one could not be measured.

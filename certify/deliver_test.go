@@ -96,8 +96,9 @@ func TestDeliverySaboteurs(t *testing.T) {
 			faults: deliverFaults{skips: true}, fail: []string{"key_order"}},
 		{name: "delivers twice at a time", faults: deliverFaults{twice: true}, profile: slowConsumer,
 			fail: []string{"in_flight"}},
-		{name: "leases a key twice", pull: true, faults: deliverFaults{sharesKey: true}, profile: slowConsumer,
-			fail: []string{"in_flight"}},
+		{name: "leases a key twice", pull: true, faults: deliverFaults{sharesKey: true},
+			profile: slowConsumer,
+			fail:    []string{"in_flight"}},
 		{name: "delivers again what was taken", faults: deliverFaults{repeats: only(123)},
 			fail: []string{"once"}},
 		{name: "changes a byte", faults: deliverFaults{body: func(n int, body []byte) []byte {

@@ -55,7 +55,7 @@ type deliveryReport struct {
 	Refused int `json:"refused"`
 	// Ignored counts attempts of events of other runs.
 	Ignored int `json:"ignored"`
-	// P50 and P95 are the times from the acknowledgement to the consumer while everything was well.
+	// P50 and P95 are the times from sending to the consumer while everything was well.
 	P50 float64 `json:"p50Ms"`
 	P95 float64 `json:"p95Ms"`
 

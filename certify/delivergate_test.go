@@ -65,7 +65,7 @@ type deliverFaults struct {
 // line is a subscription. Each key has at most one attempt under way.
 type line struct {
 	name   string
-	keys   map[string][]*delivered // what is not settled, in order
+	keys   map[string][]*delivered // events that are not settled, in order
 	busy   map[string]bool
 	leased map[string][]*delivered // by lease
 	until  map[string]time.Time

@@ -90,7 +90,8 @@ func (d *deliveryCheck) times() {
 	for i := range d.events {
 		t := &d.events[i]
 		if !t.acked.IsZero() && len(t.attempts) > 0 && t.acked.Before(trouble) {
-			calm = append(calm, millis(t.attempts[0].At.Sub(t.acked)))
+			sent := time.UnixMicro(d.account.begun(t.event))
+			calm = append(calm, millis(t.attempts[0].At.Sub(sent)))
 		}
 		if at, ok := t.settled(); ok && !t.acked.IsZero() && t.acked.Before(recovery) && !d.isSpoilt(t) &&
 			at.After(recovery) {

@@ -14,6 +14,7 @@ type figures struct {
 	overTime         *series
 	depth            []depthPoint
 	limits           Phase
+	delivery         *deliveryPlots // of the phase deliver
 }
 
 // depthPoint is the depth of the target's queue at a time.

@@ -225,7 +225,7 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		s.Rate = round(float64(m.accepted) / seconds)
 	}
 	tracedEvents, tracedDuplicates := m.account.traced()
-	return &phaseResult{
+	r := &phaseResult{
 		tracedEvents: tracedEvents, tracedDuplicates: tracedDuplicates,
 		summary: s, criteria: j.criteria, acknowledged: store.AcknowledgedEvents,
 		derived: map[string]any{
@@ -238,7 +238,12 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		},
 		figures: &figures{latency: m.latency, service: m.service, server: h.Server, batches: h.Batches,
 			overTime: m.overTime, depth: depth, limits: limits},
-	}, nil
+	}
+	if delivered != nil {
+		r.summary.Delivery, r.figures.delivery = delivered.summary(), delivered.plots()
+		r.derived[deliveredReport] = delivered.deliveryReport
+	}
+	return r, nil
 }
 
 func readScrapes(dir string) (before, after *scrape, err error) {

@@ -20,6 +20,7 @@ type reportView struct {
 	Headline, Input               string
 	Problems                      []Criterion // criteria that did not pass
 	Plots                         []plotView
+	Deliveries                    []*DeliverySummary
 	Callers                       []string
 	Roles                         []roleRow
 	Approvals, Trail, Environment string
@@ -28,6 +29,7 @@ type reportView struct {
 type plotView struct {
 	Phase                                               string
 	Histogram, Curves, OverTime, Depth, Batches, Server template.HTML
+	Delivery                                            *deliveryPlots
 }
 
 type roleRow struct {
@@ -45,10 +47,14 @@ func (c *conclusion) report() ([]byte, error) {
 	}
 	for _, p := range c.phases {
 		f := p.figures
+		if s := p.summary.Delivery; s != nil {
+			v.Deliveries = append(v.Deliveries, s)
+		}
 		v.Plots = append(v.Plots, plotView{
 			Phase: p.summary.Phase, Histogram: f.latencyHistogram(), Curves: f.percentileCurves(),
 			OverTime: f.latencyOverTime(),
 			Depth:    f.depthOverTime(), Batches: f.batchSizes(), Server: f.serverLatency(),
+			Delivery: f.delivery,
 		})
 	}
 	v.Callers = append([]string{nobody, sender}, append(madeRoles, admin)...)

@@ -19,6 +19,9 @@ func (v *Verdict) WriteText(w io.Writer, dir string) error {
 		fmt.Fprintf(t, "%s\t%d\t%.0f/s\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%.1f s\t%s\t%s\n", p.Phase,
 			p.Requests, p.Rate, p.P50, p.P95, p.P99, p.Max, p.Errors, p.Drain, p.LossText(), p.Status)
 	}
+	if err := v.writeDeliveries(t); err != nil {
+		return err
+	}
 	fmt.Fprintln(t)
 	fmt.Fprintln(t, "CRITERION\tVALUE\tLIMIT\tMARGIN\tSTATUS")
 	for _, c := range v.Criteria {
@@ -46,4 +49,23 @@ func (v *Verdict) WriteText(w io.Writer, dir string) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%s  %s\n", v.Status, dir+"/report.html")
 	return err
+}
+
+// writeDeliveries writes a table of the phase deliver, if it ran.
+func (v *Verdict) writeDeliveries(t *tabwriter.Writer) error {
+	for _, p := range v.Phases {
+		d := p.Delivery
+		if d == nil {
+			continue
+		}
+		if err := t.Flush(); err != nil { // the columns of the tables differ
+			return err
+		}
+		fmt.Fprintln(t, "\nSUBSCRIPTION\tBY\tEVENTS\tTAKEN\tATTEMPTS\tFAILED ON PURPOSE\tP50 MS\t"+
+			"P95 MS\tRECOVERED\tOTHER P95 MS")
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f s\t%.1f → %.1f\n", d.Subscription,
+			d.By, d.Events, d.Taken, d.Attempts, d.Failed, d.P50, d.P95, d.Recover, d.OthersCalm,
+			d.OthersTrouble)
+	}
+	return nil
 }
