@@ -281,7 +281,7 @@ func (d *delivery) sendingEnded(ctx context.Context) error {
 			d.accepted = append(d.accepted, a.MessageID)
 		}
 	}
-	if s, err := d.state(ctx); err == nil {
+	if s, err := d.state(ctx, d.run.Subscription); err == nil {
 		d.end = number(s.End)
 	}
 	close(d.sent)

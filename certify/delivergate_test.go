@@ -9,12 +9,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,24 +45,22 @@ type deliverer struct {
 	log    int
 	slow   time.Time // when the consumer came back; zero: no slow start
 	sent   int       // since then
-	failed time.Time // the first failure of the judged subscription
 }
 
 type deliverFaults struct {
-	drop      func(n int) bool                           // never delivered
-	skips     bool                                       // the key goes on after a failure
-	twice     bool                                       // a second attempt while the first is open
-	repeats   func(n int) bool                           // delivered again after it was taken
-	body      func(n int, body []byte) []byte            // instead of the body
-	header    func(n, attempt int, h http.Header)        // before it is sent
-	time      func(now time.Time, attempt int) time.Time // of the signature
-	forgets   func(attempt int, cut bool) bool           // instead of a retry; cut while it was slow
-	hammers   bool                                       // no slow start
-	hides     bool                                       // exceptions
-	blocks    time.Duration                              // the other subscription, after a failure
-	backlog   int64                                      // in the state, for ever
-	insists   bool                                       // retries what was refused
-	sharesKey bool                                       // leases a key twice
+	drop    func(n int) bool                           // never delivered
+	skips   bool                                       // the key goes on after a failure
+	twice   func(n int) bool                           // a second attempt while the first is open
+	repeats func(n int) bool                           // delivered again after it was taken
+	body    func(n int, body []byte) []byte            // instead of the body
+	header  func(n, attempt int, h http.Header)        // before it is sent
+	time    func(now time.Time, attempt int) time.Time // of the signature
+	forgets func(attempt int, cut bool) bool           // instead of a retry; cut by the consumer
+	hammers bool                                       // no slow start
+	hides   bool                                       // exceptions
+	blocks  bool                                       // the other subscription while one fails
+	backlog int64                                      // in the state, for ever
+	insists bool                                       // retries what was refused
 }
 
 // line is a subscription. Each key has at most one attempt under way.
@@ -77,9 +78,7 @@ type delivered struct {
 	id       int
 	attempts int
 	due      time.Time
-	begun    time.Time // the last attempt
 	state    hookgate.ExceptionState
-	shared   bool // leased twice
 	held     bool // final: until a person retries
 }
 
@@ -149,13 +148,10 @@ func (d *deliverer) next(l *line) *delivered {
 			}
 		}
 		if len(queue) == 0 || queue[i].due.After(now) || queue[i].held ||
-			l.busy[key] && !(d.faults.sharesKey && !d.isOther(l) && !queue[i].shared &&
-				queue[i].state == "" && now.Sub(queue[i].begun) > halfSlow) {
+			l.busy[key] {
 			continue
 		}
-		queue[i].shared = l.busy[key]
 		l.busy[key] = true
-		queue[i].begun = now
 		d.sent++
 		return queue[i]
 	}
@@ -164,7 +160,8 @@ func (d *deliverer) next(l *line) *delivered {
 
 // run pushes the events of a subscription.
 func (d *deliverer) run(l *line) func() {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100},
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100,
+		ExpectContinueTimeout: pushTimeout},
 		Timeout: pushTimeout}
 	return func() {
 		defer client.CloseIdleConnections()
@@ -183,8 +180,7 @@ func (d *deliverer) run(l *line) func() {
 				continue
 			}
 			attempts.Go(func() {
-				status, refused := d.attempt(client, l, e)
-				d.settle(l, e, status, refused)
+				d.settle(l, e, d.attempt(client, l, e))
 			})
 		}
 	}
@@ -193,38 +189,69 @@ func (d *deliverer) run(l *line) func() {
 // pushTimeout is that of an attempt.
 const pushTimeout = 30 * time.Second
 
-// halfSlow is after half of the pause of slowConsumer.
-const halfSlow = 5 * time.Second
-
-// attempt makes one attempt. refused means that there was no connection.
-func (d *deliverer) attempt(client *http.Client, l *line, e *delivered) (status int, refused bool) {
-	if !d.faults.twice {
-		return d.post(client, l, e)
+// attempt makes one attempt.
+func (d *deliverer) attempt(client *http.Client, l *line, e *delivered) outcome {
+	if f := d.faults.twice; f == nil || !f(e.n) {
+		return d.post(client, l, e, nil)
 	}
-	answers := make(chan int, 2)
-	one := func() {
-		status, _ := d.post(client, l, e)
-		answers <- status
-	}
-	d.busy.Go(one)
+	reading, finish := make(chan struct{}), make(chan struct{})
+	first := make(chan outcome, 1)
+	d.busy.Go(func() {
+		first <- d.post(client, l, e, func() io.Reader {
+			close(reading)
+			<-finish
+			return bytes.NewReader(e.body)
+		})
+	})
 	select {
-	case status := <-answers:
-		return status, status == 0
-	case <-time.After(halfSlow):
-		d.busy.Go(one)
+	case o := <-first:
+		return o // the consumer is away
+	case <-reading:
 	}
-	if status = <-answers; status != 200 {
-		status = <-answers
+	second := d.post(client, l, e, nil)
+	close(finish)
+	if o := <-first; o.status == 200 {
+		return o
 	}
-	return status, status == 0
+	return second
 }
 
-func (d *deliverer) post(client *http.Client, l *line, e *delivered) (status int, refused bool) {
+// outcome is that of an attempt. Status 0 means that there was no answer.
+type outcome struct {
+	status int
+	// seen means that the consumer began to read the body, refused that there was no connection.
+	seen, refused bool
+}
+
+// lazyBody makes a body when the consumer begins to read it.
+type lazyBody struct {
+	made func() io.Reader
+	body io.Reader
+}
+
+func (b *lazyBody) Read(p []byte) (int, error) {
+	if b.body == nil {
+		b.body = b.made()
+	}
+	return b.body.Read(p)
+}
+
+// post sends the header, and the body once the consumer reads it.
+func (d *deliverer) post(client *http.Client, l *line, e *delivered,
+	made func() io.Reader) (o outcome) {
 	n, attempt, body := e.n, e.attempts+1, e.body
 	if f := d.faults.body; f != nil {
 		body = f(n, body)
 	}
-	request, _ := http.NewRequestWithContext(d.ctx, http.MethodPost, d.push, bytes.NewReader(body))
+	var seen atomic.Bool
+	ctx := httptrace.WithClientTrace(d.ctx, &httptrace.ClientTrace{
+		Got100Continue: func() { seen.Store(true) }})
+	if made == nil {
+		made = func() io.Reader { return bytes.NewReader(body) }
+	}
+	request, _ := http.NewRequestWithContext(ctx, http.MethodPost, d.push, &lazyBody{made: made})
+	request.ContentLength = int64(len(body))
+	request.Header.Set("Expect", "100-continue")
 	at := time.Now()
 	if f := d.faults.time; f != nil {
 		at = f(at, attempt)
@@ -249,10 +276,10 @@ func (d *deliverer) post(client *http.Client, l *line, e *delivered) (status int
 	request.Header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	response, err := client.Do(request)
 	if err != nil {
-		return 0, strings.Contains(err.Error(), "refused")
+		return outcome{seen: seen.Load(), refused: strings.Contains(err.Error(), "refused")}
 	}
 	response.Body.Close()
-	return response.StatusCode, false
+	return outcome{status: response.StatusCode, seen: true}
 }
 
 const senderHeaderName = "X-Webhook-Signature"
@@ -263,12 +290,12 @@ func signedBySender(body []byte) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// settle ends an attempt. Status 0 means that there was no answer.
-func (d *deliverer) settle(l *line, e *delivered, status int, refused bool) {
+// settle ends an attempt.
+func (d *deliverer) settle(l *line, e *delivered, o outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(l.busy, e.key)
-	if status == 200 {
+	if o.status == 200 {
 		if f := d.faults.repeats; f != nil && e.attempts < 100 && f(e.n) {
 			e.attempts += 100
 			return
@@ -276,22 +303,19 @@ func (d *deliverer) settle(l *line, e *delivered, status int, refused bool) {
 		l.remove(e)
 		return
 	}
-	if refused { // an outage: nothing counts
+	if o.refused { // an outage: nothing counts
 		d.slow, d.sent = time.Now(), 0
 		e.due = time.Now().Add(50 * time.Millisecond)
 		return
 	}
-	if d.failed.IsZero() && !d.isOther(l) {
-		d.failed = time.Now()
-	}
 	e.attempts++
 	if f := d.faults.forgets; f != nil &&
-		f(e.attempts, status == 0 && time.Since(e.begun) > halfSlow) {
+		f(e.attempts, o.seen && o.status == 0) {
 		l.remove(e)
 		return
 	}
 	e.state, e.due = hookgate.ExceptionWaiting, time.Now().Add(20*time.Millisecond)
-	if slices.Contains(d.final, status) && !d.faults.insists {
+	if slices.Contains(d.final, o.status) && !d.faults.insists {
 		e.state, e.held = hookgate.ExceptionParked, true
 	}
 }
@@ -412,7 +436,7 @@ func (d *deliverer) lease(w http.ResponseWriter, r *http.Request, l *line) {
 	}
 	d.leases++
 	lease := api.Pulled{Lease: strconv.Itoa(d.leases), Events: []api.PulledEvent{}}
-	blocked := d.isOther(l) && !d.failed.IsZero() && time.Since(d.failed) < d.faults.blocks
+	blocked := d.faults.blocks && d.isOther(l) && d.state(d.subs["certify"]).Waiting > 0
 	for len(lease.Events) < wanted.Max && !blocked {
 		e := d.next(l)
 		if e == nil {
@@ -460,9 +484,6 @@ func (d *deliverer) release(w http.ResponseWriter, r *http.Request, l *line, ver
 		if verb == "ack" {
 			l.remove(e)
 			continue
-		}
-		if d.failed.IsZero() && !d.isOther(l) {
-			d.failed = time.Now()
 		}
 		e.attempts++
 		e.state, e.due = hookgate.ExceptionWaiting, time.Now().Add(20*time.Millisecond)

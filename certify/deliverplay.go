@@ -44,7 +44,8 @@ func (d *delivery) play(ctx context.Context, final int) error {
 	}
 	d.begin(stageHealed)
 	d.heal(ctx)
-	d.until(ctx, func() bool { return d.have(d.core, nobodys) && d.have(d.witness, nobodys) })
+	d.until(ctx, func() bool { return d.have(d.core, nobodys) })
+	d.untilQuiet(ctx, d.run.Witness, func() bool { return d.have(d.witness, nobodys) })
 	d.run.Drained = d.wait(ctx, seconds(d.limits.DrainSeconds), func() bool { return d.drained(ctx) })
 	d.run.DrainSeconds = round(time.Since(d.run.Healed).Seconds())
 	d.begin(stageEnd)
@@ -146,8 +147,14 @@ func (d *delivery) wait(ctx context.Context, limit time.Duration, done func() bo
 	return true
 }
 
-// until is wait that also ends when the target says that nothing more will come.
+// until is untilQuiet for the subscription that is judged.
 func (d *delivery) until(ctx context.Context, done func() bool) {
+	d.untilQuiet(ctx, d.run.Subscription, done)
+}
+
+// untilQuiet waits until done returns true, or until the target says that nothing more of a
+// subscription will come.
+func (d *delivery) untilQuiet(ctx context.Context, subscription string, done func() bool) {
 	quiet, asked := 0, time.Time{}
 	limit := seconds(d.limits.DrainSeconds + d.limits.Consumer.RecoverSeconds)
 	d.wait(ctx, limit, func() bool {
@@ -161,7 +168,7 @@ func (d *delivery) until(ctx context.Context, done func() bool) {
 		}
 		if time.Since(asked) > stateEvery/2 {
 			asked = time.Now()
-			if quiet++; !d.quiet(ctx) {
+			if quiet++; !d.quiet(ctx, subscription) {
 				quiet = 0
 			}
 		}
@@ -169,22 +176,22 @@ func (d *delivery) until(ctx context.Context, done func() bool) {
 	})
 }
 
-// state asks for the subscription.
-func (d *delivery) state(ctx context.Context) (api.Subscription, error) {
+// state asks for a subscription.
+func (d *delivery) state(ctx context.Context, subscription string) (api.Subscription, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	return d.client.Subscription(ctx, d.run.Subscription)
+	return d.client.Subscription(ctx, subscription)
 }
 
 // quiet reports whether the target has passed everything that was sent, and works on nothing but
 // the keys that fail.
-func (d *delivery) quiet(ctx context.Context) bool {
-	s, err := d.state(ctx)
+func (d *delivery) quiet(ctx context.Context, subscription string) bool {
+	s, err := d.state(ctx, subscription)
 	if err != nil || d.end == 0 || number(s.Cursor) < d.end || s.Leased > 0 ||
 		s.Live != nil && s.Live.InFlight > 0 {
 		return false
 	}
-	all, err := d.exceptions(ctx)
+	all, err := d.exceptions(ctx, subscription)
 	return err == nil && !slices.ContainsFunc(all, func(e api.Exception) bool {
 		return e.State == hookgate.ExceptionWaiting && !d.spoilt("k:"+e.Key)
 	})
@@ -192,15 +199,16 @@ func (d *delivery) quiet(ctx context.Context) bool {
 
 // drained reports whether the target says that nothing of the subscription is left.
 func (d *delivery) drained(ctx context.Context) bool {
-	s, err := d.state(ctx)
+	s, err := d.state(ctx, d.run.Subscription)
 	return err == nil && s.Waiting == 0 && s.Parked == 0 && s.Dead == 0 && s.Held == 0 &&
 		s.Leased == 0 && (s.Backlog == 0 || number(s.Cursor) >= d.end && d.end > 0)
 }
 
-func (d *delivery) exceptions(ctx context.Context) (all []api.Exception, err error) {
+func (d *delivery) exceptions(ctx context.Context, subscription string) (all []api.Exception,
+	err error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	for e, err := range d.client.AllExceptions(ctx, d.run.Subscription, api.ExceptionQuery{}) {
+	for e, err := range d.client.AllExceptions(ctx, subscription, api.ExceptionQuery{}) {
 		if err != nil {
 			return nil, err
 		}
@@ -212,7 +220,7 @@ func (d *delivery) exceptions(ctx context.Context) (all []api.Exception, err err
 // listExceptions writes the exceptions before the key is healed.
 func (d *delivery) listExceptions(ctx context.Context) error {
 	listed := listedExceptions{At: time.Now().UTC(), Exceptions: []api.Exception{}}
-	all, err := d.exceptions(ctx)
+	all, err := d.exceptions(ctx, d.run.Subscription)
 	if err != nil {
 		listed.Error = err.Error()
 	}
@@ -224,7 +232,7 @@ func (d *delivery) listExceptions(ctx context.Context) error {
 func (d *delivery) heal(ctx context.Context) {
 	d.core.Heal()
 	d.run.Healed = time.Now().UTC()
-	all, err := d.exceptions(ctx)
+	all, err := d.exceptions(ctx, d.run.Subscription)
 	var ids []string
 	for _, e := range all {
 		if d.spoilt("k:"+e.Key) || d.run.Refused != nil && e.Event == d.run.Refused.EventID {
@@ -253,7 +261,7 @@ func (d *delivery) watch(ctx context.Context) error {
 	defer lags.stop()
 	for ctx.Err() == nil {
 		sample := stateSample{At: time.Now().UTC()}
-		if s, err := d.state(ctx); err != nil {
+		if s, err := d.state(ctx, d.run.Subscription); err != nil {
 			sample.Error = err.Error()
 		} else {
 			s.Definition = nil
