@@ -148,7 +148,8 @@ func TestDeliverySaboteurs(t *testing.T) {
 			}
 		}}, fail: []string{"headers"}},
 		{name: "lets one subscription slow another", faults: deliverFaults{blocks: true},
-			profile: func(p *Phase) { p.Consumer.OutageSeconds, p.Consumer.OthersMS = 6, 1000 }, fail: []string{"others"}},
+			profile: func(p *Phase) { p.Consumer.OutageSeconds, p.Consumer.OthersMS = 6, 1000 },
+			fail:    []string{"others"}},
 		{name: "never says that it has drained", faults: deliverFaults{backlog: 1},
 			profile: func(p *Phase) { p.DrainSeconds = 5 }, fail: []string{"lag_drained"}},
 		{name: "retries what was refused", faults: deliverFaults{insists: true}, final: []int{422},

@@ -14,7 +14,8 @@ const deliverTrial = `phases:
     rate: 240
     keys: 24
     consumer: {errors_percent: 5, resets_percent: 2, slow_s: 0.1, restarts: %d, outage_s: 1,
-      lease_s: 5, recover_s: 600, storm_factor: 1000, others_ms: 120000, clock_s: 600, lag_ms: 120000}
+      lease_s: 5, recover_s: 600, storm_factor: 1000, others_ms: 120000, clock_s: 600,
+      lag_ms: 120000}
 `
 
 // certifyDelivery certifies the delivery of a gate by push and by pull: both pass, and the evidence
