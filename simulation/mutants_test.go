@@ -142,6 +142,11 @@ var mutants = []mutant{
 		"			if !mutated(`a hold begins behind the lease`) {\n" +
 			"				after = l.Events[i].Event - 1\n			}\n",
 		"events are delivered in order"},
+	{"time counts again with each commit", "deliver/pull/state.go",
+		"	st.idle, st.readAt = 0, st.at\n",
+		"	if !mutated(`time counts again with each commit`) {\n" +
+			"		st.idle, st.readAt = 0, st.at\n	}\n",
+		"nothing is skipped without a person"},
 	{"two processes lease one event", "deliver/memory/leases.go",
 		"sub.epoch != epoch || sub.version != version",
 		"sub.epoch != epoch && !mutated(`two processes lease one event`) || sub.version != version",

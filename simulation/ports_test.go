@@ -112,13 +112,20 @@ func (l *line) Stats(context.Context) (hookgate.QueueStats, error) {
 func (l *line) Close() error { return nil }
 
 func (l *line) OpenReader(ctx context.Context) (hookgate.PartitionReader, error) {
-	return ask(ctx, l.p, "opens "+l.name, false, func() (hookgate.PartitionReader, string, error) {
-		r := &lineReader{l, l.b.open()}
+	// Its answer is never late: a reader that nobody has would keep its partitions.
+	var opened *lineReader
+	c := &call{p: l.p, what: "opens " + l.name, ready: func() bool { return true }}
+	c.run = func() (string, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.readers = append(l.readers, r)
-		return r, "", nil
-	})
+		opened = &lineReader{l, l.b.open()}
+		l.readers = append(l.readers, opened)
+		return "", nil
+	}
+	if err := l.p.w.wait(ctx, c); err != nil {
+		return nil, err
+	}
+	return opened, nil
 }
 
 // lose takes the partitions from all readers, because the process has not been heard of for long.

@@ -74,21 +74,11 @@ func (w *world) play() {
 		return
 	}
 	w.calmDown()
-	tend := func(key func(*subscription) string) func() bool {
-		return func() bool { w.tend(); return w.settledBut(key) }
-	}
 	refused := func(s *subscription) string { return s.failing }
-	for range 3 {
-		if w.run(tend(refused), 10*time.Minute) || w.violated() {
-			break
-		}
-		for _, name := range w.subscribed { // parked ones
-			w.person(hookgate.ResolveRetry, w.subs[name])
-		}
-	}
+	w.retryUntil(func() bool { return w.settledBut(refused) })
 	w.checkDurable()
 	if text := w.unsettled(refused); text != "" {
-		w.violate("a failing key delays no other", "ten minutes after the last fault %s", text)
+		w.violate("a failing key delays no other", "half an hour after the last fault %s", text)
 		return
 	}
 	for _, name := range w.subscribed {
@@ -96,19 +86,12 @@ func (w *world) play() {
 	}
 	w.note("the failing keys are well")
 	none := func(*subscription) string { return "" }
-	for range 3 {
-		if w.run(tend(none), 10*time.Minute) || w.violated() {
-			break
-		}
-		for _, name := range w.subscribed {
-			w.person(hookgate.ResolveRetry, w.subs[name])
-		}
-	}
+	w.retryUntil(func() bool { return w.settledBut(none) })
 	if text := w.unsettled(none); text != "" {
-		w.violate("everything arrives", "half an hour after the last fault %s", text)
+		w.violate("everything arrives", "an hour after the last fault %s", text)
 		return
 	}
-	w.run(w.tidy, 5*time.Minute)
+	w.retryUntil(w.tidy)
 	for _, host := range w.hosts {
 		p := w.processes[host]
 		w.note("%s is asked to stop", host)
@@ -130,6 +113,20 @@ func (w *world) play() {
 		return
 	}
 	w.leftovers()
+}
+
+// retryUntil lets the world go on until a condition is met. Every ten minutes a person retries what
+// is parked, for half an hour.
+func (w *world) retryUntil(met func() bool) {
+	tended := func() bool { w.tend(); return met() }
+	for range 3 {
+		if w.run(tended, 10*time.Minute) || w.violated() {
+			return
+		}
+		for _, name := range w.subscribed {
+			w.person(hookgate.ResolveRetry, w.subs[name])
+		}
+	}
 }
 
 // stopAll ends what runs, so that the bubble can end.
