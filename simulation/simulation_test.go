@@ -18,7 +18,7 @@ import (
 
 var (
 	first = flag.Uint64("first", 1, "the first seed")
-	seeds = flag.Int("seeds", modeltest.Pick(600, 100_000), "number of schedules")
+	seeds = flag.Int("seeds", modeltest.Pick(600, 40_000), "number of schedules")
 
 	repeats = flag.Int("repeats", 30, "number of seeds that are repeated")
 	choices = flag.Bool("choices", false, "show what the scheduler can choose from in each step")
