@@ -29,6 +29,9 @@ func (w *world) saved(name string, epoch hookgate.Epoch, r *hookgate.Results) {
 	}
 	for _, a := range r.Attempts {
 		s.outcome(&a)
+		if a.Redelivery > 0 {
+			continue // it changes nothing on the way of the cursor
+		}
 		e := w.senders.byID[a.Event]
 		if o := s.firstOpen(s.slot(e), e.id, nil); s.pulls && s.slot(e) != "" && o != nil &&
 			a.Outcome.Settles() {
@@ -76,6 +79,7 @@ func (s *subscription) audit() {
 	for _, h := range state.Holds {
 		holds[h.OrderingKey] = h.After
 	}
+	leased := map[int64]bool{}
 	slots := map[string]string{} // the lease of each slot
 	for i := range state.Leases {
 		l := &state.Leases[i]
@@ -84,10 +88,11 @@ func (s *subscription) audit() {
 				continue
 			}
 			e := w.senders.byID[x.Event]
-			if covered[x.Event] {
+			if leased[x.Event] {
 				w.violateLocked("an event has one lease", "two leases of %s have %s", s.name, e.MessageID)
 			}
-			covered[x.Event] = true
+			leased[x.Event] = true
+			covered[x.Event] = covered[x.Event] || x.Redelivery == 0
 			if slot := s.slot(e); slot != "" {
 				if other := slots[slot]; other != "" && other != l.ID {
 					w.violateLocked("one attempt of a key at a time", "two leases of %s have key %s", s.name,
@@ -103,7 +108,7 @@ func (s *subscription) audit() {
 		if x.State == hookgate.ExceptionDead {
 			continue
 		}
-		covered[x.Event] = true
+		covered[x.Event] = covered[x.Event] || x.Redelivery == 0
 		if after, held := holds[x.OrderingKey]; x.OrderingKey != "" && (!held || after >= x.Event) {
 			w.violateLocked("events are delivered in order", "%s is %s in %s, and does not hold its key",
 				w.nameLocked(x.Event), x.State, s.name)
@@ -152,6 +157,9 @@ func (w *world) leased(name string, before map[string]bool, r *hookgate.Results)
 		}
 		for _, x := range l.Events {
 			e := w.senders.byID[x.Event]
+			if x.Redelivery > 0 {
+				continue
+			}
 			if s.settled[x.Event] && !s.retried[x.Event] {
 				w.violateLocked("an event has one lease", "%s leases %s, which is settled", name, e.MessageID)
 			}
@@ -253,7 +261,8 @@ func (w *world) tidy() bool {
 	}
 	for _, name := range w.subscribed {
 		state := w.store.State(name)
-		if state.Cursor < end || state.Exceptions > 0 || len(state.Holds)+len(state.Leases) > 0 {
+		if state.Cursor < end || state.Exceptions+len(state.Jobs) > 0 ||
+			len(state.Holds)+len(state.Leases) > 0 {
 			return false
 		}
 	}
@@ -289,10 +298,12 @@ func (w *world) leftovers() {
 		if n := len(page.Events); n > 0 {
 			end = page.Events[n-1].ID
 		}
-		if state.Cursor < end || state.Exceptions > 0 || len(state.Holds)+len(state.Leases) > 0 {
+		if state.Cursor < end || state.Exceptions+len(state.Jobs) > 0 ||
+			len(state.Holds)+len(state.Leases) > 0 {
 			w.violateLocked("everything arrives", "at the end %s has %d exceptions, %d holds, %d leases,"+
-				" and its cursor is %v before the end", s.name, state.Exceptions, len(state.Holds),
-				len(state.Leases), time.Duration(end-state.Cursor)*time.Microsecond)
+				" %d redelivery jobs, and its cursor is %v before the end", s.name, state.Exceptions,
+				len(state.Holds), len(state.Leases), len(state.Jobs),
+				time.Duration(end-state.Cursor)*time.Microsecond)
 		}
 	}
 }

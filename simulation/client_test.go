@@ -150,10 +150,13 @@ func (c *client) ack(ctx context.Context, b *pull.Batch, ids []int64, until time
 	}
 	late := !c.w.storeNow().Before(until.Add(slack))
 	c.w.mu.Lock()
-	open := 0
+	open, again := 0, map[int64]bool{} // again: the events of a redelivery job
+	for _, e := range b.Events {
+		again[e.ID] = e.Redelivery > 0
+	}
 	for _, id := range ids {
 		c.s.accepted[id] = true
-		if !c.s.settled[id] {
+		if !c.s.settled[id] && !again[id] {
 			open++
 		}
 	}
@@ -162,7 +165,7 @@ func (c *client) ack(ctx context.Context, b *pull.Batch, ids []int64, until time
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	for _, id := range ids {
-		if err == nil && !c.s.settled[id] {
+		if err == nil && !c.s.settled[id] && !again[id] {
 			c.w.violateLocked("an ack is stored, or rejected", "the ack of %s is answered, and the event is"+
 				" not settled", c.w.nameLocked(id))
 		}

@@ -93,6 +93,9 @@ func (c consumer) Deliver(ctx context.Context, d *hookgate.Delivery) hookgate.An
 	var answer hookgate.Answer
 	call := &call{p: c.p, what: fmt.Sprintf("delivers %s to %s, attempt %d", a.e.MessageID, s.name,
 		d.Attempt), writes: true, sure: true}
+	if d.Redelivery > 0 {
+		call.what += fmt.Sprint(" of redelivery ", d.Redelivery)
+	}
 	call.run = func() (string, error) {
 		got, accepted, remark := s.decide(a.e)
 		w.mu.Lock()
@@ -100,7 +103,7 @@ func (c consumer) Deliver(ctx context.Context, d *hookgate.Delivery) hookgate.An
 		s.accepted[a.e.id] = s.accepted[a.e.id] || accepted
 		if !call.lately {
 			answer = got
-			s.answered[a.e.id] = s.answered[a.e.id] || s.settles(a.e, &got)
+			s.answered[a.e.id] = s.answered[a.e.id] || d.Redelivery == 0 && s.settles(a.e, &got)
 			if st := s.storm; st != nil && accepted && st.first.IsZero() {
 				st.first = time.Now()
 			}
@@ -200,7 +203,7 @@ func (s *subscription) begin(p *process, d *hookgate.Delivery) *attempt {
 					" attempted", p.name, e.MessageID, a.slot, o.e.MessageID)
 			}
 		}
-		if o := s.firstOpen(a.slot, e.id, nil); o != nil {
+		if o := s.firstOpen(a.slot, e.id, nil); o != nil && d.Redelivery == 0 {
 			w.violateLocked("events are delivered in order", "%s attempts %s of key %s before %s is settled",
 				p.name, e.MessageID, a.slot, o.MessageID)
 		}

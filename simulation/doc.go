@@ -28,7 +28,7 @@
 //	a process is asked to stop
 //	a consumer is away, fails, asks for a pause, answers late, or does its work and reports a failure
 //	a client that pulls dies, is late, acks out of order, nacks, extends
-//	a person pauses, resumes, retries, skips, and makes dead letters
+//	a person pauses, resumes, retries, skips, makes dead letters, and has events delivered again
 //	the clock of the store differs from that of the processes
 //
 // After a time of faults all of them end but one: consumers go on to refuse the events of one key.

@@ -180,6 +180,8 @@ func (w *world) disturb() {
 			hookgate.ResolveDeadLetter}[w.rng.IntN(3)], s)
 	case n == 10:
 		w.setPaused(s, w.rng.IntN(2) == 0)
+	case n == 11:
+		w.redeliver(s)
 	}
 }
 
@@ -207,7 +209,7 @@ func (w *world) person(a hookgate.Resolution, s *subscription) {
 	w.mu.Lock()
 	for _, x := range exceptions {
 		ids = append(ids, x.Event)
-		if s.retried[x.Event] = true; a != hookgate.ResolveRetry {
+		if s.retried[x.Event] = true; a != hookgate.ResolveRetry && x.Redelivery == 0 {
 			s.settled[x.Event] = true
 		}
 	}
@@ -226,6 +228,15 @@ func (w *world) setPaused(s *subscription, paused bool) {
 	}
 	if changed {
 		w.note("a person sets %s to paused: %v", s.name, paused)
+	}
+	w.wakeAll()
+}
+
+// redeliver begins a redelivery job for all events of a subscription.
+func (w *world) redeliver(s *subscription) {
+	job := hookgate.RedeliveryJob{Rate: 10 * w.rng.IntN(3)}
+	if _, n, err := w.store.Redeliver(ctx, s.name, job, false, by); err == nil {
+		w.note("a person wants %d events of %s delivered again", n, s.name)
 	}
 	w.wakeAll()
 }

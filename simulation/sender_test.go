@@ -261,6 +261,11 @@ func (w *world) applied(b *hookgate.Batch, o *hookgate.Outcome) {
 		w.senders.byID[e.id] = e
 		w.senders.stored = append(w.senders.stored, e)
 		if before := e.after; before != nil && before.id == 0 && !before.dead {
+			for id, r := range before.requests {
+				if r.acked {
+					w.mustKeep("", before, id) // it may be lost, and not only late
+				}
+			}
 			w.violateLocked("events are stored in order", "%s is stored before %s, which was acknowledged"+
 				" before it was sent", e.MessageID, before.MessageID)
 		}
