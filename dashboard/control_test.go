@@ -101,7 +101,8 @@ func TestControlWords(t *testing.T) {
 		}
 	}
 	guard := show("/ui/guard", admin)
-	for _, text := range []string{">no-go<", "canary 25%, step 1 of 2, held", "2.50%", "too high for 1 min 1 s of 5 min", "off: Redis is not in use",
+	for _, text := range []string{">no-go<", "canary 25%, step 1 of 2, held", "2.50%",
+		"too high for 1 min 1 s of 5 min", "off: Redis is not in use",
 		"alarm, roll-back command",
 		"fired at 2.50%, above 2%"} {
 		if !strings.Contains(guard, text) {

@@ -39,7 +39,7 @@ function showProblems(problems) {
       const at = Object.assign(document.createElement("time"), { dateTime: p.since });
       at.dataset.ago = "";
       const since = document.createElement("small");
-      since.append(" since ", at);
+      since.append(" began ", at);
       li.append(since);
       times(li);
     }
@@ -115,7 +115,7 @@ function makeChart(id, columns) {
       scales: { x: { time: true, range: () => { const end = Math.floor(Date.now() / 1000); return [live ? Math.max(end - keep, Math.min(points[0]?.[0] ?? end, end - 120)) : end - keep, end]; } }, y: { range: (u, min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
       axes: [{ ...axis, space: 60, size: 26, incrs: [60, 120, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600], values: (u, at) => at.map((t) => clock.format(1000 * t)) },
         { ...axis, size: 46, space: 26, values: (u, at) => at.map((v) => (v >= 1000 ? `${+(v / 1000).toFixed(1)}k` : +v.toFixed(2))) }],
-      series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? colour(c.colour, 0.13) : undefined, points: { show: !live, size: 4 }, spanGaps: false }))],
+      series: [{}, ...columns.map((c) => ({ stroke: colour(c.colour), width: 1.5, fill: c.fill ? colour(c.colour, 0.13) : undefined, points: { show: (u, i) => u.data[i].filter((v) => v !== null).length === 1, size: 5 }, spanGaps: false }))],
     }, [[], ...columns.map(() => [])], box);
   };
   const chart = { columns, box, plot: null, make };
