@@ -62,7 +62,8 @@ func mustPass(t *testing.T, v certify.Verdict, code int) {
 // audit still passes.
 func TestCertify(t *testing.T) {
 	t.Parallel()
-	g := startGate(t, startOptions{env: []string{"EVIDENCE_TOKEN=an-evidence-token"}})
+	g := startGate(t, startOptions{env: []string{"EVIDENCE_TOKEN=an-evidence-token",
+		"HOOKGATE_QUEUE_TIMEOUT=30s"}}) // on a slow machine the spool would take some, without claims
 	work := t.TempDir()
 	key, dir, junit := filepath.Join(work, "evidence.key"), filepath.Join(work, "evidence"),
 		filepath.Join(work, "junit.xml")
@@ -77,7 +78,8 @@ func TestCertify(t *testing.T) {
 		!strings.Contains(errs, "exists") {
 		t.Errorf("a key is written over: %d %s", code, errs)
 	}
-	v, code := certifyBinary(t, g, dir, "--phase", "smoke,load", "--key", key, "--junit", junit)
+	v, code := certifyBinary(t, g, dir, "--phase", "smoke,load", "--events", "1000", "--key", key,
+		"--junit", junit)
 	mustPass(t, v, code)
 	if text, err := os.ReadFile(junit); err != nil ||
 		!strings.Contains(string(text), `<testsuite name="load"`) ||
@@ -166,7 +168,7 @@ func TestCertifyShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, code := certifyBinary(t, ingest, filepath.Join(t.TempDir(), "evidence"), "--phase",
-		"smoke,load", "--profile", profile)
+		"smoke,load", "--events", "1000", "--profile", profile)
 	mustPass(t, v, code)
 
 	// The metrics of one process alone are incomplete, and the verdict must say so.

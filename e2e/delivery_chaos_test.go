@@ -21,12 +21,19 @@ var chaosSubscriptions = []subscribed{
 		concurrency: 4},
 }
 
+// longBefore and longAfter match messages whose first request takes longer than the gate waits. The
+// short form sends few messages.
+var (
+	longBefore = modeltest.Pick("m-[26]0", "m-[1-3]00")
+	longAfter  = modeltest.Pick("m-[26]5", "m-[1-3]50")
+)
+
 // chaosBehaviours make some keys slow and some fail twice. The gate gives up the first requests for
 // some events, which still do their work.
 var chaosBehaviours = []behaviour{
-	{Subscription: "ledger", Message: "m-[1-3]00", UpTo: 1,
+	{Subscription: "ledger", Message: longBefore, UpTo: 1,
 		Before: 1500 * time.Millisecond, Stubborn: true},
-	{Subscription: "ledger", Message: "m-[1-3]50", UpTo: 1,
+	{Subscription: "ledger", Message: longAfter, UpTo: 1,
 		After: 1500 * time.Millisecond, Stubborn: true},
 	{Subscription: "ledger", Key: "*-?7", UpTo: 2, Status: 500},
 	{Key: "*-?1", Before: 100 * time.Millisecond},
@@ -152,7 +159,7 @@ func TestDeliveryChaosEmbedded(t *testing.T) {
 	f := &fleet{t: t, consumer: startConsumer(t)}
 	gate := &member{role: roleAll}
 	f.start(gate)
-	stream := startStreamOf(t, gate.gate, 500, &stream{mixed: true})
+	stream := startStreamOf(t, gate.gate, modeltest.Pick(60.0, 500), &stream{mixed: true})
 	kills := 0
 	f.consumer.behave(chaosBehaviours...)
 	stream.whileSending(modeltest.Pick(2, 30), 700*time.Millisecond, func(n int) {
@@ -194,7 +201,8 @@ func TestDeliveryChaos(t *testing.T) {
 				f.start(&member{role: role})
 			}
 			f.consumer.behave(chaosBehaviours...)
-			stream := startStreamOf(t, f.members[0].gate, 300, &stream{mixed: true})
+			stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(40.0, 300),
+				&stream{mixed: true})
 			for _, s := range f.subscriptions {
 				f.awaitOwner(s.name)
 			}
@@ -233,7 +241,7 @@ func TestDeliveryStaleOwner(t *testing.T) {
 	f.start(ingest)
 	f.start(stale)
 	f.consumer.behave(chaosBehaviours...)
-	stream := startStreamOf(t, ingest.gate, 300, &stream{mixed: true})
+	stream := startStreamOf(t, ingest.gate, modeltest.Pick(50.0, 300), &stream{mixed: true})
 	ledger := chaosSubscriptions[0].name
 	done := func(more int) {
 		t.Helper()
@@ -242,8 +250,9 @@ func TestDeliveryStaleOwner(t *testing.T) {
 			return f.consumer.count(ledger) >= before+more
 		})
 	}
+	some := modeltest.Pick(30, 100)
 	for range modeltest.Pick(1, 10) {
-		done(100)
+		done(some)
 		f.faults.on(stale.name)
 		stale.signal(syscall.SIGSTOP)
 		successor := &member{role: roleDeliver}
@@ -252,9 +261,9 @@ func TestDeliveryStaleOwner(t *testing.T) {
 			s, ok := successor.subscription(ledger)
 			return ok && s.Live != nil
 		})
-		done(100)
+		done(some)
 		stale.signal(syscall.SIGCONT)
-		done(100)
+		done(some)
 		f.faults.on(successor.name)
 		successor.stop()
 		f.awaitOwner(ledger)
@@ -274,7 +283,7 @@ func TestDeliveryBehindHang(t *testing.T) {
 	f.start(gate)
 	f.consumer.behave(behaviour{Subscription: "ledger", Message: "m-5", Before: forever, UpTo: 1})
 	stream := startStreamOf(t, gate.gate, 1000, &stream{mixed: true})
-	want := modeltest.Pick(400, 3500)
+	want := modeltest.Pick(250, 3500)
 	gate.await("many behind it succeed", func() bool { return f.consumer.count("ledger") >= want })
 	state, _ := gate.subscription("ledger")
 	if state.Waiting > 0 || state.Backlog < int64(want)/2 {

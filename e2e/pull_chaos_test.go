@@ -21,9 +21,9 @@ var pullSubscriptions = []subscribed{
 // pullBehaviours let some keys fail twice. For some events the consumer takes longer than a lease,
 // before or after its work.
 var pullBehaviours = []behaviour{
-	{Subscription: "ledger", Message: "m-[1-3]00", UpTo: 1,
+	{Subscription: "ledger", Message: longBefore, UpTo: 1,
 		Before: 3 * pullerLease / 2, Stubborn: true},
-	{Subscription: "ledger", Message: "m-[1-3]50", UpTo: 1,
+	{Subscription: "ledger", Message: longAfter, UpTo: 1,
 		After: 3 * pullerLease / 2, Stubborn: true},
 	{Subscription: "ledger", Key: "*-?7", UpTo: 2, Status: 500},
 	{Type: rareType, Message: "*31", UpTo: 1, Status: 500},
@@ -38,7 +38,7 @@ func TestPullChaosEmbedded(t *testing.T) {
 	f.start(gate)
 	f.consumer.behave(pullBehaviours...)
 	pullers := f.startPullers(2)
-	stream := startStreamOf(t, gate.gate, modeltest.Pick(60.0, 500), &stream{mixed: true})
+	stream := startStreamOf(t, gate.gate, modeltest.Pick(30.0, 500), &stream{mixed: true})
 	kills := 0
 	stream.whileSending(modeltest.Pick(2, 30), 700*time.Millisecond, func(n int) {
 		kills++
@@ -66,7 +66,7 @@ func TestPullChaos(t *testing.T) {
 	}
 	f.consumer.behave(pullBehaviours...)
 	pullers := f.startPullers(2)
-	stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(50.0, 300), &stream{mixed: true})
+	stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(25.0, 300), &stream{mixed: true})
 	victims := []string{"process", "stopped client", "postgres", "client"}
 	kills := 0
 	stream.whileSending(modeltest.Pick(3, 30), 500*time.Millisecond, func(n int) {
@@ -82,7 +82,7 @@ func TestPullChaos(t *testing.T) {
 			client.signal(syscall.SIGSTOP)
 			stopped, before := time.Now(), f.consumer.count("ledger")
 			f.members[0].await("its leases have ended, and the other client goes on", func() bool {
-				return time.Since(stopped) > 2*pullerLease && f.consumer.count("ledger") >= before+modeltest.Pick(20, 50)
+				return time.Since(stopped) > 2*pullerLease && f.consumer.count("ledger") >= before+modeltest.Pick(10, 50)
 			})
 			client.signal(syscall.SIGCONT)
 		case "postgres":

@@ -102,7 +102,7 @@ func startLogReader(t *testing.T, gates ...*gate) *logReader {
 		for n := 0; !r.ends.Load(); n++ {
 			more, _ := gates[n%len(gates)].logBehind(r.last())
 			r.events = append(r.events, more...)
-			time.Sleep(20 * time.Millisecond) // others need the processor too
+			time.Sleep(modeltest.Pick[time.Duration](100, 20) * time.Millisecond) // others need the processor too
 		}
 	}()
 	t.Cleanup(func() {
@@ -206,6 +206,7 @@ func startAlternating(t *testing.T, gates ...*gate) *alternating {
 			} else {
 				key, sequence = key+1, 1
 			}
+			time.Sleep(modeltest.Pick[time.Duration](20, 0) * time.Millisecond) // others need the processor too
 		}
 	}()
 	t.Cleanup(a.end)
@@ -272,7 +273,8 @@ func TestStandbyChaos(t *testing.T) {
 	spools := func(h health) bool { return h.Queue.Spooled > 0 }
 	well := func(h health) bool { return h.Status == "ok" }
 
-	streams := [2]*stream{startNamedStream(t, gates[0], 100, "a-"), startNamedStream(t, gates[1], 100,
+	rate := modeltest.Pick(40.0, 100)
+	streams := [2]*stream{startNamedStream(t, gates[0], rate, "a-"), startNamedStream(t, gates[1], rate,
 		"b-")}
 	both := startAlternating(t, gates[0], gates[1])
 	reader := startLogReader(t, gates[0], gates[1])
@@ -308,7 +310,7 @@ func TestStandbyChaos(t *testing.T) {
 	must(t, p.standby.Kill())
 	for n := range gates {
 		gates[n].await("the gate spools while commits wait for the standby", func() bool {
-			return gates[n].health().Queue.Spooled > 100
+			return gates[n].health().Queue.Spooled > modeltest.Pick[int64](20, 100)
 		})
 	}
 	p.losePrimary()
