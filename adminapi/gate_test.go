@@ -72,7 +72,7 @@ const (
 )
 
 // within bounds the wait for something that must happen.
-const within = 20 * time.Second
+const within = 2 * time.Minute
 
 // gate is a server under test with what it was made of.
 type gate struct {

@@ -55,7 +55,7 @@ func mustFind(t *testing.T, r *Report, area string, want map[string]Level) {
 
 func examine(t *testing.T, c Config) *Report {
 	t.Helper()
-	c.Timeout = 30 * time.Second
+	c.Timeout = 2 * time.Minute
 	if c.DataDir.Path == "" {
 		c.DataDir.Path = t.TempDir()
 	}

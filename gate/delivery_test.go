@@ -54,7 +54,7 @@ func (c *consumer) next(t *testing.T) string {
 	select {
 	case got := <-c.got:
 		return got
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the consumer gets nothing")
 	}
 	return ""
@@ -370,7 +370,7 @@ func TestRollingRestart(t *testing.T) {
 		got = before.URL
 	case <-after.got:
 		got = after.URL
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("nobody got b")
 	}
 	for len(newer.delivery.Status()) == 0 {

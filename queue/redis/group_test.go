@@ -140,7 +140,7 @@ func TestGroupTimesOut(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("the last append failed after %v", took)
 	}
 	server.Resume()

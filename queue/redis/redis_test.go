@@ -237,7 +237,7 @@ func TestCloseWhileHanging(t *testing.T) {
 	if err := q.Close(); err == nil {
 		t.Error("close tells nothing of the leases that it could not give back")
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("close took %v", took)
 	}
 }

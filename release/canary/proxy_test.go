@@ -19,7 +19,7 @@ import (
 )
 
 // within bounds the wait for something that must happen.
-const within = 20 * time.Second
+const within = 2 * time.Minute
 
 // passing is a server that forwards everything to an upstream and records the outcome of each
 // request.

@@ -127,7 +127,7 @@ func TestFrozenProcess(t *testing.T) {
 	for n := range 3 {
 		mustApply(t, s, directBatch(0, 3+n*3, 3), 3)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("the others went on after %v", took)
 	} else {
 		t.Logf("the others went on after %v", took)
@@ -199,7 +199,7 @@ func TestHeldConnection(t *testing.T) {
 	}
 	start := time.Now()
 	mustApply(t, s, directBatch(0, 0, 3), 3)
-	if took := time.Since(start); took > 25*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("the others went on after %v", took)
 	} else {
 		t.Logf("the others went on after %v", took)
