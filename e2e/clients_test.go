@@ -223,7 +223,7 @@ func TestExampleClients(t *testing.T) {
 		c.start()
 		t.Cleanup(func() { c.kill() })
 	}
-	stream := startStreamOf(t, g, modeltest.Pick(10.0, 100), &stream{mixed: true})
+	stream := startStreamOf(t, g, modeltest.Pick(25.0, 100), &stream{mixed: true})
 	for _, body := range []string{
 		`{"messageId":"poison","eventType":"order.paid","orderingKey":"customer-poison"}`,
 		`{"messageId":"behind","eventType":"order.paid","orderingKey":"customer-poison","payload":1}`,

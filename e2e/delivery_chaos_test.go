@@ -201,7 +201,7 @@ func TestDeliveryChaos(t *testing.T) {
 				f.start(&member{role: role})
 			}
 			f.consumer.behave(chaosBehaviours...)
-			stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(40.0, 300),
+			stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(50.0, 300),
 				&stream{mixed: true})
 			for _, s := range f.subscriptions {
 				f.awaitOwner(s.name)
@@ -250,7 +250,7 @@ func TestDeliveryStaleOwner(t *testing.T) {
 			return f.consumer.count(ledger) >= before+more
 		})
 	}
-	some := modeltest.Pick(30, 100)
+	some := modeltest.Pick(20, 100)
 	for range modeltest.Pick(1, 10) {
 		done(some)
 		f.faults.on(stale.name)

@@ -214,7 +214,7 @@ func (g *gate) await(what string, condition func() bool) {
 	// A pause grows with the wait, so that a long wait takes no processor time from the gate.
 	pause := 2 * time.Millisecond
 	for end := time.Now().Add(waitFor); !condition(); time.Sleep(pause) {
-		pause = min(pause*5/4, 50*time.Millisecond)
+		pause = min(pause*5/4, 200*time.Millisecond)
 		if time.Now().After(end) {
 			g.t.Fatalf("not within %v: %s\nlog:\n%s", waitFor, what, tail(g.logs.String()))
 		}

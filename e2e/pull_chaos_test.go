@@ -38,7 +38,7 @@ func TestPullChaosEmbedded(t *testing.T) {
 	f.start(gate)
 	f.consumer.behave(pullBehaviours...)
 	pullers := f.startPullers(2)
-	stream := startStreamOf(t, gate.gate, modeltest.Pick(30.0, 500), &stream{mixed: true})
+	stream := startStreamOf(t, gate.gate, modeltest.Pick(60.0, 500), &stream{mixed: true})
 	kills := 0
 	stream.whileSending(modeltest.Pick(2, 30), 700*time.Millisecond, func(n int) {
 		kills++
@@ -66,7 +66,7 @@ func TestPullChaos(t *testing.T) {
 	}
 	f.consumer.behave(pullBehaviours...)
 	pullers := f.startPullers(2)
-	stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(25.0, 300), &stream{mixed: true})
+	stream := startStreamOf(t, f.members[0].gate, modeltest.Pick(40.0, 300), &stream{mixed: true})
 	victims := []string{"process", "stopped client", "postgres", "client"}
 	kills := 0
 	stream.whileSending(modeltest.Pick(3, 30), 500*time.Millisecond, func(n int) {
@@ -82,7 +82,8 @@ func TestPullChaos(t *testing.T) {
 			client.signal(syscall.SIGSTOP)
 			stopped, before := time.Now(), f.consumer.count("ledger")
 			f.members[0].await("its leases have ended, and the other client goes on", func() bool {
-				return time.Since(stopped) > 2*pullerLease && f.consumer.count("ledger") >= before+modeltest.Pick(10, 50)
+				return time.Since(stopped) > 2*pullerLease &&
+					f.consumer.count("ledger") >= before+modeltest.Pick(10, 50)
 			})
 			client.signal(syscall.SIGCONT)
 		case "postgres":

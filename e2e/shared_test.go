@@ -167,7 +167,8 @@ func startStreamOf(t *testing.T, g *gate, rate float64, s *stream) *stream {
 	config := load.Config{
 		Messages: s.messages, Target: g.url,
 		Credentials: load.Credentials{HMACSecret: g.key(hmacSecretName)}, Rate: rate, Ledger: ledger,
-		ReadAhead: 1000, Timeout: waitFor,
+		ReadAhead: modeltest.Pick(50, 1000), // the end of the stream sends what it has read
+		Timeout:   waitFor,
 		Retry: load.Retry{Attempts: math.MaxInt, Base: 20 * time.Millisecond, Max: 300 * time.Millisecond,
 			MaxRetryAfter: 300 * time.Millisecond},
 	}

@@ -87,6 +87,12 @@ func (p *pair) number(of *pgtest.Cluster, query string) (n int64) {
 	return n
 }
 
+// readerPause and senderPause are the pauses of a logReader and an alternating.
+var (
+	readerPause = modeltest.Pick(100*time.Millisecond, 20*time.Millisecond)
+	senderPause = modeltest.Pick(20*time.Millisecond, 0)
+)
+
 // logReader reads the log of events after the last one that it has seen, again and again, from
 // gates in turn, until it is ended.
 type logReader struct {
@@ -102,7 +108,7 @@ func startLogReader(t *testing.T, gates ...*gate) *logReader {
 		for n := 0; !r.ends.Load(); n++ {
 			more, _ := gates[n%len(gates)].logBehind(r.last())
 			r.events = append(r.events, more...)
-			time.Sleep(modeltest.Pick[time.Duration](100, 20) * time.Millisecond) // others need the processor too
+			time.Sleep(readerPause) // others need the processor too
 		}
 	}()
 	t.Cleanup(func() {
@@ -206,7 +212,7 @@ func startAlternating(t *testing.T, gates ...*gate) *alternating {
 			} else {
 				key, sequence = key+1, 1
 			}
-			time.Sleep(modeltest.Pick[time.Duration](20, 0) * time.Millisecond) // others need the processor too
+			time.Sleep(senderPause) // others need the processor too
 		}
 	}()
 	t.Cleanup(a.end)
@@ -273,9 +279,9 @@ func TestStandbyChaos(t *testing.T) {
 	spools := func(h health) bool { return h.Queue.Spooled > 0 }
 	well := func(h health) bool { return h.Status == "ok" }
 
-	rate := modeltest.Pick(40.0, 100)
-	streams := [2]*stream{startNamedStream(t, gates[0], rate, "a-"), startNamedStream(t, gates[1], rate,
-		"b-")}
+	rate := modeltest.Pick(50.0, 100)
+	streams := [2]*stream{startNamedStream(t, gates[0], rate, "a-"),
+		startNamedStream(t, gates[1], rate, "b-")}
 	both := startAlternating(t, gates[0], gates[1])
 	reader := startLogReader(t, gates[0], gates[1])
 	for round := range modeltest.Pick(1, 10) {
