@@ -161,13 +161,47 @@ type deliveriesData struct {
 	Troubled int
 }
 
+// troublesShown is how many subscriptions the summary names.
+const troublesShown = 5
+
+// Troubles are the first subscriptions that need a look, the worst first.
+func (data *deliveriesData) Troubles() (all []*subscription) {
+	for _, level := range []string{levelBad, levelWarn} {
+		for _, s := range data.Subscriptions {
+			if s.Level() == level && len(all) < troublesShown {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// Level is the worst of all subscriptions.
+func (data *deliveriesData) Level() string {
+	if all := data.Troubles(); len(all) > 0 {
+		return all[0].Level()
+	}
+	return ""
+}
+
+// Trouble says since when, why, or how much; may be empty.
+func (s *subscription) Trouble() string {
+	switch {
+	case s.State == api.SubscriptionPaused && s.PauseReason != "":
+		return s.PauseReason
+	case !s.BrokenSince.IsZero() || s.Behind():
+		return fmt.Sprintf("%s behind, %d events", took(s.Lag()), s.Backlog)
+	}
+	return ""
+}
+
 // deliveries shows all subscriptions.
 func (d *Dashboard) deliveries(r *http.Request, v *Visitor) (any, error) {
 	all, err := readSubscriptions(r.Context(), v, url.Values{"step": {"10m"}})
 	if err != nil {
 		return nil, err
 	}
-	data := deliveriesData{Subscriptions: all}
+	data := &deliveriesData{Subscriptions: all}
 	for _, s := range all {
 		if level := s.Level(); level == levelBad || level == levelWarn {
 			data.Troubled++

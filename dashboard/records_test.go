@@ -365,7 +365,7 @@ func TestHostileRecords(t *testing.T) {
 		},
 		"event": {eventData{Event: e, Body: &body, Lineage: way, Others: 1,
 			Subscriptions: []*subscription{sub}}},
-		"deliveries": {deliveriesData{Subscriptions: []*subscription{sub}}},
+		"deliveries": {&deliveriesData{Subscriptions: []*subscription{sub}}},
 		"subscription": {
 			&subscriptionData{subscription: sub, filters: f, State: tabAttempts,
 				Attempts: []attempt{{api.Attempt{Event: hostile, Reason: hostile, By: hostile,
