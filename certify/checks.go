@@ -1,7 +1,6 @@
 package certify
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -170,45 +169,6 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 	if len(differs) > 0 {
 		r.Different.add("%s, event %s: %s", e.messageID, l.ID, strings.Join(differs, "; "))
 	}
-}
-
-// checkAgain compares a second reading with the first, for the events that were sent.
-func checkAgain(a *account, first iter.Seq2[storedEvent, error],
-	second iter.Seq2[reading, error]) (v violations, err error) {
-	type digest struct{ line, body [16]byte }
-	of := func(line, body string) digest {
-		a, b := sha256.Sum256([]byte(line)), sha256.Sum256([]byte(body))
-		return digest{[16]byte(a[:16]), [16]byte(b[:16])}
-	}
-	again := map[string]digest{}
-	for r, err := range second {
-		if err != nil {
-			return v, err
-		}
-		again[r.ID] = of(r.LineSHA256, r.BodySHA256)
-	}
-	for s, err := range first {
-		if err != nil {
-			return v, err
-		}
-		var l struct{ ID, MessageID, EventType string }
-		if err := json.Unmarshal(s.Event, &l); err != nil {
-			return v, err
-		}
-		if _, sent := a.byEvent[a.identity(l.EventType, l.MessageID)]; !sent {
-			continue
-		}
-		line := sha256.Sum256(s.Event)
-		switch d, ok := again[l.ID]; {
-		case !ok:
-			v.add("%s: event %s was there and is gone", l.MessageID, l.ID)
-		case d.line != of(hex.EncodeToString(line[:]), "").line:
-			v.add("%s: event %s is described differently when it is read again", l.MessageID, l.ID)
-		case d.body != of("", s.BodySHA256).body:
-			v.add("%s: event %s has another body when it is read again", l.MessageID, l.ID)
-		}
-	}
-	return v, nil
 }
 
 // duplicateReport is idempotency.json.

@@ -30,23 +30,25 @@ const (
 	verdictFile     = "verdict.json" // derived
 	reportFile      = "report.html"  // derived
 
-	phaseFile      = "phase.json"
-	ledgerFile     = "ledger.ndjson"
-	eventsFile     = "events.ndjson"
-	lineageFile    = "lineage.ndjson"
-	samplesFile    = "lineage-samples.json"
-	againFile      = "reread.ndjson"
-	readAPIFile    = "read-api.ndjson"
-	depthFile      = "health.ndjson"
-	beforeFile     = "metrics-before.txt"
-	afterFile      = "metrics-after.txt"
-	histogramsFile = "histograms.json"   // derived
-	budgetFile     = "error-budget.json" // derived
-	duplicatesFile = "idempotency.json"  // derived
-	orderFile      = "ordering.json"     // derived
-	storeFile      = "store.json"        // derived
-	answersFile    = "answers.json"      // derived
-	timesFile      = "times.json"        // derived
+	phaseFile   = "phase.json"
+	ledgerFile  = "ledger.ndjson"
+	eventsFile  = "events.ndjson"
+	lineageFile = "lineage.ndjson"
+	samplesFile = "lineage-samples.json"
+	againFile   = "reread.ndjson"
+	// lineageAgainFile has the second reading of the lineage.
+	lineageAgainFile = "lineage-again.ndjson"
+	readAPIFile      = "read-api.ndjson"
+	depthFile        = "health.ndjson"
+	beforeFile       = "metrics-before.txt"
+	afterFile        = "metrics-after.txt"
+	histogramsFile   = "histograms.json"   // derived
+	budgetFile       = "error-budget.json" // derived
+	duplicatesFile   = "idempotency.json"  // derived
+	orderFile        = "ordering.json"     // derived
+	storeFile        = "store.json"        // derived
+	answersFile      = "answers.json"      // derived
+	timesFile        = "times.json"        // derived
 )
 
 // bundleFormat is the format of the bundles that this version makes and judges. It changes when a
@@ -147,6 +149,8 @@ type reading struct {
 	ID         string `json:"id"`
 	LineSHA256 string `json:"lineSha256"`
 	BodySHA256 string `json:"bodySha256"`
+	// Event is the line, if the first reading did not have the event.
+	Event json.RawMessage `json:"event,omitempty"`
 }
 
 // sample is a line of health.ndjson.

@@ -6,18 +6,13 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/evidence"
 )
 
 // finish reads everything a second time, checks what is checked once per certification, judges, and
 // seals the evidence.
 func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
-	for _, name := range c.start.Phases {
-		if err := c.readAgain(ctx, name); err != nil {
-			return v, err
-		}
-	}
+	ended := time.Now()
 	for _, name := range c.start.Phases {
 		if err := c.readAPI(ctx, name); err != nil {
 			return v, err
@@ -25,6 +20,12 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 	}
 	if err := c.audit(ctx, auditFile); err != nil {
 		return v, err
+	}
+	c.settle(ctx, ended)
+	for _, name := range c.start.Phases {
+		if err := c.readAgain(ctx, name); err != nil {
+			return v, err
+		}
 	}
 	if err := c.access(ctx); err != nil {
 		return v, err
@@ -70,43 +71,6 @@ func (c *certification) access(ctx context.Context) error {
 	}
 	c.senders(ctx, &roles)
 	return writeJSON(c.file(rolesFile), roles)
-}
-
-// readAgain reads the events of a phase a second time.
-func (c *certification) readAgain(ctx context.Context, name string) error {
-	var run phaseRun
-	if err := readJSON(c.file(name, phaseFile), &run); err != nil {
-		return err
-	}
-	if run.Unread != "" {
-		return nil
-	}
-	c.doing(name, "reading the events again")
-	// Only the events that were sent: others belong to other phases.
-	o := &observer{target: c.target, dir: c.file(name), prefix: run.Prefix,
-		tests: c.Profile.Source == hookgate.TestSource, started: run.Started,
-		connections: readConnections}
-	wanted := 0
-	for s, err := range readLines[storedEvent](c.file(name, eventsFile)) {
-		if err != nil {
-			return err
-		}
-		if o.ours(s.Event) || run.Prefix == "" {
-			wanted++
-		}
-	}
-	var err error
-	if run.Prefix == "" {
-		if o.sent, err = sentIDs(c.file(name, ledgerFile)); err != nil {
-			return err
-		}
-	}
-	if err := o.readAgain(ctx, wanted); err != nil {
-		c.say("%s: read again: %v", name, err)
-		run.Unread = err.Error()
-		return writeJSON(c.file(name, phaseFile), run)
-	}
-	return nil
 }
 
 // asked is the answer of the target to a question, or the reason why there is none.

@@ -175,6 +175,11 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 		readLines[reading](filepath.Join(dir, againFile))); err != nil {
 		return nil, err
 	}
+	if err := checkLineageAgain(m.account, &store.Changed,
+		readLines[trail](filepath.Join(dir, lineageFile)),
+		readLines[trailAgain](filepath.Join(dir, lineageAgainFile))); err != nil {
+		return nil, err
+	}
 	lineage, err := checkLineage(m.account, readLines[trail](filepath.Join(dir, lineageFile)))
 	if err != nil {
 		return nil, err

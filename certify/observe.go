@@ -3,7 +3,6 @@ package certify
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -32,7 +31,8 @@ type observer struct {
 	prefix      string // of the message ids; empty for recorded traffic
 	sent        map[[16]byte]struct{}
 	exclusive   bool
-	tests       bool // the phase sends test traffic, which listings leave out by default
+	others      string // begins the message ids of other phases; empty before there are any
+	tests       bool   // the phase sends test traffic, which listings leave out by default
 	started     time.Time
 	connections int
 }
@@ -109,7 +109,8 @@ func (o *observer) ours(line []byte) bool {
 		return true // Judge reports it
 	}
 	if o.prefix != "" {
-		return o.exclusive || strings.HasPrefix(e.MessageID, o.prefix)
+		return strings.HasPrefix(e.MessageID, o.prefix) || o.exclusive &&
+			(o.others == "" || !strings.HasPrefix(e.MessageID, o.others))
 	}
 	_, sent := o.sent[requestID(e.MessageID)]
 	return sent || o.exclusive && !e.ReceivedAt.Before(o.started)
@@ -153,46 +154,6 @@ func (o *observer) bodyOf(ctx context.Context, line []byte) (digest string, size
 		return "", 0, err
 	}
 	return hex.EncodeToString(sum[:]), size, nil
-}
-
-// errEnough ends a listing.
-var errEnough = errors.New("enough")
-
-// readAgain writes reread.ndjson: the first events of a second listing.
-func (o *observer) readAgain(ctx context.Context, wanted int) (err error) {
-	out, err := createLines(filepath.Join(o.dir, againFile))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.close()) }()
-	err = o.listing(ctx, func(lines [][]byte) error {
-		readings := make([]reading, len(lines))
-		if err := o.each(ctx, len(lines), func(ctx context.Context, i int) (err error) {
-			var e struct{ ID string }
-			if err := json.Unmarshal(lines[i], &e); err != nil {
-				return err
-			}
-			sum := sha256.Sum256(lines[i])
-			readings[i] = reading{ID: e.ID, LineSHA256: hex.EncodeToString(sum[:])}
-			readings[i].BodySHA256, _, err = o.bodyOf(ctx, lines[i])
-			return err
-		}); err != nil {
-			return err
-		}
-		for i := range readings {
-			if err := out.write(&readings[i]); err != nil {
-				return err
-			}
-		}
-		if wanted -= len(lines); wanted <= 0 {
-			return errEnough
-		}
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return err
 }
 
 // readLineage writes lineage.ndjson, and the complete trails of a few events.

@@ -44,6 +44,8 @@ type Profile struct {
 	// ClockSeconds is the greatest difference of the clocks of target and client with which times
 	// are judged. Times are INVALID beyond it.
 	ClockSeconds float64 `json:"clock_s"`
+	// SettleSeconds is the least time from the end of the last phase to the second reading.
+	SettleSeconds float64 `json:"settle_s"`
 	// CanaryPercent restricts the ordering keys to those that the target takes at this percentage
 	// of a canary, so that the requests reach it and not the previous service. 100 means any keys.
 	// Recorded traffic has its own keys.
@@ -116,7 +118,7 @@ func DefaultProfile() Profile {
 		8000}
 	return Profile{
 		Application: "hookgate", Source: hookgate.TestSource, Path: webhooks + hookgate.TestSource,
-		Exclusive: true, AuditTimeoutSeconds: 300, ClockSeconds: 60, CanaryPercent: 100, Seed: 1,
+		Exclusive: true, AuditTimeoutSeconds: 300, ClockSeconds: 60, SettleSeconds: 5, CanaryPercent: 100, Seed: 1,
 		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp,
 			Deliver: defaultDelivery(full)},
 	}
@@ -199,8 +201,9 @@ func (p Profile) Check() error {
 		return errors.New("profile: application, source, path (from /) and audit_timeout_s must " +
 			"be set")
 	}
-	if !(p.ClockSeconds >= 0) || math.IsInf(p.ClockSeconds, 0) {
-		return errors.New("profile: clock_s must be finite and not negative")
+	if !(p.ClockSeconds >= 0 && p.SettleSeconds >= 0) || math.IsInf(p.ClockSeconds, 0) ||
+		math.IsInf(p.SettleSeconds, 0) {
+		return errors.New("profile: clock_s and settle_s must be finite and not negative")
 	}
 	if p.CanaryPercent < 1 || p.CanaryPercent > 100 {
 		return fmt.Errorf("profile: canary_percent is %d; it must be from 1 to 100, the "+

@@ -16,7 +16,7 @@ import (
 // gate slow.
 func testProfile() Profile {
 	p := DefaultProfile()
-	p.AuditTimeoutSeconds = 60
+	p.AuditTimeoutSeconds, p.SettleSeconds = 60, 0
 	p.Phases = map[string]Phase{Smoke: {
 		Events: 300, Rate: 1000, Concurrency: 50, Duplicates: 10, Keys: 30, Size: 400, TimeoutSeconds: 60,
 		AcceptancePercent: 99.9, ErrorPercent: 0.1, DrainSeconds: 60, MeanBatch: 1.1, LagP99MS: 60_000,

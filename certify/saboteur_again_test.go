@@ -1,0 +1,51 @@
+package certify
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Goal: a gate that changes something after it was read back fails unchanged, whether it is the
+// listing, a trail, or an event more. Method: gates that wait for the second reading.
+func TestSaboteursThatWait(t *testing.T) {
+	var gone, edited atomic.Bool
+	certifyAll(t, []saboteur{
+		{name: "stores a copy later", faults: faults{later: func(g *gate) {
+			again := *g.stored[150]
+			g.put(&again)
+		}}, fail: []string{"unchanged"}},
+		{name: "stores one of its own later", faults: faults{later: func(g *gate) {
+			made := *g.stored[150]
+			made.messageID += "-made-up"
+			g.put(&made)
+		}}, fail: []string{"unchanged"}},
+		{name: "stores another sender's later", faults: faults{later: func(g *gate) {
+			made := *g.stored[150]
+			made.messageID = "from nowhere"
+			g.put(&made)
+		}}, fail: []string{"unchanged"}},
+		{name: "lists one twice later", faults: faults{later: func(g *gate) {
+			g.stored = append(g.stored, g.stored[150])
+		}}, fail: []string{"unchanged"}},
+		{name: "sorts the listing later", faults: faults{later: func(g *gate) {
+			g.stored[150], g.stored[151] = g.stored[151], g.stored[150]
+		}}, fail: []string{"unchanged"}},
+		{name: "forgets a trail later", faults: faults{
+			later: func(*gate) { gone.Store(true) },
+			trail: func(n int, stages []string) []string {
+				if n == 150 && gone.Load() {
+					return nil
+				}
+				return stages
+			}}, fail: []string{"unchanged"}},
+		{name: "edits a trail later", faults: faults{
+			later: func(*gate) { edited.Store(true) },
+			clock: func(n int, what string, at time.Time) time.Time {
+				if n == 150 && what == "processed" && edited.Load() {
+					return at.Add(-time.Microsecond)
+				}
+				return at
+			}}, fail: []string{"unchanged"}},
+	})
+}
