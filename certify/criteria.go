@@ -14,6 +14,8 @@ type judging struct {
 	limits   Phase
 	run      phaseRun
 	criteria []Criterion
+	// lagging means that the client's own delay hides that of the target.
+	lagging bool
 }
 
 // add decides a criterion and adds it.
@@ -46,8 +48,8 @@ func (j *judging) load(m *measured) {
 	}
 	lag := j.add("client_lag", "P99 of the client's own delay behind its schedule", "<=", l.LagP99MS,
 		ms(m.lag, 99), "ms", histogramsFile)
-	lagging := lag.Status != Pass
-	if lagging {
+	j.lagging = lag.Status != Pass
+	if j.lagging {
 		lag.invalidate("the client could not keep its schedule, so that what it measured says " +
 			"nothing of the target; run it on a machine with more to spare")
 	}
@@ -81,7 +83,7 @@ func (j *judging) load(m *measured) {
 			text = "longest time from due to answer"
 		}
 		c := j.add(p.id, text, "<=", p.limit, ms(m.latency, p.quantile), "ms", histogramsFile)
-		if lagging {
+		if j.lagging {
 			c.invalidate("the client lagged")
 		}
 	}
@@ -193,6 +195,8 @@ func (j *judging) metrics(m *measured, s *storeReport, d *duplicateReport, l *li
 	switch {
 	case h.Server == nil || h.Server.Count == 0 || len(h.Server.Counts) == 0:
 		g.invalidate("the target has no histogram webhook_http_latency_ms of POST with 202")
+	case j.lagging && g.Status != Pass:
+		g.invalidate("the client lagged")
 	default:
 		g.Note = fmt.Sprintf("target between %g and %g ms, client %g ms", low, high, client)
 	}

@@ -252,6 +252,10 @@ func TestSaboteurs(t *testing.T) {
 			p.LagP99MS, p.P95MS, p.P99MS = 0.000001, 60_000,
 				60_000
 		}, status: Invalid, fail: []string{"client_lag", "p95", "p99"}},
+		{name: "client lags, and the target's histogram differs",
+			faults: faults{delay: slow, noLatency: true}, profile: func(p *Phase) {
+				p.Keys, p.LatencyGapMS, p.LagP99MS = 300, 1000, 0.000001
+			}, status: Invalid, fail: []string{"client_lag", "server_latency"}},
 	})
 }
 
