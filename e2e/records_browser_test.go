@@ -198,7 +198,7 @@ func TestDashboardEvents(t *testing.T) {
 		pretty, "  \"n\": 1.0e2") {
 		t.Errorf("the body is laid out as %q", pretty)
 	}
-	lineage := b.text("[aria-label=Lineage]")
+	lineage := b.textContent("[aria-label=Lineage]")
 	for _, part := range []string{requests[7], duplicate, "received", "stored",
 		"found to be a duplicate", "first was request " + requests[7]} {
 		if !strings.Contains(lineage, part) {

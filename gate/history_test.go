@@ -33,8 +33,8 @@ func askAdmin(t *testing.T, g *Gate, path string, to any) {
 func TestHistory(t *testing.T) {
 	o := embedded(t)
 	g, stop := running(t, o)
-	for _, body := range []string{`{"messageId":"a","eventType":"t"}`, `{"messageId":"a","eventType":"t"}`,
-		`{}`} {
+	event := `{"messageId":"a","eventType":"t"}`
+	for _, body := range []string{event, event, `{}`} {
 		send(t, g.Handler(), o, body)
 	}
 	w := httptest.NewRecorder()

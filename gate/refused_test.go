@@ -17,8 +17,9 @@ func TestRefused(t *testing.T) {
 	const secret = "s3cr3t-value-of-a-sender"
 	o := embedded(t)
 	o.Sources = Sources{
-		"shop":   {Kind: "envelope", BearerKeys: []string{"a-bearer-key-of-the-shop"}},
-		"github": {Kind: "github", Secrets: []string{"another-secret-of-github"}, KeepRefusedBodies: true},
+		"shop": {Kind: "envelope", BearerKeys: []string{"a-bearer-key-of-the-shop"}},
+		"github": {Kind: "github", Secrets: []string{"another-secret-of-github"},
+			KeepRefusedBodies: true},
 	}
 	g, stop := running(t, o)
 	post := func(path, body string, headers ...string) int {
@@ -32,8 +33,8 @@ func TestRefused(t *testing.T) {
 	}
 	body := `{"n":1}` + strings.Repeat(" ", 2*refused.MaxBody)
 	for _, test := range []struct{ status, got int }{
-		{401, post("/webhooks/shop?token="+secret, "{}", "Authorization", "Bearer "+secret, "Cookie", secret,
-			"X-Api-Key", secret, "User-Agent", "shop/1")},
+		{401, post("/webhooks/shop?token="+secret, "{}", "Authorization", "Bearer "+secret, "Cookie",
+			secret, "X-Api-Key", secret, "User-Agent", "shop/1")},
 		{401, post("/webhooks/github", body, "X-Hub-Signature-256", "sha256="+strings.Repeat("0", 64),
 			"X-GitHub-Event", "push", "X-GitHub-Delivery", "d-1")},
 		{404, post("/webhooks/nobody", "{}", "X-Token", secret)},

@@ -10,8 +10,8 @@ import (
 )
 
 // bounds are the upper bounds of the buckets in milliseconds. A last bucket has everything above.
-var bounds = [...]float64{0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 120, 150, 250, 500,
-	1000, 2500, 5000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000}
+var bounds = [...]float64{0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 75, 100, 120, 150, 250,
+	500, 1000, 2500, 5000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000}
 
 // Histogram counts durations in fixed buckets. The zero value is empty.
 type Histogram struct{ counts [len(bounds) + 1]int64 }

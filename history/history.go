@@ -44,8 +44,8 @@ func (s Subject) Selects(other Subject) bool {
 	return (s.Kind == "" || s.Kind == other.Kind) && (s.Name == "" || s.Name == other.Name)
 }
 
-// Counts are the numbers of a subject in some time. Which of them can be above 0 depends on the
-// kind.
+// Counts are the numbers of a subject in some time. The kind of the subject decides about the
+// numbers that can be above 0.
 type Counts struct {
 	// Of a source, its requests by answer. Accepted are all 2xx, handshakes and duplicates included.
 	// Unauthenticated are 401, Refused other 4xx, and Unavailable 5xx.

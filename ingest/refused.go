@@ -73,8 +73,8 @@ func (s *servedSource) keeps(name string) bool {
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// refusedHeaders returns the headers of a refused request without secrets: of a header that may hold
-// one it has the length of the value. kept may be nil.
+// refusedHeaders returns the headers of a refused request without secrets: of a header that may
+// hold one it has the length of the value. kept may be nil.
 func refusedHeaders(h http.Header, kept func(name string) bool) (all []hookgate.Header) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		shown := slices.Contains(harmless, name) || kept != nil && kept(name)

@@ -21,8 +21,8 @@ type noStore struct{ refused.Store }
 
 func (noStore) SaveRefused(context.Context, []refused.Request, time.Time) error { return nil }
 
-// BenchmarkRefusal is the cost of a request with a wrong key, when refused requests are not kept and
-// when the budget of their source is used up, as in a flood.
+// BenchmarkRefusal is the cost of a request with a wrong key, when refused requests are not kept
+// and when the budget of their source is used up, as in a flood.
 func BenchmarkRefusal(b *testing.B) {
 	for name, recorder := range map[string]*refused.Recorder{"counted": nil,
 		"flood": refused.NewRecorder(noStore{}, slog.New(slog.DiscardHandler))} {

@@ -33,8 +33,8 @@ func (s *table) SaveRefused(_ context.Context, all []Request, _ time.Time) error
 
 func (s *table) Refused(context.Context, Query) ([]Request, error) { return s.requests, nil }
 
-// TestFlood: of a flood only a few are described and stored, in one transaction a second. The others
-// are counted, none is missing from the sum, and another source has a budget of its own.
+// TestFlood: of a flood only a few are described and stored, in one transaction a second. The
+// others are counted, none is missing from the sum, and another source has a budget of its own.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &table{}
@@ -71,7 +71,8 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%d requests were described", n)
 		}
 		if int64(kept)+skipped != seconds*rate+2 || s.saves > seconds+3 {
-			t.Errorf("%d kept and %d skipped, of %d; %d transactions", kept, skipped, seconds*rate+2, s.saves)
+			t.Errorf("%d kept and %d skipped, of %d; %d transactions", kept, skipped, seconds*rate+2,
+				s.saves)
 		}
 		if last := s.requests[kept-1]; last.Source != "bank" || last.Skipped != 0 {
 			t.Errorf("the last one is %+v", last)

@@ -70,7 +70,8 @@ func TestDeadLetters(t *testing.T) {
 		time.Sleep(readEvery)
 		check(2, "1 dead letter is open")
 		if got := d.Items(t.Context()); len(got) != 1 || got[0].Count != 1 ||
-			got[0].Name != "dead_letters" || !got[0].Since.Equal(failed) || got[0].Link != "/ui/dead-letters?state=open" {
+			got[0].Name != "dead_letters" || !got[0].Since.Equal(failed) ||
+			got[0].Link != "/ui/dead-letters?state=open" {
 			t.Errorf("items %+v", got)
 		}
 		n, takes = MaxDeadLetters+5, 500*time.Millisecond

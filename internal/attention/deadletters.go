@@ -17,8 +17,8 @@ type openLetters struct {
 	since time.Time
 }
 
-// NewDeadLetters returns a counter over a function that counts open dead letters up to most, and one
-// that returns when the oldest of them failed, which may be nil.
+// NewDeadLetters returns a counter over a function that counts open dead letters up to most, and
+// one that returns when the oldest of them failed, which may be nil.
 func NewDeadLetters(count func(ctx context.Context, most int64) (int64, error),
 	oldest func(context.Context) (time.Time, error)) *DeadLetters {
 	return &DeadLetters{cache[openLetters]{read: func(ctx context.Context) (o openLetters, err error) {

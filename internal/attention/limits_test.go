@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestCertificate: a certificate is an item from two weeks before its end, and if it cannot be read.
+// TestCertificate: a certificate is an item from two weeks before its end, and if it cannot be
+// read.
 func TestCertificate(t *testing.T) {
 	for _, test := range []struct {
 		left time.Duration

@@ -10,9 +10,9 @@ import (
 	"github.com/hookgate/hookgate/store/entry"
 )
 
-var minuteColumns = []string{"at", "process", "kind", "name", "accepted", "unauthenticated", "refused",
-	"unavailable", "duplicates", "delivered", "dead_lettered", "parked", "attempts", "failed", "stored",
-	"latency", "duration"}
+var minuteColumns = []string{"at", "process", "kind", "name", "accepted", "unauthenticated",
+	"refused", "unavailable", "duplicates", "delivered", "dead_lettered", "parked", "attempts",
+	"failed", "stored", "latency", "duration"}
 
 // minuteKeys is how many of minuteColumns are the key.
 const minuteKeys = 4
@@ -28,7 +28,8 @@ var saveMinutes = func() string {
 }()
 
 // SaveMinutes implements history.Store.
-func (t *Tables) SaveMinutes(ctx context.Context, minutes []history.Minute, oldest time.Time) error {
+func (t *Tables) SaveMinutes(ctx context.Context, minutes []history.Minute,
+	oldest time.Time) error {
 	rows := &Rows{Columns: minuteColumns, Len: len(minutes), Write: func(i int, cells entry.Cells) {
 		m := &minutes[i]
 		cells.Int(m.At.UnixMicro())

@@ -48,8 +48,8 @@ func shortMinutes(all []history.Minute) (text string) {
 	return text
 }
 
-// testMinutes: a minute is stored as it was given, replaced by a later save of the same process, and
-// removed when it is too old.
+// testMinutes: a minute is stored as it was given, replaced by a later save of the same process,
+// and removed when it is too old.
 func testMinutes(t *testing.T, s Instance) {
 	save := func(oldest time.Time, minutes ...history.Minute) {
 		t.Helper()
@@ -57,7 +57,8 @@ func testMinutes(t *testing.T, s Instance) {
 			t.Fatal(err)
 		}
 	}
-	first, other, second := minuteRow(0, "a", "shop"), minuteRow(0, "b", "shop"), minuteRow(1, "a", "shop")
+	first, other := minuteRow(0, "a", "shop"), minuteRow(0, "b", "shop")
+	second := minuteRow(1, "a", "shop")
 	quiet := history.Minute{At: second.At, Process: "a", Subject: history.Subject{Kind: history.Gate}}
 	quiet.Stored = 5
 	save(first.At, second, first)

@@ -68,7 +68,8 @@ func testRefused(t *testing.T, s Instance) {
 	save(start, many[:500]...)
 	save(start, many[500:]...)
 	got := listRefused(t, s, refused.Query{Source: "shop"})
-	if len(got) != refused.PerSource || got[0].ID != many[len(many)-1].ID || got[999].ID != many[20].ID {
+	if len(got) != refused.PerSource || got[0].ID != many[len(many)-1].ID ||
+		got[999].ID != many[20].ID {
 		t.Errorf("%d requests of a source are kept, the newest %s", len(got), fmt.Sprint(got[0].At))
 	}
 	if n := len(listRefused(t, s, refused.Query{Source: "bank"})); n != 1 {
