@@ -13,8 +13,8 @@ import (
 // shownEvent is an event of events.ndjson, as the other calls must show it.
 type shownEvent struct {
 	listedEvent
-	shown      apiEvent
-	ReceivedAt time.Time
+	received time.Time // zero if ReceivedAt is no time
+	shown    apiEvent
 }
 
 // readAPICriterion compares the other calls of the read API with the stream of events.
@@ -35,6 +35,8 @@ func readAPICriterion(dir, name string) (c Criterion, err error) {
 		if err := json.Unmarshal(s.Event, &e); err != nil {
 			return c, err
 		}
+		// The criterion times reports one that is no time.
+		e.received, _ = time.Parse(time.RFC3339Nano, e.ReceivedAt)
 		if e.shown, err = digestOfEvent(s.Event); err != nil {
 			return c, err
 		}
@@ -196,9 +198,9 @@ func (e *shownEvent) selected(query url.Values) bool {
 		case "key":
 			ok = e.OrderingKey == value
 		case "from":
-			ok = !e.ReceivedAt.Before(at)
+			ok = !e.received.Before(at)
 		case "to":
-			ok = e.ReceivedAt.Before(at)
+			ok = e.received.Before(at)
 		}
 		if !ok {
 			return false

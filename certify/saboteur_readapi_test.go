@@ -28,6 +28,10 @@ type readFaults struct {
 
 // selects reports whether the parameters of a listing select an event.
 func (g *gate) selects(q url.Values, e *gateEvent) bool {
+	received := e.received
+	if f := g.faults.clock; f != nil {
+		received = f(e.n, "receivedAt", received)
+	}
 	given := func(name string) (string, bool) {
 		value := q.Get(name)
 		return value, value != "" && g.faults.read.ignored != name
@@ -37,12 +41,12 @@ func (g *gate) selects(q url.Values, e *gateEvent) bool {
 		return !ok || wanted == value
 	}
 	if from, ok := given("from"); ok {
-		if at, err := time.Parse(time.RFC3339Nano, from); err != nil || e.received.Before(at) {
+		if at, err := time.Parse(time.RFC3339Nano, from); err != nil || received.Before(at) {
 			return false
 		}
 	}
 	if to, ok := given("to"); ok {
-		if at, err := time.Parse(time.RFC3339Nano, to); err != nil || !e.received.Before(at) {
+		if at, err := time.Parse(time.RFC3339Nano, to); err != nil || !received.Before(at) {
 			return false
 		}
 	}
