@@ -51,7 +51,7 @@ func (c *client) run() {
 		r := pull.Request{Max: 1 + c.n(8), Wait: time.Duration(c.n(5)) * time.Second,
 			Lease: time.Duration(1+c.n(20)) * time.Second}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		if !c.w.calm && c.n(10) == 0 {
+		if !c.w.calm.Load() && c.n(10) == 0 {
 			cancel()
 			ctx, cancel = context.WithTimeout(context.Background(),
 				time.Duration(1+c.n(2000))*time.Millisecond)
@@ -92,7 +92,7 @@ func (c *client) work(b *pull.Batch) {
 	for _, e := range b.Events {
 		all = append(all, e.ID)
 	}
-	if c.w.calm {
+	if c.w.calm.Load() {
 		c.ack(ctx, b, all, until)
 		return
 	}

@@ -130,7 +130,7 @@ func (s *subscription) settles(e *event, a *hookgate.Answer) bool {
 // takes returns how long an attempt takes.
 func (s *subscription) takes(d *hookgate.Delivery) time.Duration {
 	n := s.w.random(1000, s.name, d.Event.ID, d.Attempt)
-	if n < 10 && !s.w.calm {
+	if n < 10 && !s.w.calm.Load() {
 		return time.Duration(n) * 3 * time.Second
 	}
 	return time.Duration(n) * 40 * time.Microsecond
@@ -140,7 +140,7 @@ func (s *subscription) takes(d *hookgate.Delivery) time.Duration {
 func (s *subscription) decide(e *event) (a hookgate.Answer, accepted bool, remark string) {
 	w := s.w
 	chaos := 100
-	if !w.calm && !s.steady && w.rng.IntN(s.flaky) == 0 {
+	if !w.calm.Load() && !s.steady && w.rng.IntN(s.flaky) == 0 {
 		chaos = w.rng.IntN(16)
 	}
 	asks := time.Duration(0)
@@ -244,7 +244,9 @@ func (s *subscription) interrupt(p *process) {
 
 // outage makes the consumer unreachable for a time.
 func (s *subscription) outage(d time.Duration) {
+	s.w.mu.Lock()
 	s.away, s.storm = time.Now().Add(d), nil
+	s.w.mu.Unlock()
 	s.w.note("the consumer of %s is away for %v", s.name, d)
 }
 
@@ -260,7 +262,9 @@ func (s *subscription) watch() {
 	}
 	for _, status := range s.owner.dispatcher.Status() {
 		if status.Name == s.name && status.Breaker != "closed" {
+			s.w.mu.Lock()
 			s.storm = &storm{epoch: s.epoch}
+			s.w.mu.Unlock()
 		}
 	}
 }

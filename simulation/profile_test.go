@@ -255,7 +255,7 @@ func (w *world) wakeAll() {
 // calmDown ends all faults but those of the failing keys.
 func (w *world) calmDown() {
 	w.note("all faults end")
-	w.calm = true
+	w.calm.Store(true)
 	w.checkDurable()
 	for _, host := range w.hosts {
 		w.processes[host].stalledUntil = time.Time{}
@@ -282,7 +282,7 @@ func (w *world) tend() {
 				p.line.lose()
 			}
 		}
-		if w.calm {
+		if w.calm.Load() {
 			if p.gone || p.stopping {
 				w.restart(host)
 			}

@@ -70,7 +70,7 @@ func (s *sender) run() {
 		}
 		e := s.next()
 		for tries := 0; !s.send(e); tries++ {
-			if !s.w.calm && s.rng.IntN(12) == 0 {
+			if !s.w.calm.Load() && s.rng.IntN(12) == 0 {
 				break // gives up
 			}
 			if tries > 1000 || !s.sleep(300*time.Millisecond) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 )
@@ -31,14 +32,14 @@ type world struct {
 	// late are calls whose callers have an error already. carried are calls that are done, and whose
 	// callers do not know it yet.
 	late, carried []*call
-	// calm ends all faults. over ends all calls.
-	calm, over bool
-	trace      []string
-	steps      int
+	calm          atomic.Bool // all faults have ended
+	trace         []string
+	steps         int
 
 	arrived chan struct{} // has room for one: a call was added to pending
 
 	mu      sync.Mutex // guards all below; never held while something waits
+	over    bool       // all calls end
 	pending []*call
 	calls   int
 	broken  *violation // the first one
@@ -149,7 +150,7 @@ func (w *world) run(until func() bool, limit time.Duration) bool {
 			return true
 		case time.Now().After(end):
 			return false
-		case !w.calm && w.rng.IntN(w.unrest) == 0:
+		case !w.calm.Load() && w.rng.IntN(w.unrest) == 0:
 			w.disturb()
 		default:
 			if actions := w.actions(); len(actions) > 0 {
@@ -170,7 +171,7 @@ func (w *world) run(until func() bool, limit time.Duration) bool {
 // two timers that begin with different steps end at one.
 func (w *world) pause() {
 	d := time.Duration(1 + w.rng.IntN(100_000))
-	if !w.calm {
+	if !w.calm.Load() {
 		switch n := w.rng.IntN(200); {
 		case n == 0:
 			d += time.Duration(w.rng.IntN(10_000)) * time.Millisecond
@@ -191,7 +192,7 @@ func (w *world) idle() {
 	default:
 	}
 	limit := 30 * time.Second
-	if !w.calm {
+	if !w.calm.Load() {
 		limit = time.Duration(1 + w.rng.IntN(int(2*time.Second)))
 	}
 	timer := time.NewTimer(limit)
@@ -256,13 +257,13 @@ func (w *world) carryOut(c *call) {
 	w.remove(c)
 	if c.gone {
 		// The caller has an error already. The call may have been on its way.
-		if c.writes && !w.calm && w.rng.IntN(2) == 0 {
+		if c.writes && !w.calm.Load() && w.rng.IntN(2) == 0 {
 			w.runLate(c)
 		}
 		return
 	}
 	fault := 4
-	if !w.calm && c.p != nil && !c.sure && w.faults > 0 && w.rng.IntN(w.faults) == 0 {
+	if !w.calm.Load() && c.p != nil && !c.sure && w.faults > 0 && w.rng.IntN(w.faults) == 0 {
 		fault = w.rng.IntN(4)
 	}
 	switch {
