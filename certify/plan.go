@@ -4,6 +4,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 
 	"github.com/hookgate/hookgate/control"
 	"github.com/hookgate/hookgate/load"
@@ -28,6 +29,19 @@ const laterBy = 500
 
 // eventTypes belong to no real sender, so that nobody mistakes them for business events.
 var eventTypes = []string{"certify.created", "certify.paid", "certify.shipped", "certify.cancelled"}
+
+// oddMembers begin the payloads in turn, where the size of a body leaves room. Real senders send all
+// of this, and a gate must keep it byte for byte.
+var oddMembers = []string{
+	"",
+	"\r\n\t \"spaced\" :\n [ 1 ,\t2 ]\r\n, ",
+	`"escaped":"\u0000\u001f\/\ud83d\ude00\\\"\u00e9","\u006bey":"\n",`,
+	`"text":"Zoë, 東京, שלום, 👩‍👩‍👧, e\u0301 é, \u2028",`,
+	"\"binary\":\"\x80\xff\xc3\xa9\xc3\xed\xa0\x80\",",
+	`"twice":1,"twice":2,"twice":{"twice":null},`,
+	`"numbers":[123456789012345678901234567890,1e400,-0.0,0.1000000000000000055511151231257827],`,
+	`"nested":` + strings.Repeat("[", 60) + `{}` + strings.Repeat("]", 60) + `,`,
+}
 
 // plan determines the requests of a phase. They depend on its fields only.
 type plan struct {
@@ -146,7 +160,11 @@ func (p plan) body(dst []byte, n int, changed bool) []byte {
 	dst = append(dst, keyName(p.prefix, key)...)
 	dst = append(dst, `","sequence":`...)
 	dst = strconv.AppendInt(dst, int64(round+1), 10)
-	dst = append(dst, `,"payload":{"data":"`...)
+	dst = append(dst, `,"payload":{`...)
+	if odd := oddMembers[n%len(oddMembers)]; len(dst)-begin+len(odd)+len(`"data":""}}`) <= p.size {
+		dst = append(dst, odd...)
+	}
+	dst = append(dst, `"data":"`...)
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	for word, i := uint64(0), 0; len(dst) < begin+p.size-len(`"}}`); i++ {
 		if i%10 == 0 {

@@ -118,7 +118,8 @@ func DefaultProfile() Profile {
 		8000}
 	return Profile{
 		Application: "hookgate", Source: hookgate.TestSource, Path: webhooks + hookgate.TestSource,
-		Exclusive: true, AuditTimeoutSeconds: 300, ClockSeconds: 60, SettleSeconds: 5, CanaryPercent: 100, Seed: 1,
+		Exclusive: true, AuditTimeoutSeconds: 300, ClockSeconds: 60, SettleSeconds: 5,
+		CanaryPercent: 100, Seed: 1,
 		Phases: map[string]Phase{Smoke: smoke, Load: load, Full: full, Soak: soak, Ramp: ramp,
 			Deliver: defaultDelivery(full)},
 	}

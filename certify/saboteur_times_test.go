@@ -69,7 +69,7 @@ func TestSaboteursOfTimes(t *testing.T) {
 }
 
 // Goal: events of a key that were stored in another order than that in which they were sent fail
-// order, whatever the listing shows. Method: gates that sort the listing again.
+// order, with any listing. Method: gates that sort the listing again.
 func TestSaboteursOfOrder(t *testing.T) {
 	// swapped stores event 150 behind the next one of its key, and lets hide change both.
 	swapped := func(hide func(g *gate, early, late *gateEvent)) faults {
