@@ -30,8 +30,8 @@ const laterBy = 500
 // eventTypes belong to no real sender, so that nobody mistakes them for business events.
 var eventTypes = []string{"certify.created", "certify.paid", "certify.shipped", "certify.cancelled"}
 
-// oddMembers begin the payloads in turn, where the size of a body leaves room. Real senders send all
-// of this, and a gate must keep it byte for byte.
+// oddMembers begin the payloads in turn, where the size of a body leaves room. Real senders send
+// all of this, and a gate must keep it byte for byte.
 var oddMembers = []string{
 	"",
 	"\r\n\t \"spaced\" :\n [ 1 ,\t2 ]\r\n, ",
