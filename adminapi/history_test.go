@@ -19,7 +19,8 @@ func TestHistoryParameters(t *testing.T) {
 		}
 	}
 	for query, want := range map[string][2]time.Duration{
-		"": {10 * time.Minute, 24 * time.Hour}, "from=2026-11-30T08:00:00Z": {time.Minute, 1830 * time.Second},
+		"":                          {10 * time.Minute, 24 * time.Hour},
+		"from=2026-11-30T08:00:00Z": {time.Minute, 1830 * time.Second},
 		"from=2026-11-01T00:00:00Z": {10 * time.Minute, 24 * time.Hour},
 		"to=2026-11-01T00:00:00Z":   {time.Minute, 0},
 	} {

@@ -142,8 +142,8 @@ func TestSubscriptionAttempts(t *testing.T) {
 	begin := time.Now().UTC().Truncate(time.Second)
 	r := &hookgate.Results{Cursor: s.ids[5]}
 	for i, outcome := range []hookgate.AttemptOutcome{hookgate.AttemptDelivered,
-		hookgate.AttemptFailed, hookgate.AttemptParked, hookgate.AttemptDeadLettered, hookgate.AttemptSkipped,
-		hookgate.AttemptDelivered} {
+		hookgate.AttemptFailed, hookgate.AttemptParked, hookgate.AttemptDeadLettered,
+		hookgate.AttemptSkipped, hookgate.AttemptDelivered} {
 		r.Attempts = append(r.Attempts, hookgate.Attempt{Event: s.ids[i], Number: 1, Outcome: outcome,
 			Status: []int{200, 0, 503, 422, 0, 204}[i], At: begin.Add(time.Duration(i) * time.Second),
 			Took: 1500 * time.Microsecond, Reason: "why", By: "olga"})

@@ -117,8 +117,7 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 		foreign.Note = "if others send to the gate meanwhile, certify it with --exclusive=false"
 	}
 	j.none("content", "stored events that are not byte for byte, and field for field, what was "+
-		"sent",
-		s.Different, "events", storeFile)
+		"sent", s.Different, "events", storeFile)
 	j.none("unchanged", "events and trails that read differently, or are new, the second time",
 		s.Changed, "events", againFile)
 	j.none("order", "events stored behind one of their key that was sent after them", o.Inversions,

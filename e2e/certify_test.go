@@ -14,8 +14,8 @@ import (
 
 // certifyArgs are time limits that a loaded machine can meet. The tests check whether the gate is
 // correct, not how fast this machine is.
-var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--max", "60000", "--lag-p99", "20000",
-	"--latency-gap", "20000", "--timeout", "60", "--drain", "60", "--json"}
+var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--max", "60000",
+	"--lag-p99", "20000", "--latency-gap", "20000", "--timeout", "60", "--drain", "60", "--json"}
 
 // demanding are the settings of a gate that a short certification with certifyArgs is enough for.
 func demanding(t *testing.T, events int) []string {

@@ -151,7 +151,8 @@ func TestDashboardOverview(t *testing.T) {
 	b.press(".ranges a[href='/ui/?range=1h']")
 	b.await("the totals of the day are there", `location.search == "?range=1h" &&`+
 		` /Accepted[1-9]/.test(document.querySelector("#totals")?.textContent)`)
-	b.await("the history is drawn", `document.querySelectorAll("#chart-deliveries canvas").length == 1`)
+	b.await("the history is drawn",
+		`document.querySelectorAll("#chart-deliveries canvas").length == 1`)
 	b.check("overview-hour")
 	b.open("/ui/guard")
 	if text := b.text("#workers"); !strings.Contains(text, "no workers and partitions") ||

@@ -95,8 +95,8 @@ func TestModule(t *testing.T) {
 		t.Fatalf("pgx is missing in the packages or in\n%s", required)
 	}
 	for _, library := range []string{"spf13/cobra", "spf13/pflag", "knadh/koanf",
-		"schollz/progressbar", "go-viper/mapstructure", "chromedp/chromedp", "santhosh-tekuri", "HdrHistogram",
-		"honnef.co/go/tools", "go.uber.org/goleak", "pgregory.net/rapid"} {
+		"schollz/progressbar", "go-viper/mapstructure", "chromedp/chromedp", "santhosh-tekuri",
+		"HdrHistogram", "honnef.co/go/tools", "go.uber.org/goleak", "pgregory.net/rapid"} {
 		for where, text := range map[string]string{"packages": packages, "go.mod": string(required)} {
 			if strings.Contains(text, library) {
 				t.Errorf("the %s of the program have %s", where, library)

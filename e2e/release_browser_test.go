@@ -163,7 +163,8 @@ func TestDashboardRelease(t *testing.T) {
 		`/queue depth.*canary back to 0%: done.*queue depth.*fired at .*,`+
 			` above 5/s.test(document.querySelector("#release .alarms").textContent)`)
 	viewer.await("that is the state",
-		`document.querySelector("#go").textContent == "no-go" && document.querySelector("#canary-share").textContent == "canary 0%"`)
+		`document.querySelector("#go").textContent == "no-go" &&`+
+			` document.querySelector("#canary-share").textContent == "canary 0%"`)
 	viewer.check("release")
 	viewer.open("/ui/")
 	viewer.await("the overview leads there",

@@ -63,9 +63,9 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 	f := cmd.Flags()
 	f.StringVar(&o.api, "api", "",
 		"base `URL` of the read and admin API and /metrics (default: --target)")
-	f.StringVar(&o.phase, "phase", "all", "`phases` to run: all, smoke, load, full, soak, ramp, deliver; with --subscription "+
-		"all has "+
-		"deliver too")
+	f.StringVar(&o.phase, "phase", "all",
+		"`phases` to run: all, smoke, load, full, soak, ramp, deliver; with --subscription, all "+
+			"includes deliver")
 	f.StringVar(&o.subscription, "subscription", "",
 		"`name` of a push subscription to judge in the phase deliver; it must select test traffic "+
 			"only, and its secret is SUBSCRIPTION_SECRET (default: pull)")

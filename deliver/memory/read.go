@@ -23,8 +23,8 @@ func (s *Store) Subscriptions(ctx context.Context) (all []hookgate.SubscriptionI
 	return all, nil
 }
 
-// State returns the state of a subscription as a new owner would find it. It is empty if there is no
-// such subscription.
+// State returns the state of a subscription as a new owner would find it. It is empty if the
+// subscription does not exist.
 func (s *Store) State(name string) hookgate.SubscriptionState {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"github.com/hookgate/hookgate/deliver/pull"
 )
 
-// TestClockIsNotFast: the clock of the store is behind that of the process, and the state takes long
-// to read. The clock of the subscription, which counts the time to retry, does not run fast, however
-// many commits there are and however often the state is read.
+// TestClockIsNotFast: the clock of the store is behind that of the process, and reading the state
+// takes long. The clock of the subscription counts the time to retry. Commits and reads of the state
+// do not make it run fast.
 func TestClockIsNotFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, hookgate.OrderKey)

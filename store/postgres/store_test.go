@@ -73,8 +73,8 @@ func openStore(t storetest.TB, url string) (*Store, func(done *bool)) {
 func instance(t storetest.TB, url string) storetest.Instance {
 	t.Helper()
 	s, failWrites := openStore(t, url)
-	return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, History: s, RefusedStore: s,
-		FailWrites: failWrites, Verify: func() error { return verified(url) }}
+	return storetest.Instance{Store: s, Reader: s, Purger: s, Pruner: s, Access: s, History: s,
+		RefusedStore: s, FailWrites: failWrites, Verify: func() error { return verified(url) }}
 }
 
 // verified returns an error if the audit finds a break.

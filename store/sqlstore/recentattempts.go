@@ -58,7 +58,8 @@ func (s *Subscriptions) RecentAttempts(ctx context.Context, f hookgate.AttemptFi
 			Args: append(c.args, f.Limit+1), // one more tells whether there is a next page
 			Row: func(r Row) error {
 				page.Attempts = append(page.Attempts, hookgate.RecentAttempt{Attempt: scanAttempt(r),
-					Identity:    hookgate.Identity{Source: r.Text(9), EventType: r.Text(10), MessageID: r.Text(11)},
+					Identity: hookgate.Identity{Source: r.Text(9), EventType: r.Text(10),
+						MessageID: r.Text(11)},
 					OrderingKey: r.Text(12)})
 				return nil
 			},
