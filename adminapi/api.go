@@ -150,6 +150,7 @@ type API struct {
 	rejectedCalls                 *httpserver.RejectionLog
 	started                       time.Time
 	history                       history.Reader
+	series                        seriesCache
 	refused                       refused.Store
 	muxes                         [httpserver.Sides]*http.ServeMux // by side
 	ending                        context.Context                  // ended by Stop

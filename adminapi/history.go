@@ -2,9 +2,11 @@ package adminapi
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hookgate/hookgate/api"
@@ -81,7 +83,7 @@ func (s *API) showHistory(c *call) {
 		c.fail(http.StatusBadRequest, err.Error())
 		return
 	}
-	all, err := history.Read(c.request.Context(), s.history, q)
+	all, err := s.series.read(c.request.Context(), s.history, q)
 	if err != nil {
 		c.unavailable("reading the history", err)
 		return
@@ -101,6 +103,80 @@ func (s *API) showHistory(c *call) {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	c.json(answer)
+}
+
+const (
+	// seriesShare bounds the work for the same series: after a read it is answered from memory for
+	// that many times as long as the read took, and at most for seriesLife. A page asks for it every
+	// few seconds, in each browser that shows it.
+	seriesShare = 20
+	seriesLife  = time.Minute
+	// maxSeries bounds the answers in memory.
+	maxSeries = 16
+)
+
+// seriesCache keeps answers of history.Read that were slow. The zero value is empty.
+type seriesCache struct {
+	mu   sync.Mutex // guards kept; not held during a read
+	kept map[seriesKey]*seriesRead
+}
+
+type seriesKey struct {
+	from, to int64 // Unix time in seconds
+	step     time.Duration
+	only     history.Subject
+}
+
+// seriesRead is a read; done is closed when the fields after it are set.
+type seriesRead struct {
+	done  chan struct{}
+	until time.Time // when to read again; zero if the read failed
+	all   map[history.Subject]*history.Series
+}
+
+// read is history.Read. Simultaneous calls for the same series share a read. The caller must not
+// change the result.
+func (s *seriesCache) read(ctx context.Context, r history.Reader, q history.Query) (
+	map[history.Subject]*history.Series, error) {
+	key := seriesKey{q.From.Truncate(q.Step).Unix(), q.End().Unix(), q.Step, q.Only}
+	s.mu.Lock()
+	for known, one := range s.kept {
+		select {
+		case <-one.done:
+			if !time.Now().Before(one.until) {
+				delete(s.kept, known)
+			}
+		default:
+		}
+	}
+	one, full := s.kept[key], len(s.kept) >= maxSeries
+	if one == nil && !full {
+		if s.kept == nil {
+			s.kept = map[seriesKey]*seriesRead{}
+		}
+		own := &seriesRead{done: make(chan struct{})}
+		s.kept[key] = own
+		s.mu.Unlock()
+		defer close(own.done)
+		began := time.Now()
+		all, err := history.Read(ctx, r, q)
+		if now := time.Now(); err == nil {
+			own.all, own.until = all, now.Add(min(seriesShare*now.Sub(began), seriesLife))
+		}
+		return all, err
+	}
+	s.mu.Unlock()
+	if one != nil {
+		select {
+		case <-one.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if one.all != nil {
+			return one.all, nil
+		}
+	}
+	return history.Read(ctx, r, q)
 }
 
 func historyCountsOf(c *history.Counts) api.HistoryCounts {

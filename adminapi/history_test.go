@@ -1,10 +1,56 @@
 package adminapi
 
 import (
+	"context"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hookgate/hookgate/history"
 )
+
+// bigHistory is a history that takes a second to read.
+type bigHistory struct{ reads atomic.Int64 }
+
+func (h *bigHistory) Minutes(context.Context, time.Time, time.Time, history.Subject,
+	func(*history.Minute)) error {
+	h.reads.Add(1)
+	time.Sleep(time.Second)
+	return nil
+}
+
+// TestHistoryOfManyReaders: however many ask for the same series, the store reads it for a 20th of
+// the time at most, and another series is another read.
+func TestHistoryOfManyReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cache seriesCache
+		h, now := &bigHistory{}, time.Now()
+		ask := func(step time.Duration, wantReads int64) {
+			t.Helper()
+			var readers sync.WaitGroup
+			for range 5 {
+				readers.Go(func() {
+					q := history.Query{From: now.Add(-history.Span), To: now, Step: step}
+					if all, err := cache.read(t.Context(), h, q); err != nil || all == nil {
+						t.Errorf("%v, error %v", all, err)
+					}
+				})
+			}
+			if readers.Wait(); h.reads.Load() != wantReads {
+				t.Errorf("the store was read %d times, want %d", h.reads.Load(), wantReads)
+			}
+		}
+		ask(time.Hour, 1)
+		ask(time.Minute, 2)
+		time.Sleep(15 * time.Second)
+		ask(time.Hour, 2)
+		time.Sleep(5 * time.Second)
+		ask(time.Hour, 3)
+	})
+}
 
 // TestHistoryParameters: bad parameters get 400 with a reason, and the defaults fit the time.
 func TestHistoryParameters(t *testing.T) {
