@@ -162,5 +162,5 @@ on("[data-resolve]", async (button) => {
 
 // The figures and jobs are always renewed, the rows while nobody chooses among them or looks at an older page.
 const older = new URLSearchParams(location.search).has("after");
-keepFresh(["state", "standing", "chart", "jobs"], 2000);
-if (!older && !all) keepFresh(["rows"], 2000);
+const moving = ["state", "standing", "chart", "jobs"];
+keepFresh(older || all ? moving : [...moving, "rows"], 2000);

@@ -46,18 +46,19 @@ export function element(name, properties = {}, ...children) {
 // keepFresh renews the sections of the page that have these ids, every so many milliseconds, with what the gate shows then, if that is
 // something else. One that the visitor has the focus in is left alone, and so are all while he presses a button or has a dialog open.
 export function keepFresh(ids, every) {
-  let pressed = false;
+  let pressed = false, reading = false;
   for (const [event, is] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]]) addEventListener(event, () => { pressed = is; }, true);
   const busy = () => document.hidden || pressed || document.querySelector("dialog");
   setInterval(async () => {
-    if (busy()) return;
+    if (busy() || reading) return; // a slow gate is not asked again before it has answered
+    reading = true;
     let page;
     try {
       const response = await fetch(location.href, { redirect: "error" });
       if (response.status === 401) location.reload(); // to the form to sign in
       if (!response.ok) return;
       page = new DOMParser().parseFromString(await response.text(), "text/html");
-    } catch { return; } // it is tried again
+    } catch { return; } finally { reading = false; } // it is tried again
     if (busy()) return;
     for (const id of ids) {
       const old = document.getElementById(id), now = page.getElementById(id);
