@@ -18,12 +18,15 @@ const (
 	saveTimeout = 10 * time.Second
 	// maxPending bounds the requests that wait for a store that is away. Older ones are dropped.
 	maxPending = 1000
+	// trimEvery is how often old requests are removed while none is refused.
+	trimEvery = time.Hour
 )
 
 // Recorder stores the refused requests of one process. All methods may be called concurrently.
 type Recorder struct {
-	store Store
-	log   *slog.Logger
+	store   Store
+	log     *slog.Logger
+	trimmed time.Time // when the last transaction began; used by Run alone
 
 	mu      sync.Mutex // guards pending and budgets
 	pending []Request  // oldest first
@@ -110,12 +113,14 @@ func (r *Recorder) save(ctx context.Context) error {
 	requests := r.pending
 	r.pending = nil
 	r.mu.Unlock()
-	if len(requests) == 0 {
+	now := time.Now()
+	if len(requests) == 0 && now.Sub(r.trimmed) < trimEvery {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
-	err := r.store.SaveRefused(ctx, requests, time.Now().Add(-MaxAge))
+	r.trimmed = now
+	err := r.store.SaveRefused(ctx, requests, now.Add(-MaxAge))
 	if err != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()

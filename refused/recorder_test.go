@@ -80,6 +80,19 @@ func TestFlood(t *testing.T) {
 	})
 }
 
+// TestQuiet: while no request is refused, old ones are still removed, once an hour.
+func TestQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &table{}
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Minute)
+		defer cancel()
+		NewRecorder(s, slog.New(slog.DiscardHandler)).Run(ctx)
+		if s.saves != 3 { // at the start, and after one and two hours
+			t.Errorf("%d transactions, want 3", s.saves)
+		}
+	})
+}
+
 // TestStoreAway: while the store is away a bounded number of requests waits, the newest of them.
 func TestStoreAway(t *testing.T) {
 	s := &table{fails: true}

@@ -60,7 +60,7 @@ type Query struct {
 type Store interface {
 	// SaveRefused stores requests and removes, of their sources, all but the newest PerSource, and of
 	// all those received before oldest. A request that is already stored does not change, so a call
-	// with an unknown outcome can be repeated.
+	// with an unknown outcome can be repeated. Without requests it only removes the old ones.
 	SaveRefused(ctx context.Context, requests []Request, oldest time.Time) error
 	// Refused returns at most Limit requests, newest first.
 	Refused(context.Context, Query) ([]Request, error)

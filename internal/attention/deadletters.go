@@ -24,7 +24,9 @@ func NewDeadLetters(count func(ctx context.Context, most int64) (int64, error),
 	return &DeadLetters{cache[openLetters]{read: func(ctx context.Context) (o openLetters, err error) {
 		o.n, err = count(ctx, MaxDeadLetters)
 		if err == nil && o.n > 0 && oldest != nil {
-			o.since, err = oldest(ctx)
+			if since, err := oldest(ctx); err == nil { // the count is worth more than the time
+				o.since = since
+			}
 		}
 		return o, err
 	}}}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +31,7 @@ func (t *Tables) SaveRefused(ctx context.Context, requests []refused.Request,
 		sources[requests[i].Source] = true
 	}
 	columns := strings.Join(refusedColumns, ", ")
-	statements := []Statement{{
+	insert := Statement{
 		SQL: "INSERT INTO webhook_refused (" + columns + ") SELECT " + columns +
 			" FROM r WHERE true ON CONFLICT (request_id) DO NOTHING",
 		Rows: &Rows{Columns: refusedColumns, Len: len(requests), Write: func(i int, cells entry.Cells) {
@@ -45,8 +47,13 @@ func (t *Tables) SaveRefused(ctx context.Context, requests []refused.Request,
 			cells.Text(headers[i])
 			cells.Bytes(append([]byte{}, r.Body...)) // never null
 			cells.Int(r.Skipped)
-		}}}}
-	for source := range sources {
+		}}}
+	var statements []Statement
+	if len(requests) > 0 {
+		statements = append(statements, insert)
+	}
+	// Processes that share a database delete in the same order, so they cannot deadlock.
+	for _, source := range slices.Sorted(maps.Keys(sources)) {
 		statements = append(statements, Statement{
 			SQL: `DELETE FROM webhook_refused WHERE source = ?1 AND request_id < (SELECT request_id
 				FROM webhook_refused WHERE source = ?1 ORDER BY request_id DESC LIMIT 1 OFFSET ?2)`,
@@ -54,7 +61,7 @@ func (t *Tables) SaveRefused(ctx context.Context, requests []refused.Request,
 	}
 	statements = append(statements, Statement{SQL: "DELETE FROM webhook_refused WHERE request_id < ?",
 		Args: []any{hookgate.FirstRequestID(oldest).String()}})
-	if err := t.db.Save(ctx, len(requests), statements); err != nil {
+	if err := t.db.Save(ctx, len(requests)+1, statements); err != nil {
 		return fmt.Errorf("store %d refused requests: %w", len(requests), err)
 	}
 	return nil

@@ -79,6 +79,9 @@ func testRefused(t *testing.T, s Instance) {
 	if got := listRefused(t, s, refused.Query{}); len(got) != 1 {
 		t.Errorf("%d requests are kept after an hour, want 1", len(got))
 	}
+	if save(start.Add(2 * time.Hour)); len(listRefused(t, s, refused.Query{})) > 0 {
+		t.Error("a call without requests does not remove the old ones")
+	}
 }
 
 // testRefusedFails: a save that fails stores all of its requests or none.
