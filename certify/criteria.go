@@ -41,7 +41,7 @@ func (j *judging) load(m *measured) {
 	if c := j.add("sent", "everything planned was sent and has its outcome", "=",
 		float64(j.run.Planned), float64(m.requests), "requests", ledgerFile); c.Status != Pass ||
 		j.run.Stopped != "" {
-		c.invalidate("the run is not whole: %s",
+		c.invalidate("the run is incomplete: %s",
 			orElse(j.run.Stopped, "the ledger does not have every request"))
 	} else if m.requests == 0 {
 		c.invalidate("nothing was sent")
@@ -50,8 +50,8 @@ func (j *judging) load(m *measured) {
 		ms(m.lag, 99), "ms", histogramsFile)
 	j.lagging = lag.Status != Pass
 	if j.lagging {
-		lag.invalidate("the client could not keep its schedule, so that what it measured says " +
-			"nothing of the target; run it on a machine with more to spare")
+		lag.invalidate("the client could not keep its schedule, so its measurements say nothing about " +
+			"the target; run it on a machine with more free CPU time")
 	}
 	events, tried := 0, 0
 	for i := range m.account.events {
@@ -99,16 +99,15 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 		if !j.profile.Exclusive && s.Missing.Count == 0 && s.AcknowledgedEvents > 0 &&
 			j.run.Unread == "" {
 			drained.Status, drained.Note = Pass,
-				"the queue was not empty, as others send too; everything acknowledged here is "+
-					"stored"
+				"others send too, so the queue was not empty; everything acknowledged here is stored"
 		}
 	}
 	first := len(j.criteria)
 	persisted := j.none("persisted", "acknowledged events that are not stored", s.Missing, "events",
 		storeFile)
 	if persisted.Status == Pass {
-		persisted.Note = "a loss of " + lossText(lossSeen(s.AcknowledgedEvents)) +
-			" events or more would have been seen with a probability of 95%"
+		persisted.Note = "with a probability of 95%, the phase would have seen a loss of " +
+			lossText(lossSeen(s.AcknowledgedEvents)) + " events or more"
 	}
 	j.none("stored_once", "events stored more than once", s.Twice, "events", storeFile)
 	foreign := j.none("foreign", "stored events that were not sent or were refused", s.Foreign,
@@ -137,10 +136,10 @@ func (j *judging) stored(m *measured, s *storeReport, d duplicateReport, o order
 			j.criteria[first+i].invalidate("the target could not be read back: %s", j.run.Unread)
 		}
 	}
-	j.none("idempotency", "answers that are wrong about what is a duplicate, or of which request",
+	j.none("idempotency", "answers that are wrong about a duplicate, or about its first request",
 		d.Violations, "answers", duplicatesFile)
 	j.idempotencyNote(m, d)
-	j.none("answers", "answers that are not as the contract says", m.answers.Violations, "answers",
+	j.none("answers", "answers that differ from the contract", m.answers.Violations, "answers",
 		answersFile)
 }
 
@@ -162,7 +161,7 @@ func (j *judging) unfinishedLedger(s *storeReport) {
 		c := &j.criteria[i]
 		_, id, _ := strings.Cut(c.ID, "/")
 		if c.Status == Fail && slices.Contains(ids, id) {
-			c.invalidate("the ledger may lack the last requests, as the client was killed")
+			c.invalidate("the client was killed, so its ledger may lack the last requests")
 		}
 	}
 }

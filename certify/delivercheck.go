@@ -336,7 +336,7 @@ func (d *deliveryCheck) sequence(t *taken) {
 		where := fmt.Sprintf("%s: attempt %q at %s", t.messageID, head(a.Attempt), a.At.Format(clock))
 		switch {
 		case n < 1:
-			d.Numbers.add("%s is no number", where)
+			d.Numbers.add("%s is not a number", where)
 		case i == 0 && n != 1 && !d.run.down(time.Time{}, a.At):
 			d.Numbers.add("%s is the first", where)
 		case i > 0:

@@ -167,12 +167,12 @@ func (j *judging) delivery(d *deliveryCheck) {
 		statesFile)
 	lagging := lag.Status != Pass
 	if lagging {
-		lag.invalidate("the consumer was late itself, so that its times say nothing of the target; " +
-			"run it on a machine with more to spare")
+		lag.invalidate("the consumer itself was late, so its times say nothing about the target; " +
+			"run it on a machine with more free CPU time")
 	}
 	timed := func(c *Criterion) *Criterion {
 		if lagging {
-			c.invalidate("the consumer was late itself")
+			c.invalidate("the consumer itself was late")
 		}
 		return c
 	}
@@ -188,7 +188,7 @@ func (j *judging) delivery(d *deliveryCheck) {
 	together := none("in_flight", "attempts of a key while another of that key was under way",
 		d.Together, "attempts")
 	if together.Status == Fail && d.LagMS > d.run.TimeoutSeconds*250 {
-		together.invalidate("the consumer was late itself, by more than a quarter of the time-out")
+		together.invalidate("the consumer itself was late, by more than a quarter of the time-out")
 	}
 	none("bytes", "attempts with other bytes than were sent", d.Bytes, "attempts")
 	none("sender_headers", "attempts without the sender's content type and signature", d.Sender,
@@ -205,7 +205,7 @@ func (j *judging) delivery(d *deliveryCheck) {
 		d.WebhookID, "attempts")
 	none("attempt_numbers", "attempts whose number does not follow from those before", d.Numbers,
 		"attempts")
-	timed(none("headers", "attempts with hookgate headers that are not true", d.Headers, "attempts"))
+	timed(none("headers", "attempts with wrong hookgate headers", d.Headers, "attempts"))
 	d.judgeSpoilt(j)
 	recovered := timed(j.add("recovered", "time from the end of the outage until everything from "+
 		"before it was delivered", "<=", l.RecoverSeconds, d.RecoverSeconds, "s", attemptsFile))
@@ -216,10 +216,10 @@ func (j *judging) delivery(d *deliveryCheck) {
 		timed(j.add("no_storm", "attempts after the outage, as a multiple of a rate that begins at one "+
 			"and doubles each second", "<=", l.StormFactor, d.Storm, "times", attemptsFile))
 	}
-	drained := j.add("lag_drained", "the subscription said that nothing is left, after the consumer "+
-		"was healed", "<=", j.limits.DrainSeconds, d.run.DrainSeconds, "s", statesFile)
+	drained := j.add("lag_drained", "time until the subscription reported that nothing is left, "+
+		"after the consumer was healed", "<=", j.limits.DrainSeconds, d.run.DrainSeconds, "s", statesFile)
 	if !d.run.Drained {
-		drained.Status, drained.Note = Fail, "it did not say so in that time"
+		drained.Status, drained.Note = Fail, "it did not report that in time"
 	}
 	if d.Undelivered.Count+d.Abandoned.Count+d.Parked.Count+d.Policy.Count > 0 && !d.run.Drained {
 		drained.invalidate("events are missing, so there was no time at which it could be drained")
@@ -228,15 +228,15 @@ func (j *judging) delivery(d *deliveryCheck) {
 		"<=", l.OthersMS, round(max(0, d.Trouble-d.Calm)), "ms", witnessFile))
 	others.Note = orElse(others.Note, fmt.Sprintf("from %.1f ms to %.1f ms", d.Calm, d.Trouble))
 	if d.fewOthers {
-		others.invalidate("it got too few events to compare")
+		others.invalidate("the other subscription got too few events to compare")
 	}
 	d.invalidate(j.criteria[first:])
 }
 
 // judgeSpoilt judges what was made to fail until the end.
 func (d *deliveryCheck) judgeSpoilt(j *judging) {
-	parked := j.none("parked", "events of a key that always failed that were invisible, or not "+
-		"delivered once it was healed", d.Parked, "events", deliveredReport)
+	parked := j.none("parked", "events of the key that always failed which the target did not list, "+
+		"or did not deliver after the key was healed", d.Parked, "events", deliveredReport)
 	switch {
 	case d.untried:
 		parked.invalidate("no key was tried while it failed")

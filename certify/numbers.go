@@ -32,7 +32,7 @@ var Numbers = []Number{
 		func(p *Phase) any { return &p.P95MS }},
 	{"p99", "greatest P99 in `milliseconds`; 0 is not judged",
 		func(p *Phase) any { return &p.P99MS }},
-	{"max", "longest time of an answer in `milliseconds`; 0 is not judged",
+	{"max", "greatest latency of any answer in `milliseconds`; 0 is not judged",
 		func(p *Phase) any { return &p.MaxMS }},
 	{"drain", "`seconds` until the queue must be empty",
 		func(p *Phase) any { return &p.DrainSeconds }},

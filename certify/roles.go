@@ -69,7 +69,7 @@ func (t *roleTry) blocked() bool {
 }
 
 func (r roleReport) criterion() Criterion {
-	c := Criterion{ID: "roles", Text: "calls that were answered against the table of roles",
+	c := Criterion{ID: "roles", Text: "calls whose answer differs from the table of roles",
 		Relation: "=", Unit: "calls", Evidence: rolesFile}
 	note := r.Note
 	for _, t := range r.Tried {

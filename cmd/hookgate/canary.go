@@ -96,14 +96,14 @@ func newCanaryStartCommand() *cobra.Command {
 		Short: "Start the plan, on the evidence of a certification if you name one",
 		Long: `Start the plan (canary.plan) at its first step above the current percentage.
 
-With --evidence the canary starts on a certification. The evidence must be signed with a
-key of --public-key, be what was signed, and its verdict PASS and of the version that the
-gate runs. The command checks this and submits the evidence to the gate, which checks more:
-one of evidence.public_keys signed it, it is of this gate and not older than 24 hours, and
-the phases of evidence.phases passed with the events and limits of evidence.profile. With
-canary.require_evidence the gate leaves 0 percent only this way.
+With --evidence the canary starts on a certification. The command checks that a key of
+--public-key signed the evidence, that nothing has changed since, and that the verdict is
+PASS, of the version that the gate runs. Then it submits the evidence to the gate. The gate
+checks that one of evidence.public_keys signed it, that it is of this gate and at most
+24 hours old, and that the phases of evidence.phases passed with the events and limits of
+evidence.profile. With canary.require_evidence the gate leaves 0 percent only this way.
 
-Without public keys nothing is proven about who made the evidence, and it is refused.
+Without public keys nothing proves who made the evidence, so command and gate refuse it.
 --accept-unproven accepts it; the admin trail records that.
 
 Exit code 0: the plan has started. 1: the evidence or the gate does not allow it. 2: an

@@ -39,9 +39,9 @@ is an outside client: it uses only HTTP, the read API and /metrics.
 
 Phases: smoke (1,000 events), load (5,000, 10 at a time), full (30,000 at 500/s); "all"
 runs these three. soak holds a rate for hours, ramp finds the highest rate that still
-passes. deliver plays a consumer that fails on purpose, and judges how its events come.
-Separate several phases by commas. Each number can be set in a profile or by a
-flag, which wins; --show-profile prints the profile.
+passes. deliver plays a consumer that fails on purpose, and judges how the gate delivers.
+Separate several phases by commas. Set each number in a profile or by a flag; the flag
+wins. --show-profile prints the profile.
 
 Credentials come from WEBHOOK_HMAC_SECRET or WEBHOOK_BEARER_KEY and HOOKGATE_TOKEN, or
 for a gate on this machine from its data directory.

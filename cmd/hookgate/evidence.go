@@ -59,12 +59,11 @@ func newEvidenceVerifyCommand() *cobra.Command {
 		Short: "Check that evidence is what was signed, and judge it again",
 		Long: `Check the signature, the manifest and every file of an evidence folder. Then compute the
 verdict and all reports again from the ledger and the events that were read back, and
-compare.
+compare. The command also computes the plan of the requests from the profile; the ledger
+must match it.
 
-The plan of the requests is computed from the profile, and the ledger must be that plan.
-
-Without --public-key nothing is proven about who made the evidence: anyone can make up a
-whole folder and sign it with a new key.
+Without --public-key nothing proves who made the evidence: anyone can make up a whole
+folder and sign it with a new key.
 
 Exit code 0: the evidence holds, with any verdict. 1: it does not; the message
 names the first changed file. 2: it could not be checked.`,
