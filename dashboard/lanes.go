@@ -174,9 +174,9 @@ func (l *lane) addState(ctx context.Context, v *Visitor, e *event, s *subscripti
 		l.Link = s.Tab(tabHeld) + "&key=" + url.QueryEscape(e.OrderingKey)
 		return nil
 	}
-	l.Says, l.Level = "not delivered: the subscription has passed it", ""
+	l.Says, l.Level = "not delivered: the cursor has passed it", ""
 	if e.PersistedAt.Before(s.CreatedAt.Time) {
-		l.Says = "not delivered: the subscription is younger"
+		l.Says = "not delivered: the subscription began later"
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (s *subscription) standsStill() string {
 	case api.SubscriptionPaused:
 		return "the subscription is paused"
 	case api.SubscriptionBroken:
-		return "the breaker is open: the consumer does not work"
+		return "the breaker is open: the consumer is down"
 	case api.SubscriptionUnowned:
 		return "no process delivers the subscription"
 	}

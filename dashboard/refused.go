@@ -109,7 +109,7 @@ func adviceOn(status int) []string {
 		return []string{
 			"Compare the secret in the sender's settings with the one of this source. Copy it again: a" +
 				" space or a line break at its end is enough to fail.",
-			"Send to the path of the right source. Each source verifies with its own secret and scheme.",
+			"Check the path. Each source has a path, a secret and a scheme of its own.",
 			"Let no proxy change the body or drop the signature header.",
 			"If the reason names a time, set the clocks of both machines.",
 			"Try it yourself: hookgate sources send signs a webhook as the sender does.",
@@ -124,7 +124,7 @@ func adviceOn(status int) []string {
 		return []string{"Correct the URL in the sender's settings. The page Sources has the URL of each" +
 			" source."}
 	case http.StatusMethodNotAllowed:
-		return []string{"Set the sender to POST."}
+		return []string{"Let the sender use POST."}
 	case http.StatusRequestTimeout:
 		return []string{"The body did not arrive in time. Look at the network between sender and gate."}
 	case http.StatusRequestEntityTooLarge:

@@ -37,7 +37,7 @@ on("#seek", async () => {
   const path = pathOf(name, "/seek");
   const yes = await planned({
     title: `Move the cursor of ${name}`, path, danger: true,
-    text: "Back: everything after the place is delivered again, in order, as a redelivery. Forward: everything before it is given up.",
+    text: "Back: the gate delivers everything after the place again, in order, as a redelivery. Forward: it gives up everything before the place.",
     fields: [
       { name: "place", label: "To", options: [["time", "a time"], ["now", "now: give up the backlog"], ["beginning", "the beginning of the log"], ["id", "after an event"]] },
       { name: "time", label: "Time, in your zone", type: "datetime-local", when: (v) => v.place === "time" },

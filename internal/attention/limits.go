@@ -49,6 +49,6 @@ func Disk(space func() (free, size int64, err error)) Source {
 		}
 		return []Item{{Name: "disk", Count: 1,
 			Text: fmt.Sprintf("The disk of the data directory is %.0f%% full: free space, or shorten"+
-				" retention; the gate rejects webhooks when it is full", 100-100*float64(free)/float64(size))}}
+				" retention; on a full disk the gate rejects webhooks", 100-100*float64(free)/float64(size))}}
 	}
 }
