@@ -3,7 +3,6 @@ package dashboard
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/hookgate/hookgate/api"
@@ -68,8 +67,10 @@ func (d *Dashboard) refused(r *http.Request, v *Visitor) (any, error) {
 	for _, one := range page.Refused {
 		row := refusedRow{RefusedRequest: one, Advice: adviceOn(one.Status)}
 		if len(one.Body) > 0 {
-			row.Text = string(one.Body)
-			if !utf8.ValidString(strings.TrimRight(row.Text, "\ufffd")) {
+			if row.Text = string(one.Body); one.Size == nil || *one.Size > int64(len(one.Body)) {
+				row.Text = wholeRunes(row.Text)
+			}
+			if !utf8.ValidString(row.Text) {
 				row.Text = fmt.Sprintf("%d bytes that are no text", len(one.Body))
 			}
 		}
@@ -87,6 +88,16 @@ func (d *Dashboard) refused(r *http.Request, v *Visitor) (any, error) {
 		}
 	}
 	return view, nil
+}
+
+// wholeRunes returns a text that was cut at a byte, without a last rune that is cut.
+func wholeRunes(text string) string {
+	for end := len(text); end > max(0, len(text)-utf8.UTFMax); end-- {
+		if utf8.ValidString(text[:end]) {
+			return text[:end]
+		}
+	}
+	return text
 }
 
 func statusOf(text string) (status int) {

@@ -22,3 +22,13 @@ func TestBars(t *testing.T) {
 		t.Errorf("bars are %+v, the highest %d", b, peak)
 	}
 }
+
+// TestWholeRunes: a text that was cut in the middle of a character stays a text.
+func TestWholeRunes(t *testing.T) {
+	for text, want := range map[string]string{"": "", "ab": "ab", "aü"[:2]: "a", "a😀"[:4]: "a",
+		"\xff\xff\xff\xff": "\xff\xff\xff\xff"} {
+		if got := wholeRunes(text); got != want {
+			t.Errorf("of %q %q is left, want %q", text, got, want)
+		}
+	}
+}
