@@ -78,7 +78,7 @@ func conclude(dir string) (*conclusion, error) {
 		c.Criteria = append(c.Criteria, rampCriteria(ramp, p)...)
 	}
 	c.Criteria = append(c.Criteria, c.phasesCriterion())
-	if err := c.common(dir); err != nil {
+	if err := c.common(dir, p); err != nil {
 		return nil, fmt.Errorf("judge: %w", err)
 	}
 	acknowledged := 0
@@ -193,7 +193,7 @@ func failing(criteria []Criterion) *Criterion {
 }
 
 // common judges what is checked once per certification.
-func (c *conclusion) common(dir string) error {
+func (c *conclusion) common(dir string, p Profile) error {
 	chain, err := c.auditCriterion(dir)
 	if err != nil {
 		return err
@@ -209,7 +209,7 @@ func (c *conclusion) common(dir string) error {
 		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	c.Criteria = append(c.Criteria, refused.criterion())
+	c.Criteria = append(c.Criteria, refused.criterion(p))
 	if err := readJSON(filepath.Join(dir, rolesFile), &c.roles); err != nil &&
 		!errors.Is(err, os.ErrNotExist) {
 		return err

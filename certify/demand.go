@@ -57,6 +57,10 @@ func (d Demand) Check(dir string) (reason string, err error) {
 	if v.Status != Pass || statusOf(v.Criteria) != Pass {
 		return fmt.Sprintf("its verdict is %s, not %s", v.Status, Pass), nil
 	}
+	if p.CanaryPercent < d.Profile.CanaryPercent {
+		return fmt.Sprintf("it is of the keys of a canary at %d percent alone, and tried no wrong "+
+			"credentials: certify without --canary-percent", p.CanaryPercent), nil
+	}
 	for _, name := range d.Phases {
 		i := slices.IndexFunc(v.Phases, func(s Summary) bool { return s.Phase == name })
 		wanted := d.Profile.Phases[name]
@@ -79,8 +83,43 @@ func (d Demand) Check(dir string) (reason string, err error) {
 					want), nil
 			}
 		}
+		if wanted.Consumer != nil {
+			if laxer := phase.Consumer.laxer(wanted.Consumer); laxer != "" {
+				return fmt.Sprintf("its phase %s has %s", name, laxer), nil
+			}
+		}
 	}
 	return "", nil
+}
+
+// laxer returns the first number of the consumer that asks less of a target than wanted does; empty
+// if there is none. c may be nil.
+func (c *Consumer) laxer(wanted *Consumer) string {
+	if c == nil {
+		return "no consumer"
+	}
+	for _, n := range []struct {
+		name      string
+		got, want float64
+		strict    strictness
+	}{
+		{"errors_percent", c.Errors, wanted.Errors, more},
+		{"hangs_percent", c.Hangs, wanted.Hangs, more},
+		{"resets_percent", c.Resets, wanted.Resets, more},
+		{"slow_percent", c.Slow, wanted.Slow, more}, {"slow_s", c.SlowSeconds, wanted.SlowSeconds, more},
+		{"restarts", float64(c.Restarts), float64(wanted.Restarts), more},
+		{"outage_s", c.OutageSeconds, wanted.OutageSeconds, more},
+		{"recover_s", c.RecoverSeconds, wanted.RecoverSeconds, less},
+		{"storm_factor", c.StormFactor, wanted.StormFactor, less},
+		{"others_ms", c.OthersMS, wanted.OthersMS, less},
+		{"clock_s", c.ClockSeconds, wanted.ClockSeconds, less},
+		{"lag_ms", c.LagMS, wanted.LagMS, less},
+	} {
+		if n.strict == more && n.got < n.want || n.strict == less && n.got > n.want {
+			return fmt.Sprintf("%s %g, which is laxer than %g", n.name, n.got, n.want)
+		}
+	}
+	return ""
 }
 
 // strictness says which value of a number makes a phase stricter.

@@ -2,6 +2,7 @@ package certify
 
 import (
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -69,6 +70,12 @@ func TestDemand(t *testing.T) {
 			}
 		}
 	}
+	edit(t, filepath.Join(dir, profileFile), replace(`"canary_percent": 100`, `"canary_percent": 10`))
+	if got, err := (Demand{own, []string{Smoke}}).Check(dir); err != nil || !strings.Contains(got,
+		"canary at 10 percent") {
+		t.Errorf("the keys of a share: %q, %v", got, err)
+	}
+	edit(t, filepath.Join(dir, profileFile), replace(`"canary_percent": 10`, `"canary_percent": 100`))
 	all := DefaultDemand()
 	if got, err := all.Check(dir); err != nil || got == "" {
 		t.Errorf("a small bundle is enough for a gate: %q, %v", got, err)
@@ -90,5 +97,50 @@ func set(n Number, p *Phase, value float64) {
 		*to = value
 	case *int:
 		*to = int(value)
+	}
+}
+
+// Goal: the phase deliver is enough only if its consumer was no easier, and its limits no laxer.
+// Method: each number of the consumer is changed in both directions; one of them is laxer, except
+// for the time of a lease.
+func TestDemandOfConsumer(t *testing.T) {
+	wanted := DefaultProfile().Phases[Deliver].Consumer
+	if got := wanted.laxer(wanted); got != "" {
+		t.Errorf("the same consumer has %s", got)
+	}
+	if (*Consumer)(nil).laxer(wanted) == "" {
+		t.Error("no consumer is enough")
+	}
+	kind := reflect.TypeFor[Consumer]()
+	for i := range kind.NumField() {
+		name, laxer := kind.Field(i).Tag.Get("json"), 0
+		for _, by := range []float64{-1, 1} {
+			changed := *wanted
+			if f := reflect.ValueOf(&changed).Elem().Field(i); f.CanInt() {
+				f.SetInt(f.Int() + int64(by))
+			} else {
+				f.SetFloat(f.Float() + by)
+			}
+			if changed.laxer(wanted) != "" {
+				laxer++
+			}
+		}
+		if name != "lease_s" && laxer != 1 {
+			t.Errorf("%s is laxer in %d directions, want 1", name, laxer)
+		}
+	}
+}
+
+// Goal: wrong credentials may go untried only on the share of a canary.
+func TestCredentialsUntried(t *testing.T) {
+	whole := DefaultProfile()
+	share := whole
+	share.CanaryPercent = 10
+	r := credentialReport{Skipped: "no time"}
+	if c := r.criterion(whole); c.Status != Invalid {
+		t.Errorf("without a canary the criterion is %s", c.Status)
+	}
+	if c := r.criterion(share); c.Status != Pass {
+		t.Errorf("on a share the criterion is %s", c.Status)
 	}
 }
