@@ -44,8 +44,8 @@ func (s Subject) Selects(other Subject) bool {
 	return (s.Kind == "" || s.Kind == other.Kind) && (s.Name == "" || s.Name == other.Name)
 }
 
-// Counts are the numbers of a subject in some time. The kind of the subject decides about the
-// numbers that can be above 0.
+// Counts are the numbers of a subject in some time. The kind of the subject decides which numbers
+// can be above 0.
 type Counts struct {
 	// Of a source, its requests by answer. Accepted are all 2xx, handshakes and duplicates included.
 	// Unauthenticated are 401, Refused other 4xx, and Unavailable 5xx.
@@ -61,8 +61,8 @@ type Counts struct {
 	// Stored are the requests that the gate has stored.
 	Stored int64
 
-	// Latency is the time from receipt to the 202, of a source or, for the gate, of all; or to the end
-	// of the delivery of a subscription. Duration is that of an attempt.
+	// Latency is the time from receipt to the 202; of a subscription, to the end of the delivery.
+	// Duration is the time of an attempt.
 	Latency, Duration Histogram
 }
 

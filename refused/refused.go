@@ -41,8 +41,8 @@ type Request struct {
 	Headers []hookgate.Header
 	// Body has at most MaxBody bytes; nil if the source does not keep bodies.
 	Body []byte
-	// Skipped are the refused requests of the source, since the last one kept by the same process,
-	// that were only counted.
+	// Skipped counts the refused requests of the source that the same process did not keep since the
+	// last one that it kept.
 	Skipped int64
 }
 

@@ -126,14 +126,14 @@ func (c *Consumer) SetFaults(f Faults) {
 	c.faults = f
 }
 
-// FailNextKey lets the key of the next attempt fail until Heal. The call returns at once, and
-// chosen gets the key.
+// FailNextKey fails all attempts of the next attempt's key until Heal. It returns at once, and calls
+// chosen with the key later.
 func (c *Consumer) FailNextKey(chosen func(key string)) {
 	c.next(func(a *Attempt) { c.failing[a.Key] = true; chosen(a.Key) })
 }
 
-// RefuseNext refuses the event of the next attempt, of another key than those that fail, with a
-// status until Heal. chosen gets the attempt.
+// RefuseNext answers the event of the next attempt with a status until Heal. It skips keys that
+// fail, and calls chosen with the attempt.
 func (c *Consumer) RefuseNext(status int, chosen func(a Attempt)) {
 	c.next(func(a *Attempt) { c.refused[a.MessageID] = status; chosen(*a) })
 }

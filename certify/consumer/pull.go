@@ -77,8 +77,8 @@ type outcome struct {
 	pause time.Duration
 }
 
-// work answers a lease. Of a key it goes no further than the first event that it does not take at
-// once.
+// work answers the events of a lease. In each key it stops at the first event that it does not take
+// at once.
 func (p *Pull) work(got api.Pulled) {
 	var taken []Attempt
 	var others []outcome
