@@ -71,8 +71,8 @@ var allowedImports = map[string]struct {
 	"release": {[]string{"guard"}, "it judges the observations of the guard"},
 
 	// Wiring: the only packages that name backends.
-	"gate": {[]string{"adminapi", "admit", "api", "audit", "certify", "control/settings", "dashboard",
-		"deliver", "deliver/egress", "deliver/handler", "deliver/pull", "deliver/push",
+	"gate": {[]string{"adminapi", "admit", "api", "audit", "control/settings", "dashboard", "deliver",
+		"deliver/egress", "deliver/handler", "deliver/pull", "deliver/push",
 		"deliver/txhandler", "doctor", "evidence", "guard", "history", "inbox", "ingest",
 		"internal/attention",
 		"internal/datadir", "internal/httpserver", "internal/metrics", "internal/tracing", "persist",

@@ -16,6 +16,24 @@ type Demand struct {
 	Phases  []string
 }
 
+// NewCheck returns the check of a demand, for gate.EvidenceOptions: phases must have passed under the
+// profile of a file. No phases mean smoke, load and full; an empty profile is the default one. The
+// errors name the settings of the gate.
+func NewCheck(profile string, phases []string) (check func(dir string) (reason string, err error),
+	err error) {
+	d := DefaultDemand()
+	if d.Profile, err = LoadProfile(profile); err != nil {
+		return nil, fmt.Errorf("evidence.profile: %w", err)
+	}
+	if len(phases) > 0 {
+		d.Phases = phases
+	}
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("evidence.phases: %w", err)
+	}
+	return d.Check, nil
+}
+
 // DefaultDemand returns the demand that a gate makes by default: the phases of "all" under the
 // default profile.
 func DefaultDemand() Demand {

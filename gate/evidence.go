@@ -3,7 +3,6 @@ package gate
 import (
 	"fmt"
 
-	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/evidence"
 )
 
@@ -13,30 +12,19 @@ func openDepot(o Options) (*evidence.Depot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("evidence.public_keys: %w", err)
 	}
-	demand, err := o.Evidence.demand()
-	if err != nil {
-		return nil, err
+	check := func(string) (string, error) {
+		return "this gate has no EvidenceOptions.Check, so no evidence is enough", nil
+	}
+	if o.Evidence.Check != nil {
+		if check, err = o.Evidence.Check(o.Evidence.Profile, o.Evidence.Phases); err != nil {
+			return nil, err
+		}
 	}
 	depot, err := evidence.OpenDepot(o.dir().EvidenceDir(), evidence.Limits{
 		Bundle: int64(o.Evidence.MaxTotal / evidenceParts), Total: int64(o.Evidence.MaxTotal),
 		Bundles: maxBundles}, keys)
 	if err == nil {
-		depot.Demand(demand.Check)
+		depot.Demand(check)
 	}
 	return depot, err
-}
-
-// demand is what evidence must show before the canary leaves 0 percent on it.
-func (o EvidenceOptions) demand() (d certify.Demand, err error) {
-	d = certify.DefaultDemand()
-	if d.Profile, err = certify.LoadProfile(o.Profile); err != nil {
-		return d, fmt.Errorf("evidence.profile: %w", err)
-	}
-	if len(o.Phases) > 0 {
-		d.Phases = o.Phases
-	}
-	if err := d.Validate(); err != nil {
-		return d, fmt.Errorf("evidence.phases: %w", err)
-	}
-	return d, nil
 }

@@ -131,6 +131,11 @@ type EvidenceOptions struct {
 	// Profile is a file with the least numbers and greatest limits of these phases; empty means the
 	// default profile of a certification.
 	Profile string `setting:"profile"`
+	// Check makes the check of these phases under this profile. The check returns the reason why the
+	// bundle in a folder is not enough, or "". A program sets it to certify.NewCheck; without it no
+	// evidence is enough. So a program that needs no evidence does not link the certifier.
+	Check func(profile string, phases []string) (check func(dir string) (reason string, err error),
+		err error) `setting:"-"`
 }
 
 // HTTPOptions are limits of the HTTP server.

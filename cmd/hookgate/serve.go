@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hookgate/hookgate/certify"
 	"github.com/hookgate/hookgate/config"
 	"github.com/hookgate/hookgate/gate"
 	"github.com/hookgate/hookgate/internal/collector"
@@ -81,6 +82,7 @@ func serve(ctx context.Context, c config.Config, out, logs io.Writer) (err error
 	syscall.Umask(0o077)
 
 	c.Logger, c.Version = log, versionText()
+	c.Evidence.Check = certify.NewCheck
 	g, err := gate.Open(ctx, c.Options)
 	if err != nil {
 		return err
