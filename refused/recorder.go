@@ -13,11 +13,14 @@ const (
 	// burst is how many requests of a source are kept at once, and each second gives room for one
 	// more.
 	burst = 50
-	// saveEvery is the time between two transactions, saveTimeout bounds each.
+	// saveEvery is the time between two calls of save, saveTimeout bounds each transaction.
 	saveEvery   = time.Second
 	saveTimeout = 10 * time.Second
 	// maxPending bounds the requests that wait for a store that is away. Older ones are dropped.
 	maxPending = 1000
+	// perSave bounds the requests of a transaction. With SQLite it may be that of webhooks, which then
+	// wait for it.
+	perSave = 64
 	// trimEvery is how often old requests are removed while none is refused.
 	trimEvery = time.Hour
 )
@@ -108,24 +111,36 @@ func (r *Recorder) refill() {
 	}
 }
 
+// save stores all pending requests.
 func (r *Recorder) save(ctx context.Context) error {
+	for {
+		n, err := r.saveSome(ctx)
+		if err != nil || n < perSave {
+			return err
+		}
+	}
+}
+
+// saveSome stores the oldest pending requests and returns their number.
+func (r *Recorder) saveSome(ctx context.Context) (n int, err error) {
 	r.mu.Lock()
-	requests := r.pending
-	r.pending = nil
+	n = min(perSave, len(r.pending))
+	requests := r.pending[:n:n]
+	r.pending = r.pending[n:]
 	r.mu.Unlock()
 	now := time.Now()
-	if len(requests) == 0 && now.Sub(r.trimmed) < trimEvery {
-		return nil
+	if n == 0 && now.Sub(r.trimmed) < trimEvery {
+		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	r.trimmed = now
-	err := r.store.SaveRefused(ctx, requests, now.Add(-MaxAge))
+	err = r.store.SaveRefused(ctx, requests, now.Add(-MaxAge))
 	if err != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.pending = append(requests, r.pending...)
 		r.pending = r.pending[max(0, len(r.pending)-maxPending):]
 	}
-	return err
+	return n, err
 }

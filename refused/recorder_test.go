@@ -20,10 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type table struct {
 	requests []Request
 	saves    int
+	largest  int // number of requests in one call
 	fails    bool
 }
 
 func (s *table) SaveRefused(_ context.Context, all []Request, _ time.Time) error {
+	s.largest = max(s.largest, len(all))
 	if s.saves++; s.fails {
 		return errors.New("away")
 	}
@@ -111,5 +113,8 @@ func TestStoreAway(t *testing.T) {
 	if err := r.save(t.Context()); err != nil || len(s.requests) != maxPending ||
 		s.requests[maxPending-1].Reason != strconv.Itoa(2*maxPending) {
 		t.Errorf("%d requests are stored, error %v", len(s.requests), err)
+	}
+	if s.largest != perSave {
+		t.Errorf("a transaction has %d requests, want %d at most", s.largest, perSave)
 	}
 }
