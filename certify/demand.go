@@ -76,7 +76,7 @@ func (d Demand) Check(dir string) (reason string, err error) {
 		return fmt.Sprintf("its verdict is %s, not %s", v.Status, Pass), nil
 	}
 	if p.CanaryPercent < d.Profile.CanaryPercent {
-		return fmt.Sprintf("it is of the keys of a canary at %d percent alone, and tried no wrong "+
+		return fmt.Sprintf("it has only the keys of a canary at %d percent, and tried no wrong "+
 			"credentials: certify without --canary-percent", p.CanaryPercent), nil
 	}
 	for _, name := range d.Phases {
