@@ -57,7 +57,7 @@ func (r *credentialReport) criterion(p Profile) Criterion {
 	}
 	for _, id := range r.Traced {
 		c.Value++
-		c.find("%s has a wrong credential and a trail, as if it had been taken", id)
+		c.find("%s has a wrong credential and a trail, as if the target had accepted it", id)
 	}
 	c.decide()
 	switch {

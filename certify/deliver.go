@@ -121,14 +121,14 @@ const typePrefix = "certify."
 func (c *certification) checkDelivery(ctx context.Context) error {
 	switch asked := slices.Contains(c.Phases, Deliver); {
 	case !asked && c.Subscription != "":
-		return errors.New("a subscription is only for the phase deliver")
+		return errors.New("--subscription needs the phase deliver")
 	case !asked:
 		return nil
 	case c.Input != "":
 		return errors.New("the phase deliver generates its events: use another phase for " +
 			"recorded traffic")
 	case c.Subscription == "" && c.Listen != "":
-		return errors.New("an address to listen on needs the name of a push subscription")
+		return errors.New("--listen needs --subscription, the name of a push subscription")
 	case c.Subscription == "":
 		_, err := c.apiClient().Subscriptions(ctx)
 		return err

@@ -88,7 +88,7 @@ func (d Demand) Check(dir string) (reason string, err error) {
 		case v.Phases[i].Status != Pass:
 			return fmt.Sprintf("its phase %s is %s", name, v.Phases[i].Status), nil
 		case v.Phases[i].Stored < wanted.count():
-			return fmt.Sprintf("its phase %s stored %d events, and %d are the least", name,
+			return fmt.Sprintf("its phase %s stored %d events, fewer than %d", name,
 				v.Phases[i].Stored, wanted.count()), nil
 		}
 		phase, ok := p.Phases[name]

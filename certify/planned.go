@@ -88,7 +88,7 @@ func (c *conclusion) planCriterion(dir, name string, p Profile, limits Phase) (C
 		wrong.First[:min(len(wrong.First), maxFindings)]
 	criterion.decide()
 	if criterion.Status != Pass {
-		criterion.invalidate("the ledger is not that of the plan: it was changed, or another version " +
+		criterion.invalidate("the ledger differs from the plan: somebody changed it, or another version " +
 			"of hookgate made it")
 	}
 	return criterion, nil

@@ -130,7 +130,7 @@ func (j *readAPIJudge) contains(call *apiCall) {
 		}
 		return
 	}
-	j.wrong("%s %s is for no event of the stream", call.Kind, call.Query)
+	j.wrong("%s %s names no event of the stream", call.Kind, call.Query)
 }
 
 // finish compares a listing with the events of the stream that its query selects.

@@ -63,8 +63,8 @@ func (r *Recorder) Run(ctx context.Context) {
 		}
 		err := r.save(context.WithoutCancel(ctx))
 		if err != nil && !failing {
-			r.log.Warn("cannot store the history of the last minutes; it is kept for an hour and tried"+
-				" again each minute", "error", err)
+			r.log.Warn("cannot store the history of the last minutes; the gate keeps it for an hour"+
+				" and retries each minute", "error", err)
 		}
 		if failing = err != nil; ctx.Err() != nil {
 			return

@@ -92,7 +92,7 @@ func (r *Recorder) Run(ctx context.Context) {
 		}
 		err := r.save(context.WithoutCancel(ctx))
 		if err != nil && !failing {
-			r.log.Warn("cannot store refused requests; the last ones are tried again", "error", err)
+			r.log.Warn("cannot store refused requests; the gate retries the last 1000", "error", err)
 		}
 		if failing = err != nil; ctx.Err() != nil {
 			return
