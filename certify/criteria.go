@@ -3,6 +3,7 @@ package certify
 import (
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -69,6 +70,12 @@ func (j *judging) load(m *measured) {
 		m.budget.RatePercent, "%", budgetFile)
 	for _, e := range m.budget.Errors[:min(len(m.budget.Errors), maxFindings)] {
 		errors.find("%s (line %d): status %d, %s", e.MessageID, e.Line, e.Status, e.Error)
+	}
+	if slices.ContainsFunc(m.budget.Errors, func(e errorLine) bool {
+		return e.Status == http.StatusRequestEntityTooLarge
+	}) {
+		errors.Note = fmt.Sprintf("a body was too large for the target: set max_size of the phase, "+
+			"which is %d, below its http.max_body", l.MaxSize)
 	}
 	for _, p := range []struct {
 		id       string

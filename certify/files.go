@@ -53,7 +53,7 @@ const (
 
 // bundleFormat is the format of the bundles that this version makes and judges. It changes when a
 // file that a verdict needs is added, or when derived files change.
-const bundleFormat = 2
+const bundleFormat = 3
 
 // start is what is known at the beginning of a certification, and when it ended.
 type start struct {

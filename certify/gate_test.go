@@ -89,6 +89,8 @@ type faults struct {
 	missing       string // 500 for every path that begins so
 	overwrite     bool   // the body, with that of a repetition
 	stuckAt       int    // never stores what comes after so many; 0 for none
+	largest       int    // answers 413 to a longer body; 0 for no limit
+	forgets       int    // an identity after so many other events; 0 for never
 	access        accessFaults
 	read          readFaults
 }
@@ -280,6 +282,11 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 	if f := g.faults.delay; f != nil {
 		time.Sleep(f(request)) // this is what the saboteur does
 	}
+	if limit := g.faults.largest; limit > 0 && len(body) > limit {
+		g.reply(w, request, &gateReply{http.StatusRequestEntityTooLarge, id, jsonType,
+			map[string]any{"status": "error", "error": "sabotage", "requestId": id}})
+		return
+	}
 	if f := g.faults.status; f != nil && f(request) != 0 {
 		g.reply(w, request, &gateReply{f(request), id, jsonType, map[string]any{"status": "error",
 			"error": "sabotage", "requestId": id}})
@@ -337,7 +344,11 @@ func (e *gateEvent) jobID() string { return fmt.Sprintf("0:%d-0", e.n+1) }
 func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if first, ok := g.claims[e.eventType+"/"+e.messageID]; ok {
+	first, ok := g.claims[e.eventType+"/"+e.messageID]
+	if f := g.faults.forgets; ok && f > 0 && len(g.claims)-first.n > f {
+		ok = false
+	}
+	if ok {
 		r.event, r.first = first, first.requestID
 		if g.faults.overwrite {
 			first.body = e.body

@@ -13,7 +13,7 @@ import (
 // so Judge computes it again.
 func (p Profile) planOf(prefix string, ph Phase) plan {
 	return plan{prefix: prefix, seed: p.Seed, events: ph.count(), keys: ph.Keys,
-		duplicatePercent: ph.Duplicates, size: ph.Size,
+		duplicatePercent: ph.Duplicates, size: ph.Size, maxSize: ph.MaxSize,
 		names: keysOfShare(prefix, ph.Keys, p.CanaryPercent)}
 }
 

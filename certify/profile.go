@@ -70,6 +70,9 @@ type Phase struct {
 	// Keys is the number of ordering keys, Size the size of a body in bytes.
 	Keys int `json:"keys"`
 	Size int `json:"size"`
+	// MaxSize is the size of the largest of up to ten bodies that are larger than Size. 0 means none.
+	// It must not be above the limit of the target, by default 1 MiB.
+	MaxSize int `json:"max_size"`
 	// TimeoutSeconds bounds one request.
 	TimeoutSeconds float64 `json:"timeout_s"`
 	// Seconds, if not 0, replaces Events by Rate times Seconds, for a soak.
@@ -102,7 +105,7 @@ func DefaultProfile() Profile {
 	phase := Phase{
 		Concurrency: 50, Duplicates: 4, Keys: 100, Size: 600, TimeoutSeconds: 10,
 		AcceptancePercent: 100, ErrorPercent: 0, DrainSeconds: 60, LagP99MS: 5, LatencyGapMS: 25,
-		MaxMS: 2000,
+		MaxMS: 2000, MaxSize: 1<<20 - 1<<10,
 	}
 	smoke, load, full, soak, ramp := phase, phase, phase, phase, phase
 	smoke.Events, smoke.Rate, smoke.Concurrency, smoke.P95MS, smoke.DrainSeconds = 1000, 200, 10, 20,
@@ -124,6 +127,9 @@ func DefaultProfile() Profile {
 			Deliver: defaultDelivery(full)},
 	}
 }
+
+// maxBody is the greatest size of a body, above all limits that a gate allows.
+const maxBody = 16 << 20
 
 // webhooks begins the paths of sources.
 const webhooks = "/webhooks/"
@@ -229,6 +235,8 @@ func (p Profile) Check() error {
 			problem = "concurrency, keys (at most 1,000,000) and timeout_s must be positive"
 		case ph.Size < minSize || ph.Size > 1<<20:
 			problem = fmt.Sprintf("size must be between %d and %d", minSize, 1<<20)
+		case ph.MaxSize < 0 || ph.MaxSize > maxBody:
+			problem = fmt.Sprintf("max_size must be between 0 and %d", maxBody)
 		case ph.DrainSeconds <= 0 || ph.LagP99MS <= 0:
 			problem = "drain_s and lag_p99_ms must be positive"
 		case ph.P95MS < 0 || ph.P99MS < 0 || ph.MaxMS < 0 || ph.MeanBatch < 0 || ph.CounterPercent < 0 ||

@@ -42,6 +42,7 @@ type event struct {
 	kind      string
 	at        time.Duration // due so long after the start, if Config.Timed
 	together  bool          // with the event before it
+	follows   bool          // due when its key is free
 	due       time.Time
 	firstSent time.Time
 	attempts  int
@@ -220,6 +221,7 @@ func (l *lines) readMessages(ctx context.Context, input iter.Seq2[Message, error
 			return
 		}
 		ev.kind, ev.at, ev.together = m.Kind, m.At, m.Together
+		ev.follows = m.Follows
 		if !l.enqueue(ctx, ev, n, sign(m.Body)) {
 			return
 		}

@@ -23,6 +23,9 @@ type Message struct {
 	// key: some senders repeat a request before they have an answer. The next message of the key
 	// waits for both answers.
 	Together bool
+	// Follows makes it due as soon as the previous message of its ordering key is answered. It takes a
+	// place of the schedule all the same.
+	Follows bool
 	// Kind is written into the ledger.
 	Kind string
 }

@@ -86,6 +86,30 @@ func TestReplayTogether(t *testing.T) {
 	}
 }
 
+// Goal: a message that follows is due when the one before it is answered, however slow the schedule
+// is. Method: the places of the schedule are days apart.
+func TestReplayFollows(t *testing.T) {
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer gate.Close()
+	var ledger bytes.Buffer
+	if _, err := Replay(t.Context(), Config{Target: gate.URL, Rate: 1e-6, Concurrency: 2,
+		Ledger: &ledger, Messages: messagesOf(Message{Body: bodyOf("one")},
+			Message{Body: bodyOf("two"), Follows: true}, Message{Body: bodyOf("three"), Follows: true},
+		)}); err != nil {
+		t.Fatal(err)
+	}
+	all := attempts(t, &ledger)
+	var answered time.Time
+	for i, id := range []string{"one", "two", "three"} {
+		if a := all[i]; a.MessageID != id || i > 0 && (!a.Due.Equal(a.Sent) || a.Sent.Before(answered)) {
+			t.Errorf("attempt %d is %+v", i+1, a)
+		}
+		answered = all[i].Due.Add(time.Duration(all[i].LatencyUS) * time.Microsecond)
+	}
+}
+
 // Goal: a message that cannot be sent ends the replay with its number. Neither it nor any later one
 // is sent.
 func TestReplayBadMessages(t *testing.T) {

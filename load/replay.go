@@ -195,6 +195,8 @@ func (r *replay) pace(ctx context.Context, p pacer, timed bool) (whole bool, err
 			case ev.together:
 				due = before
 				p.skip()
+			case ev.follows:
+				p.skip() // the sender finds out when it is due
 			case timed:
 				due, err = p.at(ctx, ev.at)
 			default:

@@ -1,0 +1,87 @@
+package certify
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+// Goal: a gate that keeps most bodies, and changes those that not every sender sends, fails
+// content. Method: gates that store bodies of one kind in another form.
+func TestSaboteursOfBodies(t *testing.T) {
+	stores := func(change func(body []byte) []byte) faults {
+		return faults{store: func(g *gate, _ int, e *gateEvent) {
+			e.body = change(e.body)
+			g.put(e)
+		}}
+	}
+	large := func(p *Phase) { p.MaxSize = 100 << 10 }
+	certifyAll(t, []saboteur{
+		{name: "honest with large bodies", profile: large, status: Pass},
+		{name: "cuts off bodies above 64 KiB", profile: large, fail: []string{"content"},
+			faults: stores(func(body []byte) []byte { return body[:min(len(body), 64<<10)] })},
+		{name: "removes white space", fail: []string{"content"},
+			faults: stores(func(body []byte) []byte {
+				var out bytes.Buffer
+				if json.Compact(&out, body) != nil {
+					return body
+				}
+				return out.Bytes()
+			})},
+		{name: "replaces what is not UTF-8", fail: []string{"content"},
+			faults: stores(func(body []byte) []byte { return bytes.ToValidUTF8(body, []byte("?")) })},
+		{name: "writes escapes as characters", fail: []string{"content"},
+			faults: stores(func(body []byte) []byte {
+				return bytes.ReplaceAll(body, []byte(`\u00e9`), []byte("é"))
+			})},
+		{name: "keeps the last of equal members", fail: []string{"content"},
+			faults: stores(func(body []byte) []byte {
+				return bytes.ReplaceAll(body, []byte(`"twice":1,"twice":2,`), nil)
+			})},
+		{name: "rounds large numbers", fail: []string{"content"},
+			faults: stores(func(body []byte) []byte {
+				return bytes.ReplaceAll(body, []byte("123456789012345678901234567890"),
+					[]byte("1.2345678901234568e29"))
+			})},
+	})
+}
+
+// Goal: a gate that is wrong only about events of a key that follow each other at once, or about
+// repetitions long after the first, is found. In a round each of the 30 keys occurs once.
+func TestSaboteursOfPace(t *testing.T) {
+	certifyAll(t, []saboteur{
+		{name: "swaps two of a key if three come among 25 requests",
+			profile: func(p *Phase) { p.Rate = 200 },
+			faults: faults{store: func(g *gate, n int, e *gateEvent) {
+				g.put(e)
+				var of []int // places of the latest events of the key
+				for i := len(g.stored) - 1; i >= 0 && g.stored[i].n > n-25; i-- {
+					if g.stored[i].key == e.key {
+						of = append(of, i)
+					}
+				}
+				if len(of) < 3 {
+					return
+				}
+				early := g.stored[of[1]]
+				g.stored[of[0]], g.stored[of[1]] = early, e
+				early.id, e.id = e.id, early.id
+			}}, fail: []string{"order"}},
+		{name: "forgets identities after 600 events", faults: faults{forgets: 600},
+			profile: func(p *Phase) { p.Events = 1500 }, fail: []string{"idempotency", "lineage",
+				"stored_once"}},
+	})
+}
+
+// Goal: the errors of a gate with a lower limit say which number of the profile to lower.
+func TestTooLargeForTheTarget(t *testing.T) {
+	p := testProfile()
+	phase := p.Phases[Smoke]
+	phase.Events, phase.MaxSize = 30, 100<<10
+	p.Phases[Smoke] = phase
+	g := newGate(t, faults{largest: 64 << 10})
+	v, _ := certifyGate(t, g, p)
+	if _, text := faulty(v); v.Status != Fail || !bytes.Contains([]byte(text), []byte("max_size")) {
+		t.Errorf("%s\n%s", v.Status, text)
+	}
+}
