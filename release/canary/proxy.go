@@ -153,13 +153,13 @@ func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request) (o Outcome) {
 	}
 	fail := func(err error) {
 		switch sender := body.err(); {
+		case context.Cause(ctx) == errTimeout: // first, because the end of ctx makes other reads fail
+			o = Outcome{Status: http.StatusServiceUnavailable, Failure: TimedOut, Err: errTimeout}
 		case sender != nil || r.Context().Err() != nil:
 			o = Outcome{Status: http.StatusBadRequest, Failure: Sender, Err: err}
 			if errors.Is(sender, os.ErrDeadlineExceeded) {
 				o.Status = http.StatusRequestTimeout
 			}
-		case context.Cause(ctx) == errTimeout:
-			o = Outcome{Status: http.StatusServiceUnavailable, Failure: TimedOut, Err: errTimeout}
 		case isDial(err):
 			o = Outcome{Status: http.StatusBadGateway, Failure: Unreachable, Err: err}
 		default:
