@@ -21,7 +21,7 @@ var Numbers = []Number{
 		func(p *Phase) any { return &p.Rate }},
 	{"keys", "`number` of ordering keys", func(p *Phase) any { return &p.Keys }},
 	{"size", "size of a body in `bytes`", func(p *Phase) any { return &p.Size }},
-	{"max-size", "size of the largest of a few larger bodies in `bytes`; 0 is none of them",
+	{"max-size", "size in `bytes` of the largest of a few large bodies; 0 sends none",
 		func(p *Phase) any { return &p.MaxSize }},
 	{"timeout", "`seconds` to wait for one answer", func(p *Phase) any { return &p.TimeoutSeconds }},
 	{"seconds", "`seconds` to send for, instead of --events; of each step of a ramp",
