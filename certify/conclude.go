@@ -48,6 +48,9 @@ func conclude(dir string) (*conclusion, error) {
 			"%d: use the version of hookgate that made it (client in %s)", max(c.start.Format, 1),
 			bundleFormat, environmentFile)
 	}
+	if err := p.Check(); err != nil { // anyone can have written it
+		return nil, fmt.Errorf("judge: %s: %w", profileFile, err)
+	}
 	var ramp []*phaseResult
 	for _, name := range c.start.Phases {
 		limits, err := p.limitsOf(name)

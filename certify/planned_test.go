@@ -160,3 +160,12 @@ func TestEvidenceNamesOneTarget(t *testing.T) {
 		})
 	}
 }
+
+// Goal: evidence of strangers with impossible numbers is rejected, and is not computed with.
+func TestImpossibleProfile(t *testing.T) {
+	_, dir := smallBundle(t, faults{})
+	edit(t, filepath.Join(dir, profileFile), replace(`"canary_percent": 100`, `"canary_percent": 0`))
+	if _, err := Judge(dir); err == nil || !strings.Contains(err.Error(), "canary_percent is 0") {
+		t.Errorf("judged: %v", err)
+	}
+}
