@@ -197,11 +197,15 @@ func failing(criteria []Criterion) *Criterion {
 
 // common judges what is checked once per certification.
 func (c *conclusion) common(dir string, p Profile) error {
+	settled, err := c.settledCriterion(dir, p)
+	if err != nil {
+		return err
+	}
 	chain, err := c.auditCriterion(dir)
 	if err != nil {
 		return err
 	}
-	c.Criteria = append(c.Criteria, chain)
+	c.Criteria = append(c.Criteria, settled, chain)
 	named, err := c.targetCriterion(dir)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ const (
 	auditBeforeFile = "audit-before.json"
 	rolesFile       = "roles.json"
 	credentialsFile = "credentials.json"
+	settledFile     = "metrics-settled.txt"
 	approvalsFile   = "approvals.json"
 	trailFile       = "admin-trail.json"
 	verdictFile     = "verdict.json" // derived

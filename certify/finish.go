@@ -27,6 +27,7 @@ func (c *certification) finish(ctx context.Context) (v Verdict, err error) {
 			return v, err
 		}
 	}
+	c.scrapeAgain(ctx)
 	if err := c.access(ctx); err != nil {
 		return v, err
 	}

@@ -3,7 +3,6 @@ package certify
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -253,11 +252,7 @@ func judgePhase(dir, name string, p Profile, limits Phase) (*phaseResult, error)
 
 func readScrapes(dir string) (before, after *scrape, err error) {
 	for file, to := range map[string]**scrape{beforeFile: &before, afterFile: &after} {
-		text, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			return nil, nil, err
-		}
-		if *to, err = parseScrape(text); err != nil {
+		if *to, err = readScrape(filepath.Join(dir, file)); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}

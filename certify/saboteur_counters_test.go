@@ -1,6 +1,9 @@
 package certify
 
-import "testing"
+import (
+	"sync/atomic"
+	"testing"
+)
 
 // Goal: each counter of the target is compared on its own: a request that one counter has too many
 // and another too few fails counters. Method: gates with an event more or less in a counter.
@@ -37,7 +40,7 @@ func TestSaboteursOfCounters(t *testing.T) {
 					return deadLetters
 				}
 				return n
-			}}, fail: []string{"counters"}},
+			}}, fail: []string{"counters", "settled"}},
 		{name: "counts an answer less", faults: moved(map[string]float64{"202": -1}),
 			fail: []string{"counters"}},
 		{name: "counts answers that nobody got", faults: faults{
@@ -54,6 +57,28 @@ func TestSaboteursOfCounters(t *testing.T) {
 			}}, profile: func(p *Phase) {
 			p.Duplicates, p.AcceptancePercent, p.ErrorPercent = 0, 50, 50
 		}, fail: []string{"counters"}},
+	})
+}
+
+// Goal: a counter that moves after the last request, when all counters have been compared, fails
+// settled. Method: gates that wait for the second reading.
+func TestSaboteursOfCountersThatWait(t *testing.T) {
+	// counts adds to a counter from the second reading on.
+	counts := func(which string, by float64) faults {
+		late := new(atomic.Bool)
+		return faults{later: func(*gate) { late.Store(true) },
+			counted: func(status string, n float64) float64 {
+				if status == which && late.Load() {
+					n += by
+				}
+				return n
+			}}
+	}
+	certifyAll(t, []saboteur{
+		{name: "counts a duplicate later", faults: counts("duplicate", 1), fail: []string{"settled"}},
+		{name: "counts an event later", faults: counts("persisted", 1), fail: []string{"settled"}},
+		{name: "takes an event back", faults: counts("persisted", -1), fail: []string{"settled"}},
+		{name: "counts an answer later", faults: counts("202", 1), fail: []string{"settled"}},
 	})
 }
 

@@ -241,7 +241,7 @@ func TestSaboteurs(t *testing.T) {
 		{name: "lets a viewer make tokens", faults: faults{viewerIsAdmin: true}, fail: []string{"roles"}},
 		{name: "lets everyone read", faults: faults{openReads: true}, fail: []string{"roles"}},
 		{name: "has no metrics", faults: faults{missing: "/metrics"}, status: Invalid,
-			fail: []string{"batching", "counters", "server_latency"}},
+			fail: []string{"batching", "counters", "server_latency", "settled"}},
 		{name: "does not verify its chain", faults: faults{missing: "/api/audit"}, status: Invalid,
 			fail: []string{"audit_chain"}},
 		{name: "cannot be asked for lineage", faults: faults{missing: "/api/trace"}, status: Invalid,
