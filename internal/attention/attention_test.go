@@ -37,7 +37,8 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestDeadLetters: counts are cached, for longer if they are slow. An unknown count is no item.
+// TestDeadLetters: counts are cached, for longer if they are slow. A count that fails
+// keeps the last item, and one more says so after a minute.
 func TestDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n, asked int64
@@ -81,13 +82,20 @@ func TestDeadLetters(t *testing.T) {
 		check(3, "At least")
 		time.Sleep(readEvery)
 		err = errors.New("the store is away")
-		check(4, "")
+		check(4, "At least")
+		if len(d.Items(t.Context())) != 1 {
+			t.Error("a short failure is an item")
+		}
 		if _, known := d.Open(t.Context()); known {
 			t.Error("a number is known that the store did not tell")
 		}
 		time.Sleep(time.Minute)
 		err, takes = nil, time.Hour // it hangs
-		check(5, "")
+		check(5, "At least")
+		if got := d.Items(t.Context()); len(got) != 2 || got[1].Name != "unknown" ||
+			got[1].What != "dead letters" || time.Since(*got[1].Since) < time.Minute {
+			t.Errorf("items of a store that hangs are %+v", got)
+		}
 		// One that asks and goes away leaves the next one to ask.
 		time.Sleep(time.Minute)
 		n, takes = 2, 100*time.Millisecond

@@ -2,6 +2,7 @@ package attention
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -13,6 +14,9 @@ const (
 	readShare = 20
 	// readTimeout bounds one read.
 	readTimeout = time.Second
+	// lostAfter is how long after the last answer of a failing store the items that came from it say
+	// that they are old.
+	lostAfter = time.Minute
 )
 
 // cache keeps a value of the store, so that frequent and simultaneous calls cost the store little.
@@ -22,11 +26,14 @@ type cache[T any] struct {
 	mu    sync.Mutex // guards the fields below; not held during a read
 	busy  bool       // a read is in progress
 	next  time.Time  // of the next read
-	value T
-	known bool
+	value T          // the last one that could be read
+	known bool       // the last read did not fail
+	lost  bool       // the last read failed
+	at    time.Time  // when value was read; zero if never
 }
 
-// get returns the value, which can be some seconds old. known is false if the last read failed.
+// get returns the last value that could be read, which can be some seconds old. known is false if
+// the last read failed, or if there was none.
 func (c *cache[T]) get(ctx context.Context) (value T, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,15 +44,30 @@ func (c *cache[T]) get(ctx context.Context) (value T, known bool) {
 	c.mu.Unlock()
 	reading, cancel := context.WithTimeout(ctx, readTimeout)
 	began := time.Now()
-	value, err := c.read(reading)
+	read, err := c.read(reading)
 	took := time.Since(began)
 	cancel()
 	c.mu.Lock()
 	c.busy = false
-	if err != nil && ctx.Err() != nil {
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return c.value, c.known // the caller gave up, which says nothing about the store
 	}
 	c.next = time.Now().Add(max(readEvery, readShare*took))
-	c.value, c.known = value, err == nil
+	if c.known, c.lost = err == nil, err != nil; c.known {
+		c.value, c.at = read, time.Now()
+	}
 	return c.value, c.known
+}
+
+// last returns the last value that could be read. unknown has an item if that is too old or if
+// there is none, because the store fails; subject says what cannot be read.
+func (c *cache[T]) last(ctx context.Context, subject string) (value T, unknown []Item) {
+	value, _ = c.get(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost && time.Since(c.at) > lostAfter {
+		unknown = []Item{{Name: "unknown", What: subject, Count: 1, Since: sinceOf(c.at),
+			Text: "The state of " + subject + " cannot be read: the store fails or is too slow"}}
+	}
+	return value, unknown
 }

@@ -39,12 +39,13 @@ func (d *DeadLetters) Open(ctx context.Context) (open int64, known bool) {
 	return all.n, known
 }
 
-// Items is a Source: one item while dead letters are open.
+// Items is a Source: one item while dead letters are open, and one if their number is unknown. A
+// failed count keeps the last one.
 func (d *DeadLetters) Items(ctx context.Context) []Item {
-	all, known := d.open.get(ctx)
+	all, unknown := d.open.last(ctx, "dead letters")
 	n := all.n
-	if !known || n == 0 {
-		return nil
+	if n == 0 {
+		return unknown
 	}
 	text := fmt.Sprintf("%d %s open: %s until you retry or purge %s", n, many(n, "dead letter is",
 		"dead letters are"),
@@ -52,6 +53,6 @@ func (d *DeadLetters) Items(ctx context.Context) []Item {
 	if n >= MaxDeadLetters {
 		text = fmt.Sprintf("At least %s", text)
 	}
-	return []Item{{Name: "dead_letters", Count: n, Text: text, Link: "/ui/dead-letters?state=open",
-		Since: sinceOf(all.since)}}
+	return append([]Item{{Name: "dead_letters", Count: n, Text: text,
+		Link: "/ui/dead-letters?state=open", Since: sinceOf(all.since)}}, unknown...)
 }

@@ -37,18 +37,16 @@ func (s *Subscriptions) All(ctx context.Context) (all []hookgate.SubscriptionInf
 }
 
 // Items is a Source: items for each subscription that has parked events, is paused, whose breaker
-// is open, or that holds up retention.
+// is open, or that holds up retention. A failed read keeps the last items, and one more says so when
+// they are old.
 func (s *Subscriptions) Items(ctx context.Context) (items []Item) {
-	all, known := s.All(ctx)
-	if !known {
-		return nil
-	}
+	all, unknown := s.all.last(ctx, "subscriptions")
 	for i := range all {
 		if all[i].RemovedAt.IsZero() {
 			items = append(items, s.itemsOf(&all[i])...)
 		}
 	}
-	return items
+	return append(items, unknown...)
 }
 
 func (s *Subscriptions) itemsOf(one *hookgate.SubscriptionInfo) (items []Item) {

@@ -12,13 +12,13 @@ import (
 )
 
 // TestSubscriptions: each trouble of a subscription is an item of its own kind. A person's pause, a
-// breaker that has just opened and a removed subscription are none, nor is anything while the store
-// does not answer.
+// breaker that has just opened and a removed subscription are none. While the store does not answer,
+// the last items stay.
 func TestSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		one := hookgate.SubscriptionInfo{SubscriptionDefinition: hookgate.SubscriptionDefinition{
-			Name: "billing"}}
+			Name: "billing"}, Owner: "gate-1"}
 		var err error
 		asked := 0
 		s := NewSubscriptions(func(context.Context) ([]hookgate.SubscriptionInfo, error) {
@@ -26,6 +26,8 @@ func TestSubscriptions(t *testing.T) {
 			return []hookgate.SubscriptionInfo{one}, err
 		}, 24*time.Hour)
 		ann := []string{"subscription_paused: Subscription billing was paused by a person at 2000-01-01T"}
+		broken := []string{"subscription_paused: Subscription billing was paused by the gate",
+			"subscription_broken: ", "subscription_holds_retention: "}
 		for _, test := range []struct {
 			change func()
 			want   []string
@@ -43,9 +45,8 @@ func TestSubscriptions(t *testing.T) {
 				one.Parked, one.PausedBy = 0, ""
 				one.BrokenSince = now.Add(-2 * time.Minute)
 				one.OldestStoredAt = now.Add(-25 * time.Hour)
-			}, []string{"subscription_paused: Subscription billing was paused by the gate",
-				"subscription_broken: ", "subscription_holds_retention: "}},
-			{func() { err = errors.New("the store is away") }, nil},
+			}, broken},
+			{func() { err = errors.New("the store is away") }, broken},
 			{func() { err, one.RemovedAt = nil, now }, nil},
 		} {
 			test.change()
@@ -71,6 +72,33 @@ func TestSubscriptions(t *testing.T) {
 		}
 		if asked != 10 {
 			t.Errorf("the store was asked %d times, want 10", asked)
+		}
+	})
+}
+
+// TestUnknown: a store that never answers in time is an item, however the caller bounds its wait.
+// It goes with the first answer.
+func TestUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		takes := time.Hour
+		s := NewSubscriptions(func(ctx context.Context) ([]hookgate.SubscriptionInfo, error) {
+			select {
+			case <-time.After(takes):
+				return nil, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}, 24*time.Hour)
+		hurried, cancel := context.WithTimeout(t.Context(), readTimeout/2)
+		defer cancel()
+		if got := s.Items(hurried); len(got) != 1 || got[0].Name != "unknown" ||
+			got[0].What != "subscriptions" || got[0].Since != nil {
+			t.Errorf("items %+v", got)
+		}
+		time.Sleep(time.Minute)
+		takes = 0
+		if got := s.Items(t.Context()); len(got) != 0 {
+			t.Errorf("items after an answer: %+v", got)
 		}
 	})
 }
