@@ -69,6 +69,43 @@ func (s *source) keptHeaders() []string {
 	return names
 }
 
+// SignatureHeaders returns the headers, in canonical form, in which senders of a source send
+// signatures. The value of a request that is not authentic may be a secret by mistake.
+func SignatureHeaders(s Scheme) (names []string) {
+	switch s := s.(type) {
+	case *source:
+		names = signaturesOf(s.proof)
+	case *shakingSource:
+		names = signaturesOf(s.proof)
+	case *envelope:
+		names = []string{s.signature.rule.Header}
+	}
+	for i, name := range names {
+		names[i] = http.CanonicalHeaderKey(name)
+	}
+	return names
+}
+
+func signaturesOf(p proof) (names []string) {
+	switch p := p.(type) {
+	case signed:
+		return []string{p.rule.Header}
+	case zendesk:
+		return signaturesOf(p.proof)
+	case twilio:
+		return []string{twilioHeader}
+	case anyOf:
+		for _, one := range p {
+			names = append(names, signaturesOf(one)...)
+		}
+	case either:
+		for _, one := range p.ways {
+			names = append(names, signaturesOf(one)...)
+		}
+	}
+	return names
+}
+
 // signingHeaders returns the headers that a proof reads, except those with an unencrypted secret.
 func signingHeaders(p proof) (names []string) {
 	switch p := p.(type) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,6 +27,13 @@ const (
 var harmless = []string{"Accept", "Accept-Encoding", "Content-Encoding", "Content-Length",
 	"Content-Type", "Date", "Forwarded", "Transfer-Encoding", "User-Agent", "Via", "X-Forwarded-For",
 	"X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"}
+
+var (
+	// signatureName matches names of headers with signatures or secrets, as senders call them.
+	signatureName = regexp.MustCompile(`(?i)signature|hmac|digest|token|secret|auth|key|password`)
+	// signatureForm matches what comes before a signature in its header.
+	signatureForm = regexp.MustCompile(`^(t=\d{1,12},)?(sha1|sha256|sha512|v\d)[=,]`)
+)
 
 // authSchemes are the schemes that are shown of an Authorization header.
 var authSchemes = []string{"Bearer", "Basic", "Digest", "Token"}
@@ -56,28 +64,32 @@ func (h *Handler) describe(x *exchange, why *rejection) refused.Request {
 	if client, ok := httpserver.ClientAddr(x.http, h.config.TrustedProxies); ok {
 		r.Address = client.String()
 	}
-	var kept func(name string) bool
+	var shows func(name string) bool
 	if s := x.source; s != nil {
-		r.Source, kept = s.Name, s.keeps
+		r.Source, shows = s.Name, s.shows
 		if s.KeepRefusedBodies {
 			r.Body = bytes.Clone(x.body[:min(len(x.body), refused.MaxBody)])
 		}
 	}
-	r.Headers = refusedHeaders(x.http.Header, kept)
+	r.Headers = refusedHeaders(x.http.Header, shows)
 	return r
 }
 
-// keeps reports whether the source keeps a header with its events.
-func (s *servedSource) keeps(name string) bool {
+// shows reports whether the source keeps a header with its events, and the value cannot be a secret
+// that the sender sent in place of a signature.
+func (s *servedSource) shows(name string) bool {
+	if slices.Contains(s.signatures, name) || signatureName.MatchString(name) {
+		return false
+	}
 	return slices.Contains(s.kept, name) || slices.ContainsFunc(s.keptPrefixes,
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // refusedHeaders returns the headers of a refused request without secrets: of a header that may
-// hold one it has the length of the value. kept may be nil.
-func refusedHeaders(h http.Header, kept func(name string) bool) (all []hookgate.Header) {
+// hold one it has the length of the value. shows may be nil.
+func refusedHeaders(h http.Header, shows func(name string) bool) (all []hookgate.Header) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
-		shown := slices.Contains(harmless, name) || kept != nil && kept(name)
+		shown := slices.Contains(harmless, name) || shows != nil && shows(name)
 		for _, value := range h[name] {
 			if len(all) == maxRefusedHeaders {
 				return all
@@ -97,6 +109,9 @@ func hiddenValue(name, value string) string {
 	scheme, credentials, ok := strings.Cut(value, " ")
 	if name == "Authorization" && ok && slices.Contains(authSchemes, scheme) {
 		return fmt.Sprintf("%s (%d bytes, not kept)", scheme, len(credentials))
+	}
+	if form := signatureForm.FindString(value); form != "" {
+		return fmt.Sprintf("%s (%d bytes, not kept)", form, len(value)-len(form))
 	}
 	return fmt.Sprintf("(%d bytes, not kept)", len(value))
 }

@@ -60,8 +60,10 @@ type servedSource struct {
 	limiter    *rate.Limiter    // nil: no limit
 	// kept are the headers to store, in canonical form, and keptPrefixes the beginnings of others.
 	kept, keptPrefixes []string
-	counts             sourceCounts
-	rejections         rejectionCounts
+	// signatures are the headers with signatures, in canonical form.
+	signatures []string
+	counts     sourceCounts
+	rejections rejectionCounts
 	// used has the Unix time in microseconds when each credential was last used, by admit.Setting.
 	used     [2][]atomic.Int64
 	answered *metrics.Answers
@@ -125,6 +127,7 @@ func newServedSource(s Source, maxBody int64) (*servedSource, error) {
 		s.MaxBodyBytes = maxBody
 	}
 	served := &servedSource{Source: s, kept: kept, keptPrefixes: prefixes,
+		signatures:   admit.SignatureHeaders(s.Scheme),
 		methods:      []string{http.MethodPost, http.MethodHead},
 		typeUnproven: admit.TypeUnproven(s.Scheme)}
 	served.used[admit.Secrets] = make([]atomic.Int64, s.Secrets)
