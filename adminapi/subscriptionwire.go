@@ -7,6 +7,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/api"
+	"github.com/hookgate/hookgate/internal/attention"
 )
 
 // subscriptionOf returns a subscription with its live state if this process delivers it.
@@ -30,7 +31,7 @@ func subscriptionOf(i *hookgate.SubscriptionInfo, live []LiveSubscription,
 		a.BrokenSince, a.State = api.At(i.BrokenSince), api.SubscriptionBroken
 	}
 	switch {
-	case pulled(i):
+	case attention.Pulled(i):
 		a.State = api.SubscriptionPulled
 	case i.Owner == "":
 		a.State = api.SubscriptionUnowned
@@ -50,12 +51,6 @@ func subscriptionOf(i *hookgate.SubscriptionInfo, live []LiveSubscription,
 		}
 	}
 	return a
-}
-
-// pulled reports whether clients fetch the events of a subscription.
-func pulled(i *hookgate.SubscriptionInfo) bool {
-	var definition struct{ Pull *struct{} }
-	return json.Unmarshal([]byte(i.Definition), &definition) == nil && definition.Pull != nil
 }
 
 func exceptionOf(e *hookgate.StoredException) api.Exception {

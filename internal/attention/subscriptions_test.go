@@ -12,8 +12,8 @@ import (
 )
 
 // TestSubscriptions: each trouble of a subscription is an item of its own kind. A person's pause, a
-// breaker that has just opened and a removed subscription are none. While the store does not answer,
-// the last items stay.
+// breaker that has just opened and a removed subscription are none. While the store does not
+// answer, the last items stay.
 func TestSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
@@ -72,6 +72,40 @@ func TestSubscriptions(t *testing.T) {
 		}
 		if asked != 10 {
 			t.Errorf("the store was asked %d times, want 10", asked)
+		}
+	})
+}
+
+// TestUnowned: a subscription that no process delivers is an item, but not during a handover, and
+// not while it is paused or if clients fetch its events.
+func TestUnowned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var one hookgate.SubscriptionInfo
+		s := NewSubscriptions(func(context.Context) ([]hookgate.SubscriptionInfo, error) {
+			return []hookgate.SubscriptionInfo{one}, nil
+		}, 24*time.Hour)
+		for _, test := range []struct {
+			name   string
+			change func()
+			lasts  time.Duration
+			want   int
+		}{
+			{"handover", func() {}, unownedFor, 0},
+			{"owned again", func() { one.Owner = "gate-2" }, time.Minute, 0},
+			{"second handover", func() { one.Owner = "" }, unownedFor, 0},
+			{"no owner", func() {}, 2 * readEvery, 1},
+			{"paused", func() { one.PausedAt, one.PausedBy = time.Now(), "ann" }, time.Minute, 1},
+			{"pulled", func() { one.PausedAt, one.Definition = time.Time{}, `{"pull":{}}` }, time.Minute, 0},
+		} {
+			test.change()
+			var got []Item
+			for began := time.Now(); time.Since(began) < test.lasts; time.Sleep(readEvery) {
+				got = s.Items(t.Context())
+			}
+			if len(got) != test.want || one.PausedAt.IsZero() && test.want > 0 &&
+				(got[0].Name != "subscription_unowned" || time.Since(*got[0].Since) < unownedFor) {
+				t.Errorf("%s: items %+v, want %d", test.name, got, test.want)
+			}
 		}
 	})
 }
