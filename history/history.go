@@ -114,8 +114,9 @@ type Reader interface {
 // Store keeps minutes.
 type Store interface {
 	Reader
-	// SaveMinutes stores minutes and removes those that begin before oldest, in one transaction. It
-	// replaces a stored minute with the same time, process and subject, so that a call with an unknown
-	// outcome can be repeated.
+	// SaveMinutes stores minutes and removes those that begin before oldest and are older than Keep by
+	// the clock of the store, in one transaction. So a process whose clock is ahead removes nothing
+	// early. It replaces a stored minute with the same time, process and subject, so that a call with
+	// an unknown outcome can be repeated.
 	SaveMinutes(ctx context.Context, minutes []Minute, oldest time.Time) error
 }

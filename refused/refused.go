@@ -59,8 +59,10 @@ type Query struct {
 // Store keeps refused requests.
 type Store interface {
 	// SaveRefused stores requests and removes, of their sources, all but the newest PerSource, and of
-	// all those received before oldest. A request that is already stored does not change, so a call
-	// with an unknown outcome can be repeated. Without requests it only removes the old ones.
+	// all those received before oldest that are older than MaxAge by the clock of the store. So a
+	// process whose clock is ahead removes nothing early. A request that is already stored does not
+	// change, so a call with an unknown outcome can be repeated. Without requests it only removes the
+	// old ones.
 	SaveRefused(ctx context.Context, requests []Request, oldest time.Time) error
 	// Refused returns at most Limit requests, newest first.
 	Refused(context.Context, Query) ([]Request, error)

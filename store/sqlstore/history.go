@@ -44,7 +44,9 @@ func (t *Tables) SaveMinutes(ctx context.Context, minutes []history.Minute,
 	}}
 	err := t.db.Save(ctx, len(minutes), []Statement{
 		{SQL: saveMinutes, Rows: rows},
-		{SQL: "DELETE FROM webhook_minutes WHERE at < ?", Args: []any{oldest.UnixMicro()}},
+		// The index finds the rows by the first condition. The second one is the clock of the store.
+		{SQL: "DELETE FROM webhook_minutes WHERE at < ?1 AND at < " + t.Now + " - ?2",
+			Args: []any{oldest.UnixMicro(), history.Keep.Microseconds()}},
 	})
 	if err != nil {
 		return fmt.Errorf("store the history of %d subjects: %w", len(minutes), err)

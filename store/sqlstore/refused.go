@@ -59,8 +59,10 @@ func (t *Tables) SaveRefused(ctx context.Context, requests []refused.Request,
 				FROM webhook_refused WHERE source = ?1 ORDER BY request_id DESC LIMIT 1 OFFSET ?2)`,
 			Args: []any{source, refused.PerSource - 1}})
 	}
-	statements = append(statements, Statement{SQL: "DELETE FROM webhook_refused WHERE request_id < ?",
-		Args: []any{hookgate.FirstRequestID(oldest).String()}})
+	// The key finds the rows by the first condition. The second one is the clock of the store.
+	statements = append(statements, Statement{
+		SQL:  "DELETE FROM webhook_refused WHERE request_id < ?1 AND at < " + t.Now + " - ?2",
+		Args: []any{hookgate.FirstRequestID(oldest).String(), refused.MaxAge.Microseconds()}})
 	if err := t.db.Save(ctx, len(requests)+1, statements); err != nil {
 		return fmt.Errorf("store %d refused requests: %w", len(requests), err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // minuteRow returns row n: minute n of a source in a process, with every count above 0.
 func minuteRow(n int, process, source string) history.Minute {
-	m := history.Minute{At: start.Truncate(time.Minute).Add(time.Duration(n) * time.Minute),
+	m := history.Minute{At: longAgo.Truncate(time.Minute).Add(time.Duration(n) * time.Minute),
 		Process: process, Subject: history.Subject{Kind: history.Source, Name: source}}
 	for i, count := range m.Numbers() {
 		*count = int64(1000*n + i + 1)
@@ -35,7 +35,7 @@ func readMinutes(t *testing.T, s history.Reader, from, to time.Time) (all []hist
 
 func wantMinutes(t *testing.T, s history.Reader, want ...history.Minute) {
 	t.Helper()
-	got := readMinutes(t, s, time.Time{}.AddDate(1999, 0, 0), start.Add(24*time.Hour))
+	got := readMinutes(t, s, time.Time{}.AddDate(1999, 0, 0), longAgo.Add(24*time.Hour))
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("minutes are %s, want %s", shortMinutes(got), shortMinutes(want))
 	}
@@ -73,7 +73,7 @@ func testMinutes(t *testing.T, s Instance) {
 		t.Errorf("between two minutes are %s", shortMinutes(got))
 	}
 	var one []history.Minute
-	err := s.Minutes(context.Background(), first.At, start.Add(time.Hour),
+	err := s.Minutes(context.Background(), first.At, longAgo.Add(time.Hour),
 		history.Subject{Kind: history.Gate}, func(m *history.Minute) { one = append(one, *m) })
 	if err != nil || !reflect.DeepEqual(one, []history.Minute{quiet}) {
 		t.Errorf("of the gate are %s, error %v", shortMinutes(one), err)
@@ -84,6 +84,13 @@ func testMinutes(t *testing.T, s Instance) {
 	}
 	save(second.At, many...)
 	wantMinutes(t, s, append([]history.Minute{quiet, second}, many...)...)
+	// The clock of the store keeps what a process whose clock is ahead takes for old.
+	recent := minuteRow(0, "c", "shop")
+	recent.At = time.Now().UTC().Truncate(time.Minute)
+	save(recent.At.Add(2*history.Keep), recent)
+	if got := readMinutes(t, s, longAgo, recent.At.Add(time.Minute)); len(got) != 1 {
+		t.Errorf("after a save by a clock that is ahead, there are %s; want one", shortMinutes(got))
+	}
 }
 
 // testMinutesFail: a save that fails stores all of its minutes or none, and can be repeated.
@@ -91,15 +98,16 @@ func testMinutesFail(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	minutes := []history.Minute{minuteRow(0, "a", "bank"), minuteRow(0, "a", "shop")}
 	s.FailWrites(&done)
-	err := s.SaveMinutes(context.Background(), minutes, start.Add(-time.Hour))
+	err := s.SaveMinutes(context.Background(), minutes, longAgo.Add(-time.Hour))
 	s.FailWrites(nil)
 	if err == nil {
 		t.Error("a failing store returned no error")
 	}
-	if got := readMinutes(t, s, start.Add(-time.Hour), start.Add(time.Hour)); len(got) > 0 != done {
+	got := readMinutes(t, s, longAgo.Add(-time.Hour), longAgo.Add(time.Hour))
+	if len(got) > 0 != done {
 		t.Errorf("stored are %s", shortMinutes(got))
 	}
-	if err := s.SaveMinutes(context.Background(), minutes, start.Add(-time.Hour)); err != nil {
+	if err := s.SaveMinutes(context.Background(), minutes, longAgo.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	wantMinutes(t, s, minutes...)

@@ -11,9 +11,13 @@ import (
 	"github.com/hookgate/hookgate/refused"
 )
 
+// longAgo is a time before everything that the recorders keep, by the real clock of the store.
+var longAgo = time.Now().UTC().Truncate(time.Minute).Add(123_456*time.Microsecond -
+	2*refused.MaxAge)
+
 // refusedOf returns refused request n of a source. A higher n is newer.
 func refusedOf(source string, n int) refused.Request {
-	at := start.Add(time.Duration(n) * time.Millisecond)
+	at := longAgo.Add(time.Duration(n) * time.Millisecond)
 	return refused.Request{ID: hookgate.NewRequestID(at), At: at, Source: source, Status: 401,
 		Reason: "no signature", Address: "192.0.2.1", Method: "POST", Path: "/webhooks/" + source,
 		Size: int64(n), Headers: []hookgate.Header{{Name: "X-A", Value: "ü\"<"}}}
@@ -45,7 +49,7 @@ func testRefused(t *testing.T, s Instance) {
 	first, second, stray := refusedOf("shop", 1), refusedOf("bank", 2), refusedOf("", 3)
 	second.Status, second.Reason, second.Body, second.Skipped = 400, "no JSON", []byte("{\x00\xff"), 7
 	stray.Status, stray.Size, stray.Headers = 404, -1, nil
-	save(start, second, first, stray)
+	save(longAgo, second, first, stray)
 	for name, test := range map[string]struct {
 		q    refused.Query
 		want []refused.Request
@@ -65,8 +69,8 @@ func testRefused(t *testing.T, s Instance) {
 	for n := range refused.PerSource + 20 {
 		many = append(many, refusedOf("shop", 100+n))
 	}
-	save(start, many[:500]...)
-	save(start, many[500:]...)
+	save(longAgo, many[:500]...)
+	save(longAgo, many[500:]...)
 	got := listRefused(t, s, refused.Query{Source: "shop"})
 	if len(got) != refused.PerSource || got[0].ID != many[len(many)-1].ID ||
 		got[999].ID != many[20].ID {
@@ -75,12 +79,18 @@ func testRefused(t *testing.T, s Instance) {
 	if n := len(listRefused(t, s, refused.Query{Source: "bank"})); n != 1 {
 		t.Errorf("%d requests of another source are kept, want 1", n)
 	}
-	save(start.Add(time.Hour), refusedOf("bank", 3_600_001))
+	save(longAgo.Add(time.Hour), refusedOf("bank", 3_600_001))
 	if got := listRefused(t, s, refused.Query{}); len(got) != 1 {
 		t.Errorf("%d requests are kept after an hour, want 1", len(got))
 	}
-	if save(start.Add(2 * time.Hour)); len(listRefused(t, s, refused.Query{})) > 0 {
+	if save(longAgo.Add(2 * time.Hour)); len(listRefused(t, s, refused.Query{})) > 0 {
 		t.Error("a call without requests does not remove the old ones")
+	}
+	// The clock of the store keeps what a process whose clock is ahead takes for old.
+	recent := refusedOf("bank", int(2*refused.MaxAge.Milliseconds()))
+	save(recent.At.Add(2*refused.MaxAge), recent)
+	if n := len(listRefused(t, s, refused.Query{})); n != 1 {
+		t.Errorf("a clock that is ahead keeps %d requests, want 1", n)
 	}
 }
 
@@ -89,7 +99,7 @@ func testRefusedFails(t *testing.T, b Backend, done bool) {
 	s := open(t, b)
 	all := []refused.Request{refusedOf("shop", 1), refusedOf("shop", 2)}
 	s.FailWrites(&done)
-	err := s.SaveRefused(context.Background(), all, start)
+	err := s.SaveRefused(context.Background(), all, longAgo)
 	s.FailWrites(nil)
 	if got := listRefused(t, s, refused.Query{}); err == nil || len(got) > 0 != done {
 		t.Errorf("error %v, and %d requests are stored", err, len(got))
