@@ -13,6 +13,8 @@ import (
 const (
 	// saveTimeout bounds each call of the store.
 	saveTimeout = 10 * time.Second
+	// endTimeout bounds the last one, from the end of Run's context on.
+	endTimeout = 2 * time.Second
 	// maxPending is how many minutes wait for a store that is away. Older ones are dropped.
 	maxPending = 60
 )
@@ -48,8 +50,12 @@ func NewRecorder(store Store, totals func() map[Subject]Counts, process string,
 	return &Recorder{store: store, totals: totals, process: process, log: log}
 }
 
-// Run records until ctx ends, and then once more.
+// Run records until ctx ends, and then once more. It returns two seconds later at the latest.
 func (r *Recorder) Run(ctx context.Context) {
+	// A save outlives ctx, but not by long: a shutdown must not wait for a store that is away.
+	saving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	context.AfterFunc(ctx, func() { time.AfterFunc(endTimeout, cancel) })
 	failing := false
 	for {
 		next := time.Now().Truncate(time.Minute).Add(time.Minute)
@@ -61,7 +67,7 @@ func (r *Recorder) Run(ctx context.Context) {
 			timer.Stop()
 			r.count(time.Now())
 		}
-		err := r.save(context.WithoutCancel(ctx))
+		err := r.save(saving)
 		if err != nil && !failing {
 			r.log.Warn("cannot store the history of the last minutes; the gate keeps it for an hour"+
 				" and retries each minute", "error", err)

@@ -149,3 +149,29 @@ func TestRecorderBounds(t *testing.T) {
 		}
 	})
 }
+
+// TestEndWithoutStore: a store that hangs holds up the end for two seconds, whether the save began
+// before or after it.
+func TestEndWithoutStore(t *testing.T) {
+	for _, before := range []time.Duration{30 * time.Second, time.Minute + time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(before, cancel)
+			r := NewRecorder(hanging{}, (&counters{accepted: 1}).totals, "a",
+				slog.New(slog.DiscardHandler))
+			began := time.Now()
+			r.Run(ctx)
+			if took := time.Since(began) - before; took != endTimeout {
+				t.Errorf("Run took %v after the end, want %v", took, endTimeout)
+			}
+		})
+	}
+}
+
+// hanging is a store that never answers.
+type hanging struct{ Store }
+
+func (hanging) SaveMinutes(ctx context.Context, _ []Minute, _ time.Time) error {
+	<-ctx.Done()
+	return ctx.Err()
+}

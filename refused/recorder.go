@@ -16,6 +16,8 @@ const (
 	// saveEvery is the time between two calls of save, saveTimeout bounds each transaction.
 	saveEvery   = time.Second
 	saveTimeout = 10 * time.Second
+	// endTimeout bounds all transactions after the end of Run's context.
+	endTimeout = 2 * time.Second
 	// maxPending bounds the requests that wait for a store that is away. Older ones are dropped.
 	maxPending = 1000
 	// perSave bounds the requests of a transaction. With SQLite it may be that of webhooks, which then
@@ -79,10 +81,15 @@ func (r *Recorder) add(request Request) {
 	r.pending = append(r.pending, request)
 }
 
-// Run stores requests until ctx ends, and then once more.
+// Run stores requests until ctx ends, and then once more. It returns two seconds later at the
+// latest.
 func (r *Recorder) Run(ctx context.Context) {
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()
+	// A save outlives ctx, but not by long: a shutdown must not wait for a store that is away.
+	saving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	context.AfterFunc(ctx, func() { time.AfterFunc(endTimeout, cancel) })
 	failing := false
 	for {
 		select {
@@ -90,7 +97,7 @@ func (r *Recorder) Run(ctx context.Context) {
 			r.refill()
 		case <-ctx.Done():
 		}
-		err := r.save(context.WithoutCancel(ctx))
+		err := r.save(saving)
 		if err != nil && !failing {
 			r.log.Warn("cannot store refused requests; the gate retries the last 1000", "error", err)
 		}

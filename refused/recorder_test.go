@@ -118,3 +118,29 @@ func TestStoreAway(t *testing.T) {
 		t.Errorf("a transaction has %d requests, want %d at most", s.largest, perSave)
 	}
 }
+
+// TestEndWithoutStore: a store that hangs holds up the end for two seconds, whether the save began
+// before or after it.
+func TestEndWithoutStore(t *testing.T) {
+	for _, before := range []time.Duration{500 * time.Millisecond, saveEvery + time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(before, cancel)
+			r := NewRecorder(hanging{}, slog.New(slog.DiscardHandler))
+			r.Source().Keep(func() Request { return Request{} })
+			began := time.Now()
+			r.Run(ctx)
+			if took := time.Since(began) - before; took != endTimeout {
+				t.Errorf("Run took %v after the end, want %v", took, endTimeout)
+			}
+		})
+	}
+}
+
+// hanging is a store that never answers.
+type hanging struct{ Store }
+
+func (hanging) SaveRefused(ctx context.Context, _ []Request, _ time.Time) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
