@@ -135,6 +135,7 @@ func TestRecorderBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := &table{rows: map[Minute]Counts{}, fails: true}, &counters{}
 		r, stop := startRecorder(s, c, "a")
+		time.Sleep(time.Second) // not while the recorder counts
 		for range 3 * maxPending {
 			c.accepted++
 			time.Sleep(time.Minute)
