@@ -34,7 +34,8 @@ var madeRoles = []string{consuming, string(control.RoleViewer),
 // nothing.
 type Rule struct {
 	Method string
-	// Path names the call. Probe is the path to try, and Body the body to send.
+	// Path names the call. Probe is the path to try, and Body the body to send. The name none in Probe
+	// stands for a name that nothing has.
 	Path, Probe, Body string
 	// Status has the status by caller: nobody, sender (with a key for webhooks), consumer, viewer,
 	// operator, admin.
@@ -107,7 +108,7 @@ func (c *certification) roles(ctx context.Context) (r roleReport) {
 	for _, role := range madeRoles {
 		// Another name if the certification is resumed, because a gate never takes a name again.
 		name := fmt.Sprintf("%s-%s-%04x", c.start.RunID, role, rand.IntN(1<<16))
-		token, err := c.target.makeToken(ctx, name, role)
+		token, err := c.target.makeToken(ctx, name, role, c.absent())
 		if err != nil {
 			r.Note = "the role " + role + " was not tried: " + err.Error()
 			continue
@@ -158,11 +159,11 @@ func (c *certification) tryRevoked(ctx context.Context, r *roleReport, role, tok
 func (c *certification) tryUnbound(ctx context.Context, r *roleReport, rule Rule,
 	header headerOf) {
 	want := rule.Status[consuming]
-	path, ok := strings.CutPrefix(rule.Probe, "/api/subscriptions/"+probedSubscription+"/")
+	path, ok := strings.CutPrefix(rule.Probe, "/api/subscriptions"+noName+"/")
 	if !ok || want == 0 || want == http.StatusUnauthorized || want == http.StatusForbidden {
 		return
 	}
-	rule.Probe = "/api/subscriptions/another/" + path
+	rule.Probe = "/api/subscriptions/" + c.absent() + "-unbound/" + path
 	rule.Status = map[string]int{unbound: http.StatusForbidden}
 	c.tryRule(ctx, r, &rule, unbound, header)
 }
@@ -207,7 +208,8 @@ func (c *certification) tryRule(ctx context.Context, r *roleReport, rule *Rule, 
 	if want == 0 || isStream(rule.Path) && r.silent(rule.Path) {
 		return
 	}
-	base, probe, body := c.target.base, rule.Probe, rule.Body
+	base, body := c.target.base, rule.Body
+	probe := strings.Replace(rule.Probe, noName, "/"+c.absent(), 1)
 	if rule.webhook() {
 		if c.Profile.Source != defaultSource && c.Profile.Source != hookgate.TestSource {
 			return // the key is for another source

@@ -124,7 +124,8 @@ func (g *gate) consumer(w http.ResponseWriter, r *http.Request) bool {
 	switch path := r.URL.Path; {
 	case path == "/api/events/stream":
 		w.Header().Set("Content-Type", "text/event-stream")
-	case strings.HasPrefix(path, "/api/subscriptions/none/") || g.faults.access.unbound &&
+	case strings.HasPrefix(path, "/api/subscriptions/cert-") && strings.HasSuffix(path,
+		"-absent/pull") || g.faults.access.unbound &&
 		strings.HasPrefix(path, "/api/subscriptions/"):
 		w.WriteHeader(http.StatusNotFound)
 	default:

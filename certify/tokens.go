@@ -14,16 +14,19 @@ import (
 // tokenLife is how long a token lives that could not be revoked.
 const tokenLife = 15 * time.Minute
 
-// probedSubscription is the subscription of which the probes of a consumer are. It does not exist.
-const probedSubscription = "none"
+// noName is the part of a path of Rule.Probe that stands for a name that nothing has.
+const noName = "/none"
 
-// makeToken makes a token and returns its text. One of the role consumer is bound to
-// probedSubscription.
-func (t *target) makeToken(ctx context.Context, name, role string) (string, error) {
+// absent is a name that nothing has, because it begins with the random id of this run.
+func (c *certification) absent() string { return c.start.RunID + "-absent" }
+
+// makeToken makes a token and returns its text. One of the role consumer is bound to the
+// subscription.
+func (t *target) makeToken(ctx context.Context, name, role, subscription string) (string, error) {
 	wanted := map[string]any{"name": name, "role": role,
 		"expiresAt": time.Now().Add(tokenLife).UTC().Format(time.RFC3339)}
 	if role == string(control.RoleConsumer) {
-		wanted["subscriptions"] = []string{probedSubscription}
+		wanted["subscriptions"] = []string{subscription}
 	}
 	body, err := json.Marshal(wanted)
 	if err != nil {
