@@ -82,6 +82,8 @@ func TestLedgerFollowsThePlan(t *testing.T) {
 			in(lineageFile): without(lost), in(phaseFile): replace(`"planned": 66`, `"planned": 65`)},
 		"fewer events in the profile": {in(ledgerFile): without(lost), in(lineageFile): without(lost),
 			profileFile: replace(`"events": 60,`, `"events": 59,`)},
+		"more events than fit into memory": {
+			profileFile: replace(`"events": 60,`, `"events": 1000000000000000,`)},
 		"lost event renamed": {in(ledgerFile): replace(lost, v.RunID+`-smoke-29"`)},
 		"another key":        {in(ledgerFile): replace("-key-3\"", "-key-4\"")},
 		"another sequence":   {in(ledgerFile): replace(`"sequence":2`, `"sequence":3`)},
