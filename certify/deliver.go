@@ -139,17 +139,13 @@ func (c *certification) checkDelivery(ctx context.Context) error {
 
 // listenAt returns the address at which the consumer listens: the one of the URL of the
 // subscription, on loopback if the URL is, else on all addresses of this machine.
-func listenAt(given, pushURL string) (string, error) {
+func listenAt(given string, u *url.URL) (string, error) {
 	if given != "" {
 		return given, nil
 	}
-	u, err := url.Parse(pushURL)
-	if err != nil {
-		return "", err
-	}
 	if u.Scheme == "https" {
 		return "", fmt.Errorf("the subscription's URL %s needs TLS: name with --listen the address to "+
-			"which a proxy passes its requests", pushURL)
+			"which a proxy passes its requests", u)
 	}
 	port := orElse(u.Port(), "80")
 	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsLoopback() || u.Hostname() == "localhost" {
@@ -243,7 +239,13 @@ func (d *delivery) push(ctx context.Context) (final int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("subscription %s: its time-out: %w", d.c.Subscription, err)
 	}
-	address, err := listenAt(d.c.Listen, s.Push.URL)
+	endpoint, err := url.Parse(s.Push.URL)
+	if err != nil {
+		return 0, fmt.Errorf("subscription %s: its URL cannot be read", d.c.Subscription)
+	}
+	// The rest of the URL may be secret.
+	endpoint = &url.URL{Scheme: endpoint.Scheme, Host: endpoint.Host}
+	address, err := listenAt(d.c.Listen, endpoint)
 	if err != nil {
 		return 0, err
 	}
@@ -251,7 +253,8 @@ func (d *delivery) push(ctx context.Context) (final int, err error) {
 	if s.Push.Signed {
 		p.Secret = d.c.SubscriptionSecret
 	}
-	d.run.Subscription, d.run.Push, d.run.URL, d.run.Then = d.c.Subscription, true, s.Push.URL, s.Then
+	d.run.Subscription, d.run.Push, d.run.Then = d.c.Subscription, true, s.Then
+	d.run.URL = endpoint.String()
 	d.run.TimeoutSeconds = timeout.Seconds()
 	d.run.Signed, d.run.SenderSigned = p.Secret != "", p.SenderSecret != ""
 	listening, err := p.Listen(address)
@@ -259,7 +262,7 @@ func (d *delivery) push(ctx context.Context) (final int, err error) {
 		return 0, fmt.Errorf("listen for subscription %s: %w", d.c.Subscription, err)
 	}
 	d.main = p
-	d.c.say("%s: listening on %s for %s", Deliver, listening, s.Push.URL)
+	d.c.say("%s: listening on %s for %s", Deliver, listening, endpoint)
 	for _, status := range s.Retry.Final {
 		if status >= 400 && status != http.StatusGone {
 			return status, nil

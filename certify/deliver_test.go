@@ -1,6 +1,7 @@
 package certify
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -78,6 +79,10 @@ func (c *delivering) certify(t *testing.T) (v Verdict, dir string, err error) {
 	}
 	o.Target = newDeliverer(t, c.faults, push, c.final...).URL
 	v, err = Run(t.Context(), o)
+	if text, readErr := os.ReadFile(filepath.Join(o.Dir, Deliver, deliveryFile)); readErr == nil &&
+		bytes.Contains(text, []byte("/hooks")) {
+		t.Errorf("the evidence has the path of the consumer: %s", text)
+	}
 	return v, o.Dir, err
 }
 

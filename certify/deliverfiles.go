@@ -32,8 +32,9 @@ type deliveryRun struct {
 	Subscription string `json:"subscription"`
 	Witness      string `json:"witness"`
 	// Push is false if the events are pulled.
-	Push bool   `json:"push"`
-	URL  string `json:"url,omitempty"`
+	Push bool `json:"push"`
+	// URL has scheme and host of the subscription's URL. The rest may be secret.
+	URL string `json:"url,omitempty"`
 	// Then is what the subscription does with a failed event when it gives up: park or dead_letter.
 	Then string `json:"then"`
 	// TimeoutSeconds is when the gate gives up an attempt, or the time of a lease.

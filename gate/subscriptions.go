@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hookgate/hookgate"
@@ -251,14 +252,27 @@ func hostOf(text string) string {
 	return u.Host
 }
 
-// withoutSecrets returns a URL without its password and its query.
+// withoutSecrets returns a URL without its user, its query and the parts of its path that look
+// like secrets.
 func withoutSecrets(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""
 	}
-	if u.RawQuery != "" {
-		u.RawQuery = "…"
+	parts := strings.Split(u.EscapedPath(), "/")
+	for i, part := range parts {
+		if len(part) >= secretPart && strings.ContainsFunc(part,
+			func(r rune) bool { return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' }) {
+			parts[i] = "…"
+		}
 	}
-	return u.Redacted()
+	shown := u.Scheme + "://" + u.Host + strings.Join(parts, "/")
+	if u.RawQuery != "" {
+		shown += "?…"
+	}
+	return shown
 }
+
+// secretPart is the length, in bytes, from which a part of a path with a digit or an upper-case
+// letter looks like a secret.
+const secretPart = 16

@@ -12,7 +12,8 @@ import (
 // change of a secret does not change it; a change of any other setting does.
 func TestDefinition(t *testing.T) {
 	make := func(change func(*SubscriptionOptions)) string {
-		s := PushTo("https://app.example.com/hooks?token=hunter2")
+		s := PushTo("https://hunter2:hunter2@app.example.com/hooks/" +
+			"hunter2hunter2hunter2?token=hunter2")
 		s.Sources, s.Types = []string{"stripe"}, []string{"invoice.*"}
 		s.Push.Signing = Secrets{"env:BILLING_SECRET", "whsec_hunter2", "exact:hunter2"}
 		s.Push.Headers = map[string]string{"X-Tenant": "hunter2", "authorization": "env:TOKEN",
@@ -30,7 +31,7 @@ func TestDefinition(t *testing.T) {
 	}
 	first := make(func(*SubscriptionOptions) {})
 	const want = `{"sources":["stripe"],"types":["invoice.*"],"order":"key","push":{` +
-		`"url":"https://app.example.com/hooks?…","signed":true,"signing":["env:BILLING_SECRET"],` +
+		`"url":"https://app.example.com/hooks/…?…","signed":true,"signing":["env:BILLING_SECRET"],` +
 		`"timeout":"30s","concurrency":32,"egress":"any","headers":{"Authorization":"env:TOKEN",` +
 		`"X-Other":"","X-Tenant":""}},"retry":{"first":"1s","max":"5m0s","for":"72h0m0s"},"then":"park"}`
 	if first != want {
@@ -43,7 +44,9 @@ func TestDefinition(t *testing.T) {
 		{true, func(s *SubscriptionOptions) { s.Start.At = hookgate.StartBeginning }},
 		{true, func(s *SubscriptionOptions) { s.Push.Signing[1] = "whsec_other" }},
 		{true, func(s *SubscriptionOptions) { s.Push.Headers["X-Tenant"] = "other" }},
-		{true, func(s *SubscriptionOptions) { s.Push.URL = "https://app.example.com/hooks?token=x" }},
+		{true, func(s *SubscriptionOptions) {
+			s.Push.URL = "https://app.example.com/hooks/0123456789abcdef?token=x"
+		}},
 		{false, func(s *SubscriptionOptions) { s.Push.Signing[0] = "env:OTHER" }},
 		{false, func(s *SubscriptionOptions) { s.Push.URL = "https://app.example.com/other" }},
 		{false, func(s *SubscriptionOptions) { s.Push.Rate = 1 }},
