@@ -52,8 +52,9 @@ func (g *gate) selects(q url.Values, e *gateEvent) bool {
 	}
 	prefix, ok := given("prefix")
 	after, _ := strconv.Atoi(q.Get("after"))
-	return same("source", "hookgate-certify") && same("type", e.eventType) && same("key", e.key) &&
-		same("messageId", e.messageID) && e.id > after && (!ok || strings.HasPrefix(e.messageID, prefix))
+	return same("source", "hookgate-certify") && same("type", e.eventType) &&
+		same("key", g.listed(e).key) && same("messageId", e.messageID) && e.id > after &&
+		(!ok || strings.HasPrefix(e.messageID, prefix))
 }
 
 // listed is an event as the first listing shows it.
