@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,7 @@ type table struct {
 }
 
 func (s *table) SaveMinutes(_ context.Context, minutes []Minute, oldest time.Time) error {
+	slept.Load()
 	s.saves++
 	for _, m := range minutes {
 		key := m
@@ -53,6 +55,7 @@ func (s *table) Minutes(_ context.Context, from, to time.Time, only Subject,
 type counters struct{ accepted, stored int64 }
 
 func (c *counters) totals() map[Subject]Counts {
+	slept.Load()
 	shop := Counts{Accepted: c.accepted}
 	shop.Latency.Observe(2, c.accepted)
 	return map[Subject]Counts{{Source, "shop"}: shop, {Gate, ""}: {Stored: c.stored}}
@@ -65,6 +68,17 @@ func startRecorder(s Store, c *counters, process string) (r *Recorder, stop func
 	done := make(chan struct{})
 	go func() { r.Run(ctx); close(done) }()
 	return r, func() { cancel(); <-done }
+}
+
+// slept orders what a test did before a sleep before what the recorder does in it, for the race
+// detector: fake time alone does not.
+var slept atomic.Int64
+
+// sleep returns after d, when the recorder waits again.
+func sleep(d time.Duration) {
+	slept.Add(1)
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 func total(t *testing.T, r Reader, of Subject) (c Counts) {
@@ -93,21 +107,21 @@ func TestRecorder(t *testing.T) {
 				t.Errorf("accepted %d with %d latencies, want %d", got.Accepted, got.Latency.Count(), want)
 			}
 		}
-		time.Sleep(90 * time.Second)
+		sleep(90 * time.Second)
 		c.accepted += 5
 		check(5) // not stored yet
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		if s.saves != 1 {
 			t.Errorf("%d saves, want 1", s.saves)
 		}
 		s.fails = true
 		c.accepted += 2
-		time.Sleep(3 * time.Minute)
+		sleep(3 * time.Minute)
 		check(7)
 		s.fails = false
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		saves := s.saves
-		time.Sleep(time.Hour)
+		sleep(time.Hour)
 		if s.saves != saves {
 			t.Error("a quiet minute was stored")
 		}
@@ -120,10 +134,10 @@ func TestRecorder(t *testing.T) {
 		c.accepted = 0 // a new process
 		r, stop = startRecorder(s, c, "b")
 		c.accepted += 10
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		check(18)
 		c.accepted++
-		time.Sleep(Keep + time.Hour)
+		sleep(Keep + time.Hour)
 		check(0)
 		stop()
 	})
@@ -135,10 +149,10 @@ func TestRecorderBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := &table{rows: map[Minute]Counts{}, fails: true}, &counters{}
 		r, stop := startRecorder(s, c, "a")
-		time.Sleep(time.Second) // not while the recorder counts
+		sleep(time.Second) // not while the recorder counts
 		for range 3 * maxPending {
 			c.accepted++
-			time.Sleep(time.Minute)
+			sleep(time.Minute)
 		}
 		if n := len(r.pending); n > maxPending {
 			t.Errorf("%d minutes wait, want at most %d", n, maxPending)
