@@ -176,6 +176,7 @@ func TestSaboteursOfAccess(t *testing.T) {
 	isSigned := func(r *http.Request) bool { return len(r.Header.Values(signatureHeader)) > 0 }
 	both := load.Credentials{HMACSecret: gateSecret, BearerKey: gateKey}
 	signing := load.Credentials{HMACSecret: gateSecret}
+	tried := few{}
 	for _, test := range []struct {
 		name        string
 		faults      accessFaults
@@ -236,6 +237,7 @@ func TestSaboteursOfAccess(t *testing.T) {
 		{name: "takes revoked tokens", faults: accessFaults{keepsRevoked: true}, fail: "roles"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			tried.skip(t, test.fail)
 			t.Parallel()
 			if test.credentials == (load.Credentials{}) {
 				test.credentials = both

@@ -2,6 +2,7 @@ package certify
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -150,7 +151,7 @@ func (g *gate) find(w http.ResponseWriter, r *http.Request) {
 // Goal: a gate whose calls show other events than its stream fails for that alone. Method: a
 // saboteur for each call, and for each way to get a page or a filter wrong.
 func TestSaboteursOfTheReadAPI(t *testing.T) {
-	for name, f := range map[string]readFaults{
+	all := map[string]readFaults{
 		"drops the last event of each page": {page: func(e []gateEvent, _ bool) []gateEvent {
 			return e[:max(0, len(e)-1)]
 		}},
@@ -209,8 +210,12 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 			}
 			return e
 		}},
-	} {
+	}
+	tried := few{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f := all[name]
 		t.Run(name, func(t *testing.T) {
+			tried.skip(t, f.page != nil, f.ignored != "", f.event != nil, f.shown != nil, f.found != nil)
 			t.Parallel()
 			p := testProfile()
 			phase := p.Phases[Smoke]
