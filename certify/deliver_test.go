@@ -59,7 +59,12 @@ type delivering struct {
 	// instead has criteria of which one may fail in place of fail: the run chooses the keys that it
 	// spoils, and the fault may be in one of them.
 	instead []string
+	// timed means that the result depends on the speed of the machine, so that only make soak, which
+	// has it for itself, certifies the gate.
+	timed bool
 }
+
+func (d *delivering) skipped() bool { return d.timed && os.Getenv("HOOKGATE_SOAK") == "" }
 
 // certifyDelivery certifies a gate with the faults.
 func (c *delivering) certify(t *testing.T) (v Verdict, dir string, err error) {
@@ -158,7 +163,7 @@ func TestDeliverySaboteurs(t *testing.T) {
 		}}, fail: []string{"headers"}},
 		{name: "lets one subscription slow another", faults: deliverFaults{blocks: true},
 			profile: func(p *Phase) { p.Consumer.OutageSeconds, p.Consumer.OthersMS = 6, 1000 },
-			fail:    []string{"others"}},
+			fail:    []string{"others"}, timed: true},
 		{name: "never says that it has drained", faults: deliverFaults{backlog: 1},
 			profile: func(p *Phase) { p.DrainSeconds = 5 }, fail: []string{"lag_drained"}},
 		{name: "retries what was refused", faults: deliverFaults{insists: true}, final: []int{422},
@@ -179,6 +184,9 @@ func TestDeliverySaboteurs(t *testing.T) {
 			test.faults.hammers = true // a slow start takes long
 		}
 		all.Go(func() error {
+			if test.skipped() {
+				return nil
+			}
 			results[i].v, results[i].dir, results[i].err = test.certify(t)
 			return nil
 		})
@@ -186,6 +194,9 @@ func TestDeliverySaboteurs(t *testing.T) {
 	all.Wait()
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			if test.skipped() {
+				t.Skip("make soak certifies it: it depends on the speed of the machine")
+			}
 			r := &results[i]
 			if r.err != nil {
 				t.Fatal(r.err)
