@@ -190,8 +190,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestInterrupted checks that the end of the caller's context ends an attempt in each phase, and
-// that such an attempt is told from a time-out.
+// TestInterrupted checks that an attempt ends in each phase when the caller's context ends. Its
+// answer is not that of a time-out.
 func TestInterrupted(t *testing.T) {
 	reached := make(chan struct{}, 10)
 	url, gone := hostile(t, func(conn net.Conn) {
