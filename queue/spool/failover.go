@@ -117,11 +117,12 @@ type Queue struct {
 
 	mu    sync.Mutex // guards all below; never held over I/O
 	phase phase
-	// changed is closed and replaced at each change of phase, and when the last append has left the
-	// file during phaseSwitching.
+	// changed is closed and replaced at each change of phase, when the last append has left the file
+	// during phaseSwitching, when Close begins, and when the last append has ended after that.
 	changed chan struct{}
-	// inFile is the number of appends to the file in flight.
-	inFile int
+	// inFile is the number of appends to the file in flight, and inFlight that of all appends.
+	inFile, inFlight int
+	closed           bool
 	// cause is why appends left the primary, and since says when.
 	cause error
 	since time.Time
@@ -159,10 +160,16 @@ func New(ctx context.Context, primary Appender, file Buffered, o Options) (*Queu
 	return q, nil
 }
 
-// Close ends the drainer. The records in the file stay there for the next start.
+// Close implements hookgate.Queue, and ends the drainer. The records in the file stay there for the
+// next start.
 func (q *Queue) Close() error {
+	q.mu.Lock()
+	q.closed = true
+	q.signal()
+	q.mu.Unlock()
 	q.end()
 	<-q.ended
+	q.await(context.Background(), func() bool { return q.inFlight == 0 })
 	return nil
 }
 
@@ -175,8 +182,16 @@ func (q *Queue) Append(ctx context.Context, r *hookgate.Request) (hookgate.Recei
 // AppendDuplicate implements Appender.
 func (q *Queue) AppendDuplicate(ctx context.Context, r *hookgate.Request,
 	of hookgate.RequestID) (hookgate.Receipt, error) {
+	if !q.begin() {
+		return hookgate.Receipt{}, hookgate.ErrClosed
+	}
+	defer q.finish()
 	for {
-		switch phase, changed := q.enter(); phase {
+		phase, changed, err := q.enter()
+		if err != nil {
+			return hookgate.Receipt{}, err
+		}
+		switch phase {
 		case phasePrimary:
 			if q.Paused() {
 				q.leavePrimary(errPaused)
@@ -223,14 +238,36 @@ func rejected(err error) bool {
 		errors.Is(err, hookgate.ErrClosed)
 }
 
-// enter returns the phase. If that is phaseSpooling, the caller must call leaveFile.
-func (q *Queue) enter() (phase, <-chan struct{}) {
+// begin counts an append that Close must wait for, unless the queue is closed.
+func (q *Queue) begin() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if !q.closed {
+		q.inFlight++
+	}
+	return !q.closed
+}
+
+func (q *Queue) finish() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.inFlight--; q.inFlight == 0 && q.closed {
+		q.signal()
+	}
+}
+
+// enter returns the phase, and the channel that is closed when it changes. If it is phaseSpooling,
+// the caller must call leaveFile. The error is ErrClosed if the phase will not change any more.
+func (q *Queue) enter() (phase, <-chan struct{}, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.phase == phaseSwitching && q.closed {
+		return q.phase, nil, hookgate.ErrClosed
+	}
 	if q.phase == phaseSpooling {
 		q.inFile++
 	}
-	return q.phase, q.changed
+	return q.phase, q.changed, nil
 }
 
 func (q *Queue) leaveFile() {

@@ -691,9 +691,9 @@ func (g gated) AppendDuplicate(ctx context.Context, r *hookgate.Request,
 	return g.Buffered.AppendDuplicate(ctx, r, of)
 }
 
-// TestSwitchingWaits: while an append to the file is in flight, appends do not go to the primary
-// again. Otherwise nobody would drain its record.
-func TestSwitchingWaits(t *testing.T) {
+// heldBack returns a queue that is about to go back to its primary, while the append of an event of
+// the key k to the file waits until the gate opens. It returns the channel for that append's error.
+func heldBack(t *testing.T) (*pair, gated, <-chan error) {
 	p := newPair(t, setup{})
 	g := gated{p.spool, make(chan struct{})}
 	p.Close() // another one takes its place
@@ -703,7 +703,7 @@ func TestSwitchingWaits(t *testing.T) {
 	}
 	p.Queue = q
 	p.store.mood.Store(refuses)
-	appended := make(chan error)
+	appended := make(chan error, 1)
 	go func() {
 		_, err := q.Append(context.Background(), newRequest("k", 0))
 		appended <- err
@@ -715,6 +715,13 @@ func TestSwitchingWaits(t *testing.T) {
 	})
 	p.store.mood.Store(well)
 	eventually(t, "the queue is about to go back", func() bool { return !q.inPhase(phaseSpooling) })
+	return p, g, appended
+}
+
+// TestSwitchingWaits: while an append to the file is in flight, appends do not go to the primary
+// again. Otherwise nobody would drain its record.
+func TestSwitchingWaits(t *testing.T) {
+	p, g, appended := heldBack(t)
 	time.Sleep(5 * emptyWait) // to do it, if it does not wait
 	if p.isDirect() {
 		t.Error("the queue has gone back")
@@ -725,6 +732,43 @@ func TestSwitchingWaits(t *testing.T) {
 	}
 	eventually(t, "the queue is direct again", p.isDirect)
 	p.store.mustHold(t, map[string]int{"k": 1})
+}
+
+// TestCloseWaits: Close waits for an append to the file. An append that waits for the change of phase
+// ends instead, because there will be none.
+func TestCloseWaits(t *testing.T) {
+	p, g, appended := heldBack(t)
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := p.Append(context.Background(), newRequest("k", 1))
+		waiting <- err
+	}()
+	eventually(t, "the second append waits", func() bool {
+		p.Queue.mu.Lock()
+		defer p.Queue.mu.Unlock()
+		return p.inFlight == 2
+	})
+	closed := make(chan error, 1)
+	go func() { closed <- p.Close() }()
+	if err := <-waiting; !errors.Is(err, hookgate.ErrClosed) {
+		t.Errorf("the append that waited got %v, want ErrClosed", err)
+	}
+	select {
+	case err := <-closed:
+		t.Errorf("close did not wait for the append: %v", err)
+	case <-time.After(5 * emptyWait): // to return, if it does not wait
+	}
+	close(g.gate)
+	if err := <-appended; err != nil {
+		t.Errorf("the append in flight: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if _, err := p.Append(context.Background(), newRequest("k", 2)); !errors.Is(err,
+		hookgate.ErrClosed) {
+		t.Errorf("append to a closed queue: %v, want ErrClosed", err)
+	}
 }
 
 // TestInBulk: a spool is drained in large transactions, even if all records have one key.
