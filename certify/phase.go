@@ -73,7 +73,7 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 	c.mu.Lock()
 	c.now.Planned, c.now.Load = run.Planned, load.Summary{}
 	c.mu.Unlock()
-	c.doing(name, "sending")
+	c.doing(name, Sending)
 	summary, err := c.send(ctx, name, config)
 	if err != nil && summary.Attempts == 0 {
 		return err
@@ -109,7 +109,7 @@ func (c *certification) phase(ctx context.Context, name string, p Phase) (err er
 // drain waits until the target's queue is empty.
 func (c *certification) drain(ctx context.Context, name string, o *observer, run *phaseRun,
 	p Phase) {
-	c.doing(name, "draining")
+	c.doing(name, draining)
 	var took time.Duration
 	since := run.Ended
 	if run.Stopped == killed {
@@ -125,7 +125,7 @@ func (c *certification) sawDepth(depth *int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.depth = depth
-	if c.Progress != nil && c.now.Doing == "draining" {
+	if c.Progress != nil && c.now.Doing == draining {
 		c.now.Depth = depth
 		c.Progress(c.now)
 	}

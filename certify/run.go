@@ -73,13 +73,24 @@ func (p Progress) String() string {
 		return p.Doing
 	case p.Begins:
 		return p.Phase + ": " + p.Doing
-	case p.Depth != nil:
+	case p.Doing == draining && p.Depth != nil:
 		return fmt.Sprintf("%s: %d queued", p.Phase, *p.Depth)
 	}
-	s := p.Load
-	return fmt.Sprintf("%s: %d sent, %.0f/s, P95 %.2f ms, %d not accepted", p.Phase, s.Lines, s.Rate,
-		s.LatencyMS.P95, s.Failed)
+	l := p.Load
+	s := fmt.Sprintf("%s: %d sent, %.0f/s, P95 %.2f ms, %d not accepted", p.Phase, l.Lines, l.Rate,
+		l.LatencyMS.P95, l.Failed)
+	if p.Depth != nil {
+		s += fmt.Sprintf(", %d queued", *p.Depth)
+	}
+	return s
 }
+
+// Sending is the value of Progress.Doing while requests are sent. During the others no load is
+// reported.
+const (
+	Sending  = "sending"
+	draining = "draining"
+)
 
 // ErrNotRun is wrapped by errors that occur before anything is sent.
 var ErrNotRun = errors.New("nothing was certified")

@@ -235,13 +235,13 @@ func roleRules() (rules []certify.Rule) {
 func certifyProgress(bar *progress.Bar) func(certify.Progress) {
 	return func(p certify.Progress) {
 		total := int64(0)
-		if p.Doing == "sending" {
+		if p.Doing == certify.Sending {
 			total = int64(p.Planned)
 		}
 		switch {
 		case p.Begins:
 			bar.Begin(total, p.String())
-		case p.Doing == "sending" || p.Depth != nil:
+		case p.Doing == certify.Sending || p.Depth != nil:
 			bar.Set(int64(p.Load.Lines), p.String())
 		}
 	}
