@@ -11,13 +11,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/hookgate/hookgate/evidence"
 	"github.com/hookgate/hookgate/load"
 )
 
-// smallBundle certifies a correct gate with few events.
+// smallBundle certifies a gate with few events.
 func smallBundle(t *testing.T, f faults) (Verdict, string) {
 	t.Helper()
 	p := testProfile()
@@ -25,6 +27,43 @@ func smallBundle(t *testing.T, f faults) (Verdict, string) {
 	phase.Events, phase.Keys = 60, 10
 	p.Phases[Smoke] = phase
 	return certifyGate(t, newGate(t, f), p)
+}
+
+// sharedBundle is the evidence of one certification. Each test gets a copy, which it may change.
+type sharedBundle struct {
+	faults faults
+	once   sync.Once
+	v      Verdict
+	files  fstest.MapFS
+}
+
+var (
+	honestBundle = &sharedBundle{}
+	lossyBundle  = &sharedBundle{faults: faults{lose: at(30)}}
+)
+
+func (b *sharedBundle) copy(t *testing.T) (Verdict, string) {
+	t.Helper()
+	b.once.Do(func() {
+		v, dir := smallBundle(t, b.faults)
+		files := fstest.MapFS{}
+		for _, path := range bundleFiles(t, dir) {
+			content, err := os.ReadFile(filepath.Join(dir, path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[filepath.ToSlash(path)] = &fstest.MapFile{Data: content, Mode: 0o644}
+		}
+		b.v, b.files = v, files
+	})
+	if b.files == nil {
+		t.Fatal("the certification that these tests share failed in another test")
+	}
+	dir := filepath.Join(t.TempDir(), "evidence")
+	if err := os.CopyFS(dir, b.files); err != nil {
+		t.Fatal(err)
+	}
+	return b.v, dir
 }
 
 // bundleFiles returns the paths of all files of a folder.
@@ -47,7 +86,7 @@ func bundleFiles(t *testing.T, dir string) (paths []string) {
 // file of a real bundle change the first, a middle and the last byte; then remove the file; then
 // add one.
 func TestTampering(t *testing.T) {
-	v, dir := smallBundle(t, faults{})
+	v, dir := honestBundle.copy(t)
 	if v.Status != Pass {
 		_, text := faulty(v)
 		t.Fatal(text)
@@ -108,7 +147,7 @@ func writeFile(t *testing.T, path string, content []byte) {
 // found even if they are signed. Method: change the conclusions of a bundle, or their evidence, and
 // sign it again.
 func TestRecheckBundleThatWasSignedSo(t *testing.T) {
-	v, dir := smallBundle(t, faults{lose: at(30)})
+	v, dir := lossyBundle.copy(t)
 	if v.Status != Fail {
 		t.Fatalf("the verdict is %s", v.Status)
 	}
@@ -162,7 +201,7 @@ func TestRecheckBundleThatWasSignedSo(t *testing.T) {
 // prove. Method: the folder of a client that is killed while it sends: the phase is unfinished, the
 // ledger ends within a line, and nothing was read back.
 func TestJudgeAbortedRun(t *testing.T) {
-	_, dir := smallBundle(t, faults{})
+	_, dir := honestBundle.copy(t)
 	var run phaseRun
 	if err := readJSON(filepath.Join(dir, Smoke, phaseFile), &run); err != nil {
 		t.Fatal(err)
@@ -196,7 +235,7 @@ func TestJudgeAbortedRun(t *testing.T) {
 
 // Goal: names in files of a bundle cannot reach outside of it.
 func TestJudgeStaysInItsFolder(t *testing.T) {
-	_, dir := smallBundle(t, faults{})
+	_, dir := honestBundle.copy(t)
 	for _, name := range []string{"../" + filepath.Base(dir) + "/smoke", "/etc", "ramp-../../x", "..",
 		""} {
 		if err := writeJSON(filepath.Join(dir, startFile), start{Phases: []string{name}}); err != nil {

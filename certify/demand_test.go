@@ -29,7 +29,7 @@ func TestEveryNumberIsCompared(t *testing.T) {
 // Goal: evidence is enough only if each phase has passed with at least so many events, and under
 // limits that are no laxer. Method: one bundle, and demands that differ in one number.
 func TestDemand(t *testing.T) {
-	v, dir := smallBundle(t, faults{})
+	v, dir := honestBundle.copy(t)
 	if v.Status != Pass {
 		_, text := faulty(v)
 		t.Fatal(text)

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +26,19 @@ import (
 
 func TestMain(m *testing.M) {
 	modeltest.Checks(100) // TestChecksFindOneFault needs that many to try each fault
+	together(8)
+	debug.SetGCPercent(400) // a quarter of the time would go into collecting a few MiB
 	goleak.VerifyTestMain(m)
+}
+
+// together makes n the number of parallel tests, unless the command line has another one. They
+// mostly wait, for a schedule and for a gate that is slow on purpose.
+func together(n int) {
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if !set {
+		flag.Set("test.parallel", strconv.Itoa(n))
+	}
 }
 
 const (

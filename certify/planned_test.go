@@ -70,7 +70,7 @@ func replace(from, to string) func([]byte) []byte {
 // Method: each change to a bundle that says FAIL, concluded again. The ledger must be that of the
 // plan, so VerifyBundle rejects it and the verdict is no PASS.
 func TestLedgerFollowsThePlan(t *testing.T) {
-	v, dir := smallBundle(t, faults{lose: at(30)})
+	v, dir := lossyBundle.copy(t)
 	if v.Status != Fail {
 		t.Fatalf("the verdict is %s", v.Status)
 	}
@@ -121,7 +121,7 @@ func TestLedgerFollowsThePlan(t *testing.T) {
 // Goal: a version or target that is changed in one place is found, and so is a gate that is
 // replaced during the certification. Method: the changes, concluded again.
 func TestEvidenceNamesOneTarget(t *testing.T) {
-	v, dir := smallBundle(t, faults{})
+	v, dir := honestBundle.copy(t)
 	if v.Status != Pass {
 		_, text := faulty(v)
 		t.Fatal(text)
@@ -165,7 +165,7 @@ func TestEvidenceNamesOneTarget(t *testing.T) {
 
 // Goal: evidence of strangers with impossible numbers is rejected, and is not computed with.
 func TestImpossibleProfile(t *testing.T) {
-	_, dir := smallBundle(t, faults{})
+	_, dir := honestBundle.copy(t)
 	edit(t, filepath.Join(dir, profileFile), replace(`"canary_percent": 100`, `"canary_percent": 0`))
 	if _, err := Judge(dir); err == nil || !strings.Contains(err.Error(), "canary_percent is 0") {
 		t.Errorf("judged: %v", err)

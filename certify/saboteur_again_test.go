@@ -13,29 +13,29 @@ func TestSaboteursThatWait(t *testing.T) {
 	var gone, edited atomic.Bool
 	certifyAll(t, []saboteur{
 		{name: "stores a copy later", faults: faults{later: func(g *gate) {
-			again := *g.stored[150]
+			again := *g.stored[middle]
 			g.put(&again)
 		}}, fail: []string{"settled", "unchanged"}},
 		{name: "stores one of its own later", faults: faults{later: func(g *gate) {
-			made := *g.stored[150]
+			made := *g.stored[middle]
 			made.messageID += "-made-up"
 			g.put(&made)
 		}}, fail: []string{"settled", "unchanged"}},
 		{name: "stores another sender's later", faults: faults{later: func(g *gate) {
-			made := *g.stored[150]
+			made := *g.stored[middle]
 			made.messageID = "from nowhere"
 			g.put(&made)
 		}}, fail: []string{"settled", "unchanged"}},
 		{name: "lists one twice later", faults: faults{later: func(g *gate) {
-			g.stored = append(g.stored, g.stored[150])
+			g.stored = append(g.stored, g.stored[middle])
 		}}, fail: []string{"settled", "unchanged"}},
 		{name: "sorts the listing later", faults: faults{later: func(g *gate) {
-			g.stored[150], g.stored[151] = g.stored[151], g.stored[150]
+			g.stored[middle], g.stored[middle+1] = g.stored[middle+1], g.stored[middle]
 		}}, fail: []string{"unchanged"}},
 		{name: "forgets a trail later", faults: faults{
 			later: func(*gate) { gone.Store(true) },
 			trail: func(n int, stages []string) []string {
-				if n == 150 && gone.Load() {
+				if n == middle && gone.Load() {
 					return nil
 				}
 				return stages
@@ -43,7 +43,7 @@ func TestSaboteursThatWait(t *testing.T) {
 		{name: "edits a trail later", faults: faults{
 			later: func(*gate) { edited.Store(true) },
 			clock: func(n int, what string, at time.Time) time.Time {
-				if n == 150 && what == "processed" && edited.Load() {
+				if n == middle && what == "processed" && edited.Load() {
 					return at.Add(-time.Microsecond)
 				}
 				return at

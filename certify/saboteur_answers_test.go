@@ -10,7 +10,7 @@ import (
 func TestSaboteursOfAnswers(t *testing.T) {
 	body := func(change func(body map[string]any)) faults {
 		return faults{reply: func(request int, r *gateReply) {
-			if request == 150 {
+			if request == middle {
 				change(r.body)
 			}
 		}}
@@ -24,7 +24,7 @@ func TestSaboteursOfAnswers(t *testing.T) {
 			r.status = http.StatusOK
 		}}, fail: []string{"answers"}},
 		{name: "answers 201 once", faults: faults{reply: func(request int, r *gateReply) {
-			if request == 150 {
+			if request == middle {
 				r.status = http.StatusCreated
 			}
 		}}, fail: []string{"answers"}},
@@ -36,7 +36,7 @@ func TestSaboteursOfAnswers(t *testing.T) {
 		}), fail: []string{"answers"}},
 		{name: "names another request in the header",
 			faults: faults{reply: func(request int, r *gateReply) {
-				if request == 150 {
+				if request == middle {
 					r.requestID = "another"
 				}
 			}}, fail: []string{"answers"}},
@@ -59,7 +59,7 @@ func TestSaboteursOfAnswers(t *testing.T) {
 			body["firstRequestId"] = body["requestId"]
 		}), profile: noDuplicates, fail: []string{"answers"}},
 		{name: "answers an error without Retry-After", faults: faults{status: func(r int) int {
-			if r == 150 {
+			if r == middle {
 				return http.StatusServiceUnavailable
 			}
 			return 0
@@ -70,7 +70,7 @@ func TestSaboteursOfAnswers(t *testing.T) {
 			switch request {
 			case 10: // nobody else writes first, and 20 comes after the answer to 10
 				first = r.requestID
-			case 200:
+			case middle:
 				r.requestID, r.body["requestId"] = first, first
 			}
 		}}, profile: func(p *Phase) { p.Duplicates, p.Concurrency, p.Rate = 0, 1, 0 },

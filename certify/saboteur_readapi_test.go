@@ -199,7 +199,7 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 		"ignores the beginning":      {ignored: "from"},
 		"ignores the end":            {ignored: "to"},
 		"does not show single":       {event: func(int) int { return 0 }},
-		"shows another single event": {event: func(id int) int { return id%150 + 1 }},
+		"shows another single event": {event: func(id int) int { return id%events + 1 }},
 		"shows a single event differently": {shown: func(e *gateEvent) {
 			e.received = e.received.Add(time.Microsecond)
 		}},
@@ -217,11 +217,7 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tried.skip(t, f.page != nil, f.ignored != "", f.event != nil, f.shown != nil, f.found != nil)
 			t.Parallel()
-			p := testProfile()
-			phase := p.Phases[Smoke]
-			phase.Events = 150
-			p.Phases[Smoke] = phase
-			v, _ := certifyGate(t, newGate(t, faults{read: f}), p)
+			v, _ := certifyGate(t, newGate(t, faults{read: f}), testProfile())
 			if ids, text := faulty(v); v.Status != Fail || !slices.Equal(ids, []string{"read_api"}) {
 				t.Errorf("%s by %q\n%s", v.Status, ids, text)
 			}

@@ -38,7 +38,7 @@ func TestSaboteursOfTimes(t *testing.T) {
 			return at.Add(d)
 		}
 	}
-	last := 299 // nothing of its key follows
+	last := events - 1 // nothing of its key follows
 	certifyAll(t, []saboteur{
 		{name: "has trails of 1970", faults: only(never, to(time.Unix(0, 0)), stages...),
 			fail: []string{"times"}},
@@ -46,11 +46,11 @@ func TestSaboteursOfTimes(t *testing.T) {
 			fail: []string{"times"}},
 		{name: "persists in 2001", faults: only(never, to(time.Unix(1e9, 0)), "persistedAt"),
 			fail: []string{"times"}},
-		{name: "persists one before it receives it", faults: only(150, by(-time.Minute),
+		{name: "persists one before it receives it", faults: only(middle, by(-time.Minute),
 			"persistedAt"), fail: []string{"times"}},
-		{name: "receives one before it is sent", faults: only(150, by(-time.Minute), "received",
+		{name: "receives one before it is sent", faults: only(middle, by(-time.Minute), "received",
 			"receivedAt"), fail: []string{"times"}},
-		{name: "lists one with another time", faults: only(150, by(time.Millisecond), "receivedAt"),
+		{name: "lists one with another time", faults: only(middle, by(time.Millisecond), "receivedAt"),
 			fail: []string{"times"}},
 		{name: "lists no times", faults: only(never, to(time.Time{}), "receivedAt", "persistedAt"),
 			fail: []string{"times"}},
@@ -71,10 +71,10 @@ func TestSaboteursOfTimes(t *testing.T) {
 // Goal: events of a key that were stored in another order than that in which they were sent fail
 // order, with any listing. Method: gates that sort the listing again.
 func TestSaboteursOfOrder(t *testing.T) {
-	// swapped stores event 150 behind the next one of its key, and lets hide change both.
+	// swapped stores the event in the middle behind the next one of its key, and lets hide change both.
 	swapped := func(hide func(g *gate, early, late *gateEvent)) faults {
 		return faults{store: func(g *gate, n int, e *gateEvent) {
-			if n == 150 {
+			if n == middle {
 				g.held = e
 				return
 			}
@@ -103,12 +103,12 @@ func TestSaboteursOfOrder(t *testing.T) {
 				early.place, late.place = late.place, early.place
 			}), fail: []string{"order"}},
 		{name: "lists one at another position", faults: faults{list: func(_ *gate, _ int, e *gateEvent) {
-			if e.n == 150 {
+			if e.n == middle {
 				e.place = "0:1000-0"
 			}
 		}}, fail: []string{"order"}},
 		{name: "lists one without a position", faults: faults{list: func(_ *gate, _ int, e *gateEvent) {
-			if e.n == 150 {
+			if e.n == middle {
 				e.place = ""
 			}
 		}}, fail: []string{"content"}},
