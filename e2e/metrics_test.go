@@ -279,6 +279,7 @@ func TestAlertRules(t *testing.T) {
 		{"test", "rules", "hookgate.rules.test.yaml", "hookgate.rules.days.test.yaml"}} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = "../deploy/prometheus"
+		cmd.Env = append(os.Environ(), "GOGC=400") // saves a quarter of its time
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)
 		}
