@@ -108,7 +108,8 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 
 # Each program that the tests run, and the Debian package that has it. The race detector needs gcc.
 TOOLS := gcc:build-essential strace:strace prlimit:util-linux npm:npm curl:curl \
-  systemd-analyze:systemd python3:python3 redis-server:redis-server pgbouncer:pgbouncer chromium:chromium
+  systemd-analyze:systemd python3:python3 redis-server:redis-server pgbouncer:pgbouncer \
+  chromium-headless-shell:chromium-headless-shell
 APT := $(if $(filter 0,$(shell id -u)),,sudo )env DEBIAN_FRONTEND=noninteractive apt-get
 
 .PHONY: tools

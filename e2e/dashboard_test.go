@@ -51,6 +51,8 @@ func TestDashboardSession(t *testing.T) {
 	g := startGate(t, startOptions{})
 	viewer := g.newToken("wall", control.RoleViewer, "")
 	b := newBrowser(t, g)
+	b.moves = true
+	b.theme("light")
 	b.expect(`status of 401`)
 	b.open("/")
 	b.fill("#token", "hgt_guess")
@@ -122,7 +124,8 @@ func TestDashboardSession(t *testing.T) {
 func TestDashboardOverview(t *testing.T) {
 	t.Parallel()
 	// a slow machine is not a problem here
-	g := startGate(t, startOptions{env: []string{"HOOKGATE_GUARD_P95_LIMIT=0s"}})
+	g := startGate(t, startOptions{env: []string{"HOOKGATE_GUARD_P95_LIMIT=0s",
+		"HOOKGATE_RELEASE_TRIGGERS_P95_LIMIT=0s", "HOOKGATE_RELEASE_TRIGGERS_ERROR_RATE_LIMIT=0"}})
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("wall", control.RoleViewer, ""), "/ui/")
 	command := b.textContent("#send-default")
@@ -348,7 +351,8 @@ func TestDashboardControl(t *testing.T) {
 	}
 	b.check("control")
 	b.confirm("end maintenance", "#mode [data-set=normal]", "")
-	b.await("maintenance has ended", `document.querySelector("#mode").dataset.mode == "normal"`)
+	b.awaitToast("Maintenance has ended.")
+	b.await("that is the mode", `document.querySelector("#mode").dataset.mode == "normal"`)
 	if status, _ := g.send(`{"messageId":"a","eventType":"t"}`); status != 202 {
 		t.Errorf("after maintenance a webhook gets %d", status)
 	}

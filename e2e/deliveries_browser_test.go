@@ -19,6 +19,9 @@ import (
 // repaired is a consumer that fails for the events of one key until it is repaired.
 type repaired struct {
 	*httptest.Server
+	// unanswered ends the wait of the requests of redelivery 3 when it is closed.
+	unanswered chan struct{}
+
 	mu     sync.Mutex // guards the fields below
 	broken bool
 	// seen has a line for each request that succeeded: subscription, message id, redelivery.
@@ -26,8 +29,15 @@ type repaired struct {
 }
 
 func newRepaired(t *testing.T) *repaired {
-	r := &repaired{broken: true}
+	r := &repaired{broken: true, unanswered: make(chan struct{})}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("hookgate-redelivery") == "3" {
+			select {
+			case <-r.unanswered:
+			case <-q.Context().Done():
+				return
+			}
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.broken && q.Header.Get("hookgate-key") == "k:customer-7" && q.URL.Path == "/billing" {
@@ -71,7 +81,7 @@ func TestDashboardDeliveries(t *testing.T) {
   billing:
     start: beginning
     retry: {first: 50ms, max: 100ms, for: 200ms}
-    push: {url: "%s/billing", signing: ["env:BILLING_SECRET"], headers: {X-Tenant: shop-1}}
+    push: {url: "%s/billing", timeout: 1h, signing: ["env:BILLING_SECRET"], headers: {X-Tenant: shop-1}}
   search: {start: beginning, types: ["t.*"], push: {url: "%s/search"}}
   warehouse: {start: beginning, pull: {}}
 `, c.URL, c.URL), 0o600))
@@ -147,6 +157,7 @@ func TestDashboardDeliveries(t *testing.T) {
 	b.confirm("pause", "#pause", "the ledger moves")
 	b.await("it is paused", `document.querySelector("#resume") != null &&`+
 		` document.querySelector("#standing").textContent.includes("the ledger moves")`)
+	b.awaitToast("billing is paused.")
 	g.sendKey("customer-9", 1, 1)
 	b.await("it is behind",
 		`document.querySelector("#standing").textContent.includes("1 event after")`)
@@ -174,7 +185,9 @@ func TestDashboardDeliveries(t *testing.T) {
 	b.plan("Redeliver 16 events")
 	b.awaitToast("Job 3 delivers 16 events")
 	b.confirm("cancel", "[data-cancel='3']", "once is enough")
-	b.await("the job is cancelled", `document.querySelector("[data-state=cancelled]") != null`)
+	b.awaitToast("Job 3 is cancelled.")
+	b.await("that is its state", `document.querySelector("[data-state=cancelled]") != null`)
+	close(c.unanswered)
 	b.check("subscription-jobs")
 
 	// Back to the beginning.

@@ -47,12 +47,6 @@ func quoted(text string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// whole waits until the page has loaded completely.
-func (b *tab) whole() {
-	b.t.Helper()
-	b.await("the page is whole", `document.readyState == "complete"`)
-}
-
 // ids returns the message ids in the table of the page.
 func (b *tab) ids() []string {
 	b.t.Helper()
