@@ -62,7 +62,7 @@ func (t *Tables) Minutes(ctx context.Context, from, to time.Time, only history.S
 		SQL: "SELECT " + strings.Join(minuteColumns, ", ") +
 			` FROM webhook_minutes WHERE at >= ?1 AND at < ?2 AND (?3 = '' OR kind = ?3)
 			AND (?4 = '' OR name = ?4) ORDER BY at, process, kind, name`,
-		Args: []any{from.UnixMicro(), to.UnixMicro(), string(only.Kind), only.Name},
+		Args: []any{from.UnixMicro(), to.UnixMicro(), string(only.Kind), t.Clean(only.Name)},
 		Row: func(r Row) (err error) {
 			m.At, m.Process = micros(r.Int(0)), r.Text(1)
 			m.Subject = history.Subject{Kind: history.Kind(r.Text(2)), Name: r.Text(3)}

@@ -41,7 +41,7 @@ func (s *Subscriptions) RecentAttempts(ctx context.Context, f hookgate.AttemptFi
 				return err
 			}
 			c = attemptPlaces(id, &f, until)
-			addFilter(c, &f)
+			s.addFilter(c, &f)
 		}
 		page.Next = until
 		return query(Statement{
@@ -113,7 +113,7 @@ func addPlace(c *conditions, operator string, p hookgate.AttemptPlace) {
 }
 
 // addFilter adds the conditions that the index cannot serve.
-func addFilter(c *conditions, f *hookgate.AttemptFilter) {
+func (s *Subscriptions) addFilter(c *conditions, f *hookgate.AttemptFilter) {
 	if n := len(f.Outcomes); n > 0 {
 		args := make([]any, n)
 		for i, o := range f.Outcomes {
@@ -124,5 +124,5 @@ func addFilter(c *conditions, f *hookgate.AttemptFilter) {
 	if f.Status != nil {
 		c.add("d.status >= ? AND d.status <= ?", f.Status.From, f.Status.To)
 	}
-	c.equal(attemptKey, f.OrderingKey)
+	c.equal(attemptKey, s.Clean(f.OrderingKey))
 }

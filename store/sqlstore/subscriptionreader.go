@@ -177,7 +177,7 @@ func duration(micros int64) time.Duration { return time.Duration(micros) * time.
 func (s *Subscriptions) exceptionConditions(f *hookgate.ExceptionFilter) *conditions {
 	c := &conditions{}
 	c.equal("x.state", string(f.State))
-	c.equal("x.ordering_key", f.OrderingKey)
+	c.equal("x.ordering_key", s.Clean(f.OrderingKey))
 	if f.Held {
 		c.add("x.ordering_key <> '' AND x.state <> 'dead'")
 	}

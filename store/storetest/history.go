@@ -78,6 +78,13 @@ func testMinutes(t *testing.T, s Instance) {
 	if err != nil || !reflect.DeepEqual(one, []history.Minute{quiet}) {
 		t.Errorf("of the gate are %s, error %v", shortMinutes(one), err)
 	}
+	err = s.Minutes(context.Background(), first.At, longAgo.Add(time.Hour),
+		history.Subject{Kind: history.Source, Name: "sh\x00\xff"}, func(m *history.Minute) {
+			t.Errorf("a name that no source has selects %s", shortMinutes([]history.Minute{*m}))
+		})
+	if err != nil {
+		t.Errorf("minutes of a name that is no text: %v", err)
+	}
 	many := []history.Minute{}
 	for i := range 100 {
 		many = append(many, minuteRow(2, "a", fmt.Sprintf("source-%02d", i)))

@@ -130,6 +130,11 @@ func recentAttempts(s *subject, all ...hookgate.Attempt) {
 		}
 		same(s.deliveryTest, "recent attempts by "+name, got, test.want)
 	}
+	page, err := s.Reader.RecentAttempts(s.Context(), hookgate.AttemptFilter{Subscription: s.Name,
+		OrderingKey: "k\x00\xff"})
+	if err != nil || len(page.Attempts) > 0 {
+		s.Errorf("recent attempts of a key that is no text: %+v, error %v", page, err)
+	}
 	if _, err := s.Reader.RecentAttempts(s.Context(), hookgate.AttemptFilter{
 		Subscription: "none"}); !errors.Is(err, hookgate.ErrNotFound) {
 		s.Errorf("recent attempts of no subscription: %v", err)
@@ -149,6 +154,10 @@ func testSaveExceptions(d *deliveryTest) {
 		hookgate.AttemptFailed), tried(ids[2], 1, hookgate.AttemptParked)}
 	s.save(&hookgate.Results{Cursor: ids[3], Created: all, Attempts: attempts})
 	same(d, "created", s.exceptions(), all)
+	if got, err := d.Reader.Exceptions(d.Context(), hookgate.ExceptionFilter{Subscription: s.Name,
+		OrderingKey: "k\x00\xff"}); err != nil || len(got) > 0 {
+		d.Errorf("exceptions of a key that is no text: %+v, error %v", got, err)
+	}
 	held, err := d.Reader.Exceptions(d.Context(), hookgate.ExceptionFilter{Subscription: s.Name,
 		Held: true})
 	if err != nil || len(held) != 2 || held[0].Event != ids[0] || held[1].Event != ids[2] {
