@@ -2,7 +2,6 @@ package attention
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
@@ -42,16 +41,15 @@ func (c *cache[T]) get(ctx context.Context) (value T, known bool) {
 	}
 	c.busy = true
 	c.mu.Unlock()
-	reading, cancel := context.WithTimeout(ctx, readTimeout)
+	// A caller that goes away does not end the read. Otherwise impatient callers, and anyone may ask
+	// for the health, would keep the value old and start one read after another.
+	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	began := time.Now()
 	read, err := c.read(reading)
 	took := time.Since(began)
 	cancel()
 	c.mu.Lock()
 	c.busy = false
-	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
-		return c.value, c.known // the caller gave up, which says nothing about the store
-	}
 	c.next = time.Now().Add(max(readEvery, readShare*took))
 	if c.known, c.lost = err == nil, err != nil; c.known {
 		c.value, c.at = read, time.Now()
