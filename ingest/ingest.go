@@ -54,7 +54,7 @@ type exchange struct {
 // begin takes an exchange from the pool.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request, q httpserver.Request) *exchange {
 	x := h.exchanges.Get().(*exchange)
-	x.writer, x.http, x.info = w, r, q
+	x.writer, x.http, x.info, x.body = w, r, q, x.body[:0]
 	return x
 }
 
@@ -101,7 +101,7 @@ func (h *Handler) accept(x *exchange) (receipt hookgate.Receipt, rejected *rejec
 // gate takes the request: during a canary that depends on the identity, so take does them later.
 func (h *Handler) admit(x *exchange, taken bool) *rejection {
 	source := h.sources[x.http.URL.Path]
-	x.source, x.greeting, x.body = source, nil, x.body[:0]
+	x.source, x.greeting = source, nil
 	switch {
 	case source == nil:
 		return rejectedSource

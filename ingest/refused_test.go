@@ -2,9 +2,12 @@ package ingest
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,12 +17,49 @@ import (
 	"github.com/hookgate/hookgate/internal/httpserver"
 	"github.com/hookgate/hookgate/internal/metrics"
 	"github.com/hookgate/hookgate/refused"
+	"github.com/hookgate/hookgate/release/canary"
 )
 
 // noStore is a store of refused requests that is never called.
 type noStore struct{ refused.Store }
 
 func (noStore) SaveRefused(context.Context, []refused.Request, time.Time) error { return nil }
+
+// lastSaved is a store of refused requests that has the last one.
+type lastSaved struct {
+	refused.Store
+	last refused.Request
+}
+
+func (s *lastSaved) SaveRefused(_ context.Context, all []refused.Request, _ time.Time) error {
+	if len(all) > 0 {
+		s.last = all[len(all)-1]
+	}
+	return nil
+}
+
+// TestRefusedForgets: a refused request shows nothing of the request that had its buffers before,
+// not even if it is refused before anything else is done, as a path with dots is during a canary.
+func TestRefusedForgets(t *testing.T) {
+	h := newTestHandler(t, 64<<20, io.Discard)
+	h.config.Canary = canary.New(canary.Config{Settings: neverSet{}, Percent: 50,
+		Upstream: canary.Upstream{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"},
+			Logger: slog.New(slog.DiscardHandler)}})
+	s := &lastSaved{}
+	recorder := refused.NewRecorder(s, slog.New(slog.DiscardHandler))
+	h.unknown = recorder.Source()
+	h.exchanges = sync.Pool{New: func() any { return &exchange{body: []byte("of another request")} }}
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/webhooks/../admin", nil)); w.Code != 404 {
+		t.Fatalf("status %d", w.Code)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	recorder.Run(ended)
+	if s.last.Path != "/webhooks/../admin" || s.last.Size != 0 {
+		t.Errorf("a request without a body is kept as %+v", s.last)
+	}
+}
 
 // BenchmarkRefusal is the cost of a request with a wrong key, when refused requests are not kept
 // and when the budget of their source is used up, as in a flood.
