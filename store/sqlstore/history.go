@@ -57,6 +57,11 @@ func (t *Tables) SaveMinutes(ctx context.Context, minutes []history.Minute,
 // Minutes implements history.Reader.
 func (t *Tables) Minutes(ctx context.Context, from, to time.Time, only history.Subject,
 	each func(*history.Minute)) error {
+	// It examines the minutes of a day, which can take as long as a search.
+	if err := t.slots.acquire(ctx); err != nil {
+		return fmt.Errorf("read the history: %w", err)
+	}
+	defer t.slots.release()
 	var m history.Minute
 	err := t.db.Query(ctx, Statement{
 		SQL: "SELECT " + strings.Join(minuteColumns, ", ") +

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/history"
 )
 
 // SearchesLeaveRoom checks that searches without an index wait while all slots are taken, and that
@@ -14,6 +15,7 @@ import (
 func SearchesLeaveRoom(t *testing.T, s interface {
 	hookgate.Reader
 	Access
+	History
 	TakeScanSlots() (giveBack func())
 }) {
 	giveBack := s.TakeScanSlots()
@@ -39,6 +41,12 @@ func SearchesLeaveRoom(t *testing.T, s interface {
 		if err := list(f); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("listing %+v: %v", f, err)
 		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Minutes(ctx, longAgo, time.Now(), history.Subject{},
+		func(*history.Minute) {}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("history: %v", err)
 	}
 	for _, f := range []hookgate.EventFilter{{}, {EventType: "t"}, {MessageID: "m"}} {
 		if _, err := s.Search(t.Context(), hookgate.EventSearch{EventFilter: f}); err != nil {
