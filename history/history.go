@@ -98,7 +98,8 @@ func (c *Counts) Since(before *Counts) Counts {
 type Minute struct {
 	// At is the beginning of the minute.
 	At time.Time
-	// Process names the process since its start. A process that starts again has another name.
+	// Process names the process since its start, or since its clock went back. A process that starts
+	// again has another name.
 	Process string
 	Subject
 	Counts

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ const (
 	saveTimeout = 10 * time.Second
 	// endTimeout bounds the last one, from the end of Run's context on.
 	endTimeout = 2 * time.Second
+	// maxBack is how far the clock may go back without a new name for the process.
+	maxBack = time.Minute
 	// maxPending is how many minutes wait for a store that is away. Older ones are dropped.
 	maxPending = 60
 )
@@ -31,14 +34,18 @@ type Recorder struct {
 
 	mu     sync.Mutex // guards all below; held for no I/O
 	before map[Subject]Counts
-	// pending are the minutes that are not stored as they are here, and the current one, oldest first.
+	// pending are the minutes that are not stored as they are here, and the current one, in the order
+	// in which they began.
 	pending []*pendingMinute
+	// turns counts how often the clock went back by more than maxBack.
+	turns int
 }
 
 // pendingMinute are the counts of one minute.
 type pendingMinute struct {
-	at     time.Time
-	counts map[Subject]*Counts
+	at      time.Time
+	process string
+	counts  map[Subject]*Counts
 	// version grows with each change of counts; saved is the version that is stored.
 	version, saved int
 }
@@ -78,20 +85,12 @@ func (r *Recorder) Run(ctx context.Context) {
 	}
 }
 
-// count adds what was counted since the last call to the minute of at. If the clock went back, that
-// is the last minute.
+// count adds what was counted since the last call to the minute of at.
 func (r *Recorder) count(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	totals := r.totals()
-	at = at.Truncate(time.Minute).UTC()
-	var current *pendingMinute
-	if n := len(r.pending); n > 0 && !r.pending[n-1].at.Before(at) {
-		current = r.pending[n-1]
-	} else {
-		current = &pendingMinute{at: at, counts: map[Subject]*Counts{}}
-		r.pending = append(r.pending, current)
-	}
+	current := r.minute(at.Truncate(time.Minute).UTC())
 	for subject, total := range totals {
 		before := r.before[subject]
 		since := total.Since(&before)
@@ -112,6 +111,26 @@ func (r *Recorder) count(at time.Time) {
 	if n := len(r.pending) - maxPending; n > 0 {
 		r.pending = slices.Delete(r.pending, 0, n)
 	}
+}
+
+// minute returns the pending minute of at; mu must be held. If the clock went back a little, that is
+// the last minute. If it went back by more, the process has stored minutes that come again, which it
+// must not replace. From then on it counts under another name.
+func (r *Recorder) minute(at time.Time) *pendingMinute {
+	if n := len(r.pending); n > 0 && !r.pending[n-1].at.Before(at) {
+		last := r.pending[n-1]
+		if last.at.Sub(at) <= maxBack {
+			return last
+		}
+		r.turns++
+	}
+	process := r.process
+	if r.turns > 0 {
+		process += "-" + strconv.Itoa(r.turns)
+	}
+	p := &pendingMinute{at: at, process: process, counts: map[Subject]*Counts{}}
+	r.pending = append(r.pending, p)
+	return p
 }
 
 // save stores the pending minutes.
@@ -147,12 +166,12 @@ func (r *Recorder) unsaved() (minutes []Minute) {
 			continue
 		}
 		for subject, counts := range p.counts {
-			minutes = append(minutes, Minute{p.at, r.process, subject, *counts})
+			minutes = append(minutes, Minute{p.at, p.process, subject, *counts})
 		}
 	}
 	slices.SortFunc(minutes, func(a, b Minute) int {
-		return cmp.Or(a.At.Compare(b.At), strings.Compare(string(a.Kind), string(b.Kind)),
-			strings.Compare(a.Name, b.Name))
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Process, b.Process),
+			strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Name, b.Name))
 	})
 	return minutes
 }
@@ -166,15 +185,17 @@ func (r *Recorder) Minutes(ctx context.Context, from, to time.Time, only Subject
 	unsaved := r.unsaved()
 	r.mu.Unlock()
 	type key struct {
-		at int64
+		at      int64
+		process string
 		Subject
 	}
+	keyOf := func(m *Minute) key { return key{m.At.Unix(), m.Process, m.Subject} }
 	newer := map[key]bool{}
 	for i := range unsaved {
-		newer[key{unsaved[i].At.Unix(), unsaved[i].Subject}] = true
+		newer[keyOf(&unsaved[i])] = true
 	}
 	err := r.store.Minutes(ctx, from, to, only, func(m *Minute) {
-		if m.Process != r.process || !newer[key{m.At.Unix(), m.Subject}] {
+		if !newer[keyOf(m)] {
 			each(m)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,46 @@ func TestRecorderBounds(t *testing.T) {
 		stop()
 		if n := len(r.unsaved()); n != 0 {
 			t.Errorf("%d minutes are not stored", n)
+		}
+	})
+}
+
+// TestClockGoesBack: after a clock that was ahead is corrected, traffic is counted at its time again,
+// also in minutes that this process has stored before, and nothing is lost.
+func TestClockGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := &table{rows: map[Minute]Counts{}}, &counters{}
+		r := NewRecorder(s, c.totals, "a", slog.New(slog.DiscardHandler))
+		now := time.Now().Truncate(time.Minute)
+		for _, test := range []struct {
+			at       time.Time
+			accepted int64
+			want     map[time.Duration]int64 // from now
+		}{
+			{now, 1, map[time.Duration]int64{0: 1}},
+			{now.Add(-time.Second), 2, map[time.Duration]int64{0: 3}}, // a small correction
+			{now.Add(2 * time.Hour), 4, map[time.Duration]int64{0: 3, 2 * time.Hour: 4}},
+			{now, 8, map[time.Duration]int64{0: 11, 2 * time.Hour: 4}},
+			{now.Add(time.Minute), 16, map[time.Duration]int64{0: 11, time.Minute: 16, 2 * time.Hour: 4}},
+			{now.Add(-time.Hour), 32, map[time.Duration]int64{-time.Hour: 32, 0: 11, time.Minute: 16,
+				2 * time.Hour: 4}},
+		} {
+			c.accepted += test.accepted
+			r.count(test.at)
+			check := func(when string, reader Reader) {
+				got := map[time.Duration]int64{}
+				err := reader.Minutes(t.Context(), now.Add(-Span), now.Add(Span), Subject{Source, "shop"},
+					func(m *Minute) { got[m.At.Sub(now)] += m.Accepted })
+				if err != nil || !maps.Equal(got, test.want) {
+					t.Errorf("at %v, %s: %v, want %v (error %v)", test.at.Sub(now), when, got, test.want, err)
+				}
+			}
+			check("before the save", r)
+			if err := r.save(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			check("after the save", r)
+			check("in the store", s)
 		}
 	})
 }
