@@ -113,9 +113,9 @@ func (r *Recorder) count(at time.Time) {
 	}
 }
 
-// minute returns the pending minute of at; mu must be held. If the clock went back a little, that is
-// the last minute. If it went back by more, the process has stored minutes that come again, which it
-// must not replace. From then on it counts under another name.
+// minute returns the pending minute of at; mu must be held. If the clock went back a little, that
+// is the last minute. If it went back by more, the process has stored minutes that come again,
+// which it must not replace. From then on it counts under another name.
 func (r *Recorder) minute(at time.Time) *pendingMinute {
 	if n := len(r.pending); n > 0 && !r.pending[n-1].at.Before(at) {
 		last := r.pending[n-1]

@@ -166,8 +166,8 @@ func TestRecorderBounds(t *testing.T) {
 	})
 }
 
-// TestClockGoesBack: after a clock that was ahead is corrected, traffic is counted at its time again,
-// also in minutes that this process has stored before, and nothing is lost.
+// TestClockGoesBack: after a clock that was ahead is corrected, traffic is counted at its time
+// again, also in minutes that this process has stored before, and nothing is lost.
 func TestClockGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := &table{rows: map[Minute]Counts{}}, &counters{}
@@ -182,7 +182,8 @@ func TestClockGoesBack(t *testing.T) {
 			{now.Add(-time.Second), 2, map[time.Duration]int64{0: 3}}, // a small correction
 			{now.Add(2 * time.Hour), 4, map[time.Duration]int64{0: 3, 2 * time.Hour: 4}},
 			{now, 8, map[time.Duration]int64{0: 11, 2 * time.Hour: 4}},
-			{now.Add(time.Minute), 16, map[time.Duration]int64{0: 11, time.Minute: 16, 2 * time.Hour: 4}},
+			{now.Add(time.Minute), 16, map[time.Duration]int64{0: 11, time.Minute: 16,
+				2 * time.Hour: 4}},
 			{now.Add(-time.Hour), 32, map[time.Duration]int64{-time.Hour: 32, 0: 11, time.Minute: 16,
 				2 * time.Hour: 4}},
 		} {

@@ -7,8 +7,8 @@ import (
 )
 
 // scanSlots limits how many reads may examine events or minutes of the history one by one at the
-// same time. Such a read can take long. The limit leaves connections and CPU time for workers, token
-// checks and reads that an index serves.
+// same time. Such a read can take long. The limit leaves connections and CPU time for workers,
+// token checks and reads that an index serves.
 type scanSlots chan struct{}
 
 // newScanSlots returns slots for half of the connections, and at least one.
