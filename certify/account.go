@@ -43,6 +43,7 @@ type request struct {
 	// was no answer, or a 5xx.
 	unsure bool
 	cutOff bool // by the client
+	gzip   bool // its body was compressed
 	traced bool
 	named  bool // the answer had a request id
 	// received and ended are the first and the last time of the trail, if timed.
@@ -115,7 +116,7 @@ func (a *account) add(at *load.Attempt) error {
 		end:    end(at).UnixMicro(),
 		status: int16(at.Status), accepted: at.Accepted(), duplicate: at.Duplicate(),
 		unsure: at.Status == 0 || at.Status >= 500,
-		named:  at.RequestID != "", cutOff: at.CutOff,
+		named:  at.RequestID != "", cutOff: at.CutOff, gzip: at.Gzip,
 		kind: uint8(slices.Index(repeatKinds, at.Kind) + 1),
 	}
 	if n, err := hex.Decode(r.sha[:], []byte(at.SHA256)); err != nil || n != len(r.sha) {

@@ -93,6 +93,16 @@ func (p plan) sizeOf(n int) int {
 	return p.size
 }
 
+// gzipped reports whether an event is sent compressed.
+func (p plan) gzipped(n int) bool {
+	draw := rand.NewPCG(p.seed, uint64(n)<<8|5).Uint64() >> 11
+	return float64(draw)/(1<<53)*100 < p.gzipPercent
+}
+
+// repeatEvery is after how many bytes the data of a compressed event repeats, so that a gate has to
+// unpack much more than it receives.
+const repeatEvery = 60
+
 // body appends the body of an event.
 func (p plan) body(dst []byte, n int, changed bool) []byte {
 	key, sequence, _ := p.place(n)
@@ -121,7 +131,12 @@ func (p plan) body(dst []byte, n int, changed bool) []byte {
 	}
 	dst = append(dst, `"data":"`...)
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	packed := p.gzipped(n)
 	for word, i := uint64(0), 0; len(dst) < begin+size-len(`"}}`); i++ {
+		if packed && i >= repeatEvery {
+			dst = append(dst, dst[len(dst)-repeatEvery])
+			continue
+		}
 		if i%10 == 0 {
 			word = rng.Uint64()
 		}

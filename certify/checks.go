@@ -152,6 +152,12 @@ func (a *account) checkContent(r *storeReport, e *event, l *listedEvent, s *stor
 			"it is listed with SHA-256 %s and %d bytes and read with %s and %d", l.SHA256, l.Size,
 			s.BodySHA256, s.BodySize))
 	}
+	switch got := l.gzipped(); {
+	case from.gzip && !got:
+		differs = append(differs, "it was sent with Content-Encoding: gzip and is listed without")
+	case got && !from.gzip:
+		differs = append(differs, "it is listed with Content-Encoding: gzip and was sent without")
+	}
 	if key, ok := a.keys[l.OrderingKey]; !ok || key != e.key {
 		differs = append(differs, "its ordering key is "+l.OrderingKey)
 	}

@@ -71,9 +71,14 @@ func (j *judging) load(m *measured) {
 	for _, e := range m.budget.Errors[:min(len(m.budget.Errors), maxFindings)] {
 		errors.find("%s (line %d): status %d, %s", e.MessageID, e.Line, e.Status, e.Error)
 	}
-	if slices.ContainsFunc(m.budget.Errors, func(e errorLine) bool {
-		return e.Status == http.StatusRequestEntityTooLarge
-	}) {
+	answered := func(status int) bool {
+		return slices.ContainsFunc(m.budget.Errors, func(e errorLine) bool { return e.Status == status })
+	}
+	if l.Gzip > 0 && answered(http.StatusUnsupportedMediaType) {
+		errors.Note = "the target refused a body, maybe because it was compressed: real senders " +
+			"compress, and gzip of the phase is their share in percent"
+	}
+	if answered(http.StatusRequestEntityTooLarge) {
 		errors.Note = fmt.Sprintf("a body was too large for the target: set max_size of the phase, "+
 			"which is %d, below its http.max_body", l.MaxSize)
 	}

@@ -24,7 +24,8 @@ func deliverProfile() Profile {
 	p := DefaultProfile()
 	p.AuditTimeoutSeconds = 60
 	p.Phases = map[string]Phase{Deliver: {
-		Events: 300, Rate: 500, Concurrency: 50, Duplicates: 4, Keys: 30, Size: 400, TimeoutSeconds: 60,
+		Events: 300, Rate: 500, Concurrency: 50, Duplicates: 4, Keys: 30, Size: 400, Gzip: 10,
+		TimeoutSeconds:    60,
 		AcceptancePercent: 99.9, ErrorPercent: 0.1, DrainSeconds: 120, LagP99MS: 600_000,
 		LatencyGapMS: 600_000,
 		Consumer: &Consumer{Errors: 5, Hangs: 1, Resets: 2, Slow: 2, SlowSeconds: 0.05, Restarts: 1,
@@ -153,6 +154,15 @@ func TestDeliverySaboteurs(t *testing.T) {
 					h.Del(senderHeaderName)
 				}
 			}}, fail: []string{"sender_headers"}},
+		{name: "unpacks compressed bodies", faults: deliverFaults{body: func(_ int, body []byte) []byte {
+			if content := unpacked(body); content != nil {
+				return content
+			}
+			return body
+		}}, fail: []string{"bytes"}},
+		{name: "drops the content encoding", faults: deliverFaults{
+			header: func(_, _ int, h http.Header) { h.Del("Content-Encoding") }},
+			fail: []string{"sender_headers"}},
 		{name: "counts attempts from the start at each retry", faults: deliverFaults{
 			header: func(_, _ int, h http.Header) { h.Set("Hookgate-Attempt", "1") }},
 			fail: []string{"attempt_numbers"}},

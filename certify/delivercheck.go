@@ -252,8 +252,12 @@ func (d *deliveryCheck) attempt(a *consumer.Attempt) {
 		d.Failed++
 	}
 	at := fmt.Sprintf("%s, attempt %s at %s", t.messageID, head(a.Attempt), a.At.Format(clock))
-	if sameBytes := d.body(t, a, at); !sameBytes {
+	sameBytes, encoding := d.body(t, a, at)
+	if !sameBytes {
 		// The sender's signature cannot hold.
+	} else if a.ContentEncoding != encoding {
+		d.Sender.add("%s: the content encoding is %q, the sender's %q", at, head(a.ContentEncoding),
+			encoding)
 	} else if a.ContentType != contentType {
 		d.Sender.add("%s: the content type is %q, the sender's %q", at, head(a.ContentType), contentType)
 	} else if d.run.SenderSigned && a.SenderSignature != consumer.Valid {
@@ -293,15 +297,21 @@ const contentType = "application/json"
 // slack is by how much the clocks of the two sides may differ.
 func (d *deliveryCheck) slack() time.Duration { return seconds(d.limits.Consumer.ClockSeconds) }
 
-// body checks the bytes, and that the webhook id is that of the event's first request.
-func (d *deliveryCheck) body(t *taken, a *consumer.Attempt, at string) (sameBytes bool) {
+// body checks the bytes, and that the webhook id is that of the event's first request. It returns
+// the content encoding with which the bytes were sent.
+func (d *deliveryCheck) body(t *taken, a *consumer.Attempt, at string) (sameBytes bool,
+	encoding string) {
 	id := requestID(a.WebhookID)
 	named := false
 	for r := range d.account.of(t.event) {
 		if r.duplicate || !r.accepted && !r.unsure {
 			continue
 		}
-		sameBytes = sameBytes || fmt.Sprintf("%x", r.sha) == a.SHA256
+		if fmt.Sprintf("%x", r.sha) == a.SHA256 {
+			if sameBytes = true; r.gzip {
+				encoding = "gzip"
+			}
+		}
 		named = named || r.mayBe(id)
 	}
 	if !sameBytes {
@@ -311,7 +321,7 @@ func (d *deliveryCheck) body(t *taken, a *consumer.Attempt, at string) (sameByte
 		d.WebhookID.add("%s: the webhook-id is %q, and not that of the first request", at,
 			head(a.WebhookID))
 	}
-	return sameBytes
+	return sameBytes, encoding
 }
 
 // signed checks signature and timestamp.

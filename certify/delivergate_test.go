@@ -268,6 +268,9 @@ func (d *deliverer) post(client *http.Client, l *line, e *delivered,
 	} {
 		request.Header.Set(name, value)
 	}
+	if e.gzip {
+		request.Header.Set("Content-Encoding", "gzip")
+	}
 	if f := d.faults.header; f != nil {
 		f(n, attempt, request.Header)
 	}
@@ -449,6 +452,9 @@ func (d *deliverer) lease(w http.ResponseWriter, r *http.Request, l *line) {
 			ReceivedAt: api.At(e.received), Headers: []hookgate.Header{
 				{Name: "Content-Type", Value: contentType},
 				{Name: senderHeaderName, Value: signedBySender(e.body)}}}}
+		if e.gzip {
+			p.Headers = append(p.Headers, hookgate.Header{Name: "Content-Encoding", Value: "gzip"})
+		}
 		lease.Events = append(lease.Events, p)
 	}
 	if len(lease.Events) == 0 {

@@ -191,7 +191,8 @@ func (j *judging) delivery(d *deliveryCheck) {
 		together.invalidate("the consumer itself was late, by more than a quarter of the time-out")
 	}
 	none("bytes", "attempts with other bytes than were sent", d.Bytes, "attempts")
-	none("sender_headers", "attempts without the sender's content type and signature", d.Sender,
+	none("sender_headers", "attempts without the sender's content type, content encoding and "+
+		"signature", d.Sender,
 		"attempts")
 	if d.run.Push {
 		signature := none("signature", "attempts that are not signed with the time of the attempt",

@@ -154,7 +154,7 @@ const (
 // strictnessOf has each of Numbers. The number of events is compared with what was stored.
 var strictnessOf = map[string]strictness{
 	"events": either, "seconds": either, "size": either, "keys": either, "max-size": either,
-	"duplicates": more, "concurrency": more, "acceptance": more, "mean-batch": more,
+	"duplicates": more, "gzip": more, "concurrency": more, "acceptance": more, "mean-batch": more,
 	"rate":    moreOr0,
 	"timeout": less, "error-rate": less, "drain": less, "lag-p99": less, "counter-tolerance": less,
 	"latency-gap": less,

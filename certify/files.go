@@ -9,8 +9,11 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/load"
 )
 
@@ -54,7 +57,7 @@ const (
 
 // bundleFormat is the format of the bundles that this version makes and judges. It changes when a
 // file that a verdict needs is added, or when derived files change.
-const bundleFormat = 3
+const bundleFormat = 4
 
 // start is what is known at the beginning of a certification, and when it ended.
 type start struct {
@@ -118,6 +121,14 @@ type listedEvent struct {
 	Position    string
 	Size        int64
 	SHA256      string
+	Headers     []hookgate.Header
+}
+
+// gzipped reports whether the event is listed with the header of a compressed body.
+func (l *listedEvent) gzipped() bool {
+	return slices.ContainsFunc(l.Headers, func(h hookgate.Header) bool {
+		return strings.EqualFold(h.Name, "Content-Encoding") && h.Value == "gzip"
+	})
 }
 
 // trail is a line of lineage.ndjson.

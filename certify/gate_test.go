@@ -1,6 +1,8 @@
 package certify
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -103,6 +105,9 @@ type faults struct {
 	missing       string // 500 for every path that begins so
 	overwrite     bool   // the body, with that of a repetition
 	stuckAt       int    // never stores what comes after so many; 0 for none
+	noGzip        bool   // refuses compressed bodies
+	byCoding      bool   // a compressed event is another one
+	encodedBodies bool   // names the encoding of a body that is read
 	largest       int    // answers 413 to a longer body; 0 for no limit
 	forgets       int    // an identity after so many other events; 0 for never
 	access        accessFaults
@@ -115,7 +120,8 @@ type gateEvent struct {
 	messageID, eventType, key     string
 	sequence                      int64
 	requestID                     string
-	body                          []byte
+	body                          []byte // as it was sent
+	gzip                          bool
 	listedSHA                     string
 	place                         string // its job id, as it is listed
 	received, enqueued, persisted time.Time
@@ -284,7 +290,11 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(g.refusal(body))
 		return
 	}
-	if err != nil || json.Unmarshal(body, &m) != nil || m.MessageID == "" {
+	packed, content := r.Header.Get("Content-Encoding") == "gzip", body
+	if packed {
+		content = unpacked(body)
+	}
+	if err != nil || json.Unmarshal(content, &m) != nil || m.MessageID == "" {
 		http.Error(w, "{}", http.StatusBadRequest)
 		return
 	}
@@ -295,6 +305,11 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 	id := hookgate.NewRequestID(received).String()
 	if f := g.faults.delay; f != nil {
 		time.Sleep(f(request)) // this is what the saboteur does
+	}
+	if packed && g.faults.noGzip {
+		g.reply(w, request, &gateReply{http.StatusUnsupportedMediaType, id, jsonType,
+			map[string]any{"status": "error", "error": "sabotage", "requestId": id}})
+		return
 	}
 	if limit := g.faults.largest; limit > 0 && len(body) > limit {
 		g.reply(w, request, &gateReply{http.StatusRequestEntityTooLarge, id, jsonType,
@@ -307,7 +322,8 @@ func (g *gate) ingest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answered := g.take(&gateRequest{id: id, received: received}, &gateEvent{messageID: m.MessageID,
-		eventType: m.EventType, key: m.OrderingKey, sequence: m.Sequence, body: body, received: received})
+		eventType: m.EventType, key: m.OrderingKey, sequence: m.Sequence, body: body, gzip: packed,
+		received: received})
 	if f := g.faults.hangUp; f != nil && f(request) {
 		panic(http.ErrAbortHandler)
 	}
@@ -358,19 +374,23 @@ func (e *gateEvent) jobID() string { return fmt.Sprintf("0:%d-0", e.n+1) }
 func (g *gate) take(r *gateRequest, e *gateEvent) gateRequest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	first, ok := g.claims[e.eventType+"/"+e.messageID]
+	identity := e.eventType + "/" + e.messageID
+	if g.faults.byCoding {
+		identity += fmt.Sprint(e.gzip)
+	}
+	first, ok := g.claims[identity]
 	if f := g.faults.forgets; ok && f > 0 && len(g.claims)-first.n > f {
 		ok = false
 	}
 	if ok {
 		r.event, r.first = first, first.requestID
 		if g.faults.overwrite {
-			first.body = e.body
+			first.body, first.gzip = e.body, e.gzip
 		}
 	} else {
 		e.n, e.requestID, e.enqueued = len(g.claims), r.id, time.Now()
 		r.event = e
-		g.claims[e.eventType+"/"+e.messageID] = e
+		g.claims[identity] = e
 	}
 	g.trails[e.messageID] = append(g.trails[e.messageID], r)
 	g.queue = append(g.queue, r)
@@ -480,12 +500,29 @@ func (g *gate) list(w http.ResponseWriter, r *http.Request) {
 
 // line is the event as it is listed.
 func (g *gate) line(e *gateEvent) []byte {
+	headers := ""
+	if e.gzip {
+		headers = `,"headers":[{"name":"Content-Encoding","value":"gzip"}]`
+	}
 	return fmt.Appendf(nil, `{"id":"%d","source":"hookgate-certify","messageId":%q,"eventType":%q,`+
 		`"orderingKey":%q,"sequence":%d,"requestId":%q,"receivedAt":%q,"persistedAt":%q,`+
-		`"partition":0,"position":%q,"size":%d,"sha256":%q}`,
+		`"partition":0,"position":%q,"size":%d,"sha256":%q%s}`,
 		e.id, e.messageID, e.eventType, e.key, e.sequence, e.requestID,
 		g.stamp(e.n, "receivedAt", e.received), g.stamp(e.n, "persistedAt", e.persisted),
-		strings.TrimPrefix(e.place, "0:"), len(e.body), e.listedSHA)
+		strings.TrimPrefix(e.place, "0:"), len(e.body), e.listedSHA, headers)
+}
+
+// unpacked returns a body without its compression; nil if it has none.
+func unpacked(body []byte) []byte {
+	r, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return nil
+	}
+	return content
 }
 
 func (g *gate) body(w http.ResponseWriter, id string) {
@@ -502,6 +539,9 @@ func (g *gate) body(w http.ResponseWriter, id string) {
 		body = f(g.bodies, e)
 	}
 	g.bodies++
+	if e.gzip && g.faults.encodedBodies {
+		w.Header().Set("Content-Encoding", "gzip")
+	}
 	w.Write(body)
 }
 

@@ -23,6 +23,8 @@ var Numbers = []Number{
 	{"size", "size of a body in `bytes`", func(p *Phase) any { return &p.Size }},
 	{"max-size", "size in `bytes` of the largest of a few large bodies; 0 sends none",
 		func(p *Phase) any { return &p.MaxSize }},
+	{"gzip", "share of events that are sent compressed, in `percent`",
+		func(p *Phase) any { return &p.Gzip }},
 	{"timeout", "`seconds` to wait for one answer", func(p *Phase) any { return &p.TimeoutSeconds }},
 	{"seconds", "`seconds` to send for, instead of --events; of each step of a ramp",
 		func(p *Phase) any { return &p.Seconds }},

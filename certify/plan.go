@@ -33,6 +33,8 @@ type plan struct {
 	size             int
 	// maxSize is the size of the largest body; below size, all have that.
 	maxSize int
+	// gzipPercent is the share of events that are sent compressed.
+	gzipPercent float64
 	// names are the numbers in the names of the keys; nil means 0, 1, 2 and so on.
 	names []int
 }
@@ -70,12 +72,18 @@ func (p plan) messages() iter.Seq2[load.Message, error] {
 		}
 		waiting := map[int][]later{} // by the event that they follow
 		left, kind := p.repeats(), 0
-		var body []byte
+		var body, packed []byte
 		send := func(event int, kind string) bool {
 			body = p.body(body[:0], event, kind == kindChanged)
 			_, _, follows := p.place(event)
-			return yield(load.Message{Body: body, Kind: kind, Together: kind == kindConcurrent,
-				Follows: follows && kind == kindFirst}, nil)
+			m := load.Message{Body: body, Kind: kind, Together: kind == kindConcurrent,
+				Follows: follows && kind == kindFirst}
+			// A changed one comes without: its identity is that of the first all the same.
+			if p.gzipped(event) && kind != kindChanged {
+				packed = appendGzip(packed[:0], body)
+				m.Gzip = packed
+			}
+			return yield(m, nil)
 		}
 		flush := func(n int) bool {
 			for _, r := range waiting[n] {

@@ -1,6 +1,7 @@
 package certify
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 
@@ -9,7 +10,8 @@ import (
 )
 
 // Goal: a plan has exactly the requested events and repetitions, and bodies of the requested size,
-// with large ones up to the greatest size. The sequence numbers of a key count from 1 without a gap
+// with large ones up to the greatest size, and
+// compressed as often as requested. The sequence numbers of a key count from 1 without a gap
 // in the order sent. A repetition follows its event, with the same bytes unless the test changes
 // them. The plan is the same each time, and all its keys are in the share of the canary.
 func TestPlan(t *testing.T) {
@@ -18,6 +20,7 @@ func TestPlan(t *testing.T) {
 			1500).Draw(t, "events"), keys: rapid.IntRange(1, 120).Draw(t, "keys"),
 			duplicatePercent: rapid.Float64Range(0, 100).Draw(t, "duplicates"), size: rapid.IntRange(minSize,
 				600).Draw(t, "size")}
+		p.gzipPercent = rapid.SampledFrom([]float64{0, 10, 100}).Draw(t, "percent compressed")
 		p.maxSize = rapid.IntRange(0, 4000).Draw(t, "max size")
 		percent := rapid.IntRange(1, 100).Draw(t, "percent of a canary")
 		p.names = keysOfShare(p.prefix, p.keys, percent)
@@ -37,6 +40,14 @@ func TestPlan(t *testing.T) {
 			var e sent
 			if err := json.Unmarshal(m.Body, &e); err != nil || len(m.Body) < p.size {
 				t.Fatalf("%d bytes, want %d: %s (%v)", len(m.Body), p.size, m.Body, err)
+			}
+			if packed := m.Gzip != nil; p.gzipPercent == 0 && packed || p.gzipPercent == 100 &&
+				packed == (m.Kind == kindChanged) {
+				t.Fatalf("of %g%% to compress, %s %s is compressed: %v", p.gzipPercent, m.Kind, e.MessageID,
+					packed)
+			}
+			if m.Gzip != nil && !bytes.Equal(unpacked(m.Gzip), m.Body) {
+				t.Fatalf("%s is compressed, and is another body", e.MessageID)
 			}
 			largest = max(largest, len(m.Body))
 			if m.Kind == kindFirst && len(m.Body) > p.size {
@@ -69,7 +80,7 @@ func TestPlan(t *testing.T) {
 				t.Fatalf("%s %s behind %s is sent together: %v", m.Kind, e.MessageID, before, m.Together)
 			}
 			before = e.MessageID
-			all = append(all, string(m.Body))
+			all = append(all, string(m.Body)+string(m.Gzip))
 		}
 		if n != p.requests() || kinds[kindFirst] != p.events || len(sequences) != min(p.keys, p.events) {
 			t.Fatalf("%d requests, want %d; %v", n, p.requests(), kinds)
@@ -89,7 +100,7 @@ func TestPlan(t *testing.T) {
 		}
 		i := 0
 		for m := range p.messages() {
-			if string(m.Body) != all[i] {
+			if string(m.Body)+string(m.Gzip) != all[i] {
 				t.Fatalf("request %d is another one the second time", i)
 			}
 			i++

@@ -14,7 +14,7 @@ import (
 // so Judge computes it again.
 func (p Profile) planOf(prefix string, ph Phase) plan {
 	return plan{prefix: prefix, seed: p.Seed, events: ph.count(), keys: ph.Keys,
-		duplicatePercent: ph.Duplicates, size: ph.Size, maxSize: ph.MaxSize,
+		duplicatePercent: ph.Duplicates, size: ph.Size, maxSize: ph.MaxSize, gzipPercent: ph.Gzip,
 		names: keysOfShare(prefix, ph.Keys, p.CanaryPercent)}
 }
 
@@ -25,8 +25,8 @@ func prefixOf(runID, phase string) string { return runID + "-" + phase + "-" }
 type plannedDigest [16]byte
 
 func digestOf(a *load.Attempt) plannedDigest {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %s %s", a.MessageID, a.EventType, a.OrderingKey,
-		a.Sequence, a.SHA256, a.Kind))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %s %s %v", a.MessageID, a.EventType,
+		a.OrderingKey, a.Sequence, a.SHA256, a.Kind, a.Gzip))
 	return plannedDigest(sum[:16])
 }
 

@@ -73,6 +73,8 @@ type Phase struct {
 	// MaxSize is the size of the largest of up to ten bodies that are larger than Size. 0 means none.
 	// It must not be above the limit of the target, by default 1 MiB.
 	MaxSize int `json:"max_size"`
+	// Gzip is the percentage of events that are sent compressed, with Content-Encoding.
+	Gzip float64 `json:"gzip"`
 	// TimeoutSeconds bounds one request.
 	TimeoutSeconds float64 `json:"timeout_s"`
 	// Seconds, if not 0, replaces Events by Rate times Seconds, for a soak.
@@ -105,7 +107,7 @@ func DefaultProfile() Profile {
 	phase := Phase{
 		Concurrency: 50, Duplicates: 4, Keys: 100, Size: 600, TimeoutSeconds: 10,
 		AcceptancePercent: 100, ErrorPercent: 0, DrainSeconds: 60, LagP99MS: 5, LatencyGapMS: 25,
-		MaxMS: 2000, MaxSize: 1<<20 - 1<<10,
+		MaxMS: 2000, MaxSize: 1<<20 - 1<<10, Gzip: 10,
 	}
 	smoke, load, full, soak, ramp := phase, phase, phase, phase, phase
 	smoke.Events, smoke.Rate, smoke.Concurrency, smoke.P95MS, smoke.DrainSeconds = 1000, 200, 10, 20,
@@ -235,6 +237,8 @@ func (p Profile) Check() error {
 			problem = "concurrency, keys (at most 1,000,000) and timeout_s must be positive"
 		case ph.Size < minSize || ph.Size > 1<<20:
 			problem = fmt.Sprintf("size must be between %d and %d", minSize, 1<<20)
+		case ph.Gzip < 0 || ph.Gzip > 100:
+			problem = "gzip must be a percentage from 0 to 100"
 		case ph.MaxSize < 0 || ph.MaxSize > maxBody:
 			problem = fmt.Sprintf("max_size must be between 0 and %d", maxBody)
 		case ph.DrainSeconds <= 0 || ph.LagP99MS <= 0:

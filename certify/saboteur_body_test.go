@@ -2,6 +2,7 @@ package certify
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"testing"
 
@@ -17,12 +18,13 @@ func TestSaboteursOfBodies(t *testing.T) {
 			g.put(e)
 		}}
 	}
-	large := func(p *Phase) { p.MaxSize = 100 << 10 }
+	large := func(p *Phase) { p.MaxSize, p.Gzip = 100<<10, 0 }
+	plain := func(p *Phase) { p.Gzip = 0 }
 	certifyAll(t, []saboteur{
 		{name: "honest with large bodies", profile: large, status: Pass},
 		{name: "cuts off bodies above 64 KiB", profile: large, fail: []string{"content"},
 			faults: stores(func(body []byte) []byte { return body[:min(len(body), 64<<10)] })},
-		{name: "removes white space", fail: []string{"content"},
+		{name: "removes white space", profile: plain, fail: []string{"content"},
 			faults: stores(func(body []byte) []byte {
 				var out bytes.Buffer
 				if json.Compact(&out, body) != nil {
@@ -30,21 +32,61 @@ func TestSaboteursOfBodies(t *testing.T) {
 				}
 				return out.Bytes()
 			})},
-		{name: "replaces what is not UTF-8", fail: []string{"content"},
+		{name: "replaces what is not UTF-8", profile: plain, fail: []string{"content"},
 			faults: stores(func(body []byte) []byte { return bytes.ToValidUTF8(body, []byte("?")) })},
-		{name: "writes escapes as characters", fail: []string{"content"},
+		{name: "writes escapes as characters", profile: plain, fail: []string{"content"},
 			faults: stores(func(body []byte) []byte {
 				return bytes.ReplaceAll(body, []byte(`\u00e9`), []byte("é"))
 			})},
-		{name: "keeps the last of equal members", fail: []string{"content"},
+		{name: "keeps the last of equal members", profile: plain, fail: []string{"content"},
 			faults: stores(func(body []byte) []byte {
 				return bytes.ReplaceAll(body, []byte(`"twice":1,"twice":2,`), nil)
 			})},
-		{name: "rounds large numbers", fail: []string{"content"},
+		{name: "rounds large numbers", profile: plain, fail: []string{"content"},
 			faults: stores(func(body []byte) []byte {
 				return bytes.ReplaceAll(body, []byte("123456789012345678901234567890"),
 					[]byte("1.2345678901234568e29"))
 			})},
+	})
+}
+
+// Goal: a gate that does not keep compressed bodies as they came, or does not know an event by its
+// content, fails for that. One that keeps them passes, even if it names their encoding when they
+// are read.
+func TestSaboteursOfCompression(t *testing.T) {
+	stores := func(change func(e *gateEvent)) faults {
+		return faults{store: func(g *gate, _ int, e *gateEvent) {
+			if e.gzip {
+				change(e)
+			}
+			g.put(e)
+		}}
+	}
+	half := func(p *Phase) { p.Gzip = 50 }
+	certifyAll(t, []saboteur{
+		{name: "honest, names the encoding of bodies", faults: faults{encodedBodies: true},
+			status: Pass},
+		{name: "stores what it has unpacked", faults: stores(func(e *gateEvent) {
+			e.body, e.gzip = unpacked(e.body), false
+		}), fail: []string{"content"}},
+		{name: "drops the content encoding", faults: stores(func(e *gateEvent) { e.gzip = false }),
+			fail: []string{"content"}},
+		{name: "packs again", profile: half, faults: stores(func(e *gateEvent) {
+			var again bytes.Buffer
+			w := gzip.NewWriter(&again)
+			w.Write(unpacked(e.body))
+			w.Close()
+			e.body = again.Bytes()
+		}), fail: []string{"content"}},
+		{name: "names an encoding that there is not", faults: faults{store: func(g *gate, n int,
+			e *gateEvent) {
+			e.gzip = true
+			g.put(e)
+		}}, fail: []string{"content"}},
+		{name: "refuses compressed bodies", faults: faults{noGzip: true},
+			fail: []string{"acceptance", "errors"}},
+		{name: "knows an event by its encoding too", profile: half, faults: faults{byCoding: true},
+			fail: []string{"idempotency", "lineage", "stored_once"}},
 	})
 }
 
@@ -70,8 +112,8 @@ func TestSaboteursOfPace(t *testing.T) {
 				early.id, e.id = e.id, early.id
 			}}, fail: []string{"order"}},
 		{name: "forgets identities after 600 events", faults: faults{forgets: 600},
-			profile: func(p *Phase) { p.Events = modeltest.Pick(1000, 1500) }, fail: []string{"idempotency", "lineage",
-				"stored_once"}},
+			profile: func(p *Phase) { p.Events = modeltest.Pick(1000, 1500) },
+			fail:    []string{"idempotency", "lineage", "stored_once"}},
 	})
 }
 

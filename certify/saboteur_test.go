@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate/load"
 )
 
-// events is the number of events of most phases of these tests, and middle one of them. A key has one
-// event in flight, so a gate gets at most ten in another order than planned.
+// events is the number of events of most phases of these tests, and middle one of them. A key has
+// one event in flight, so a gate gets at most ten in another order than planned.
 const events, middle = 120, 60
 
 // testProfile is short. It judges latency only where it must, because a loaded machine makes any
@@ -24,7 +24,8 @@ func testProfile() Profile {
 	p := DefaultProfile()
 	p.AuditTimeoutSeconds, p.SettleSeconds = 60, 0
 	p.Phases = map[string]Phase{Smoke: {
-		Events: events, Rate: 1000, Concurrency: 50, Duplicates: 10, Keys: 10, Size: 400, TimeoutSeconds: 60,
+		Events: events, Rate: 1000, Concurrency: 50, Duplicates: 10, Keys: 10, Size: 400, Gzip: 10,
+		TimeoutSeconds:    60,
 		AcceptancePercent: 99.9, ErrorPercent: 0.1, DrainSeconds: 60, MeanBatch: 1.1, LagP99MS: 60_000,
 		LatencyGapMS: 60_000,
 	}}
@@ -90,7 +91,8 @@ func TestSaboteurs(t *testing.T) {
 		{name: "honest", status: Pass},
 		{name: "honest, connections lost", faults: faults{hangUp: at(middle)},
 			profile: func(p *Phase) { p.AcceptancePercent, p.ErrorPercent = 99, 1 }, status: Pass},
-		{name: "loses one after the 202", faults: faults{lose: at(events - 1)}, fail: []string{"persisted"}},
+		{name: "loses one after the 202", faults: faults{lose: at(events - 1)},
+			fail: []string{"persisted"}},
 		{name: "stores one twice", faults: faults{twice: at(middle)}, fail: []string{"stored_once"}},
 		{name: "swaps two of a key", faults: faults{store: func(g *gate, n int, e *gateEvent) {
 			if n == middle {
@@ -184,7 +186,8 @@ func TestSaboteurs(t *testing.T) {
 			}
 			return s
 		}}, fail: []string{"lineage"}},
-		{name: "has lineage against time", faults: faults{backwards: at(middle)}, fail: []string{"lineage"}},
+		{name: "has lineage against time", faults: faults{backwards: at(middle)},
+			fail: []string{"lineage"}},
 		{name: "is slow at the 95th percentile", faults: faults{delay: slow},
 			profile: func(p *Phase) { p.Keys, p.P95MS, p.P99MS = 300, 2000, 60_000 }, fail: []string{"p95"}},
 		{name: "answers 500 to two where one may fail", faults: faults{status: func(r int) int {

@@ -71,7 +71,8 @@ func TestSaboteursOfTimes(t *testing.T) {
 // Goal: events of a key that were stored in another order than that in which they were sent fail
 // order, with any listing. Method: gates that sort the listing again.
 func TestSaboteursOfOrder(t *testing.T) {
-	// swapped stores the event in the middle behind the next one of its key, and lets hide change both.
+	// swapped stores the event in the middle behind the next one of its key, and lets hide change
+	// both.
 	swapped := func(hide func(g *gate, early, late *gateEvent)) faults {
 		return faults{store: func(g *gate, n int, e *gateEvent) {
 			if n == middle {

@@ -42,7 +42,8 @@ type target struct {
 func newTarget(base, token string, connections int) *target {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = connections+4, connections+4
-	t.Proxy = nil // directly, as the load is sent
+	t.Proxy = nil               // directly, as the load is sent
+	t.DisableCompression = true // a body must not be unpacked on its way
 	return &target{base: strings.TrimSuffix(base, "/"), token: token, streamTimeout: readTimeout,
 		client: &http.Client{
 			Transport:     t,

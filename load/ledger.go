@@ -26,8 +26,10 @@ type Attempt struct {
 	OrderingKey string `json:"orderingKey"`
 	// Sequence is the number of the sender, or hookgate.NoSequence.
 	Sequence int64 `json:"sequence"`
-	// SHA256 is the digest of the body in hexadecimal.
+	// SHA256 is the digest of the body in hexadecimal, as it was sent.
 	SHA256 string `json:"sha256"`
+	// Gzip is true if the body was sent compressed.
+	Gzip bool `json:"gzip,omitempty"`
 	// Kind is the Kind of the Message.
 	Kind string `json:"kind,omitempty"`
 	// Attempt counts from 1 for each line.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -34,8 +35,9 @@ type event struct {
 	eventType   string
 	orderingKey string
 	sequence    int64
-	body        string
-	sha256      string // hex
+	body        string // as it is sent
+	gzip        bool   // it is compressed
+	sha256      string // of body, in hex
 	signature   string // of the body; empty if it is not signed
 
 	header    string // more headers, as they are written to the wire
@@ -107,9 +109,26 @@ func parseEvent(line []byte) (*event, error) {
 	if ev.orderingKey == "" {
 		ev.orderingKey = ev.eventType // as the gate does, for the same order
 	}
-	sum := sha256.Sum256(line)
-	ev.sha256 = hex.EncodeToString(sum[:])
+	ev.digest(line)
 	return ev, nil
+}
+
+// digest sets the digest of the body.
+func (ev *event) digest(body []byte) {
+	sum := sha256.Sum256(body)
+	ev.sha256 = hex.EncodeToString(sum[:])
+}
+
+// compress replaces the body by its compressed form; nil keeps it.
+func (ev *event) compress(packed []byte) {
+	if packed == nil {
+		return
+	}
+	// Its texts are part of the body, which must not stay in memory with them.
+	ev.messageID, ev.eventType = strings.Clone(ev.messageID), strings.Clone(ev.eventType)
+	ev.orderingKey = strings.Clone(ev.orderingKey)
+	ev.body, ev.gzip = string(packed), true
+	ev.digest(packed)
 }
 
 // validJSON uses the check of gjson, which is faster than the standard library's. For many brackets
@@ -222,7 +241,12 @@ func (l *lines) readMessages(ctx context.Context, input iter.Seq2[Message, error
 		}
 		ev.kind, ev.at, ev.together = m.Kind, m.At, m.Together
 		ev.follows = m.Follows
-		if !l.enqueue(ctx, ev, n, sign(m.Body)) {
+		sent := m.Body
+		if m.Gzip != nil {
+			ev.compress(m.Gzip)
+			sent = m.Gzip
+		}
+		if !l.enqueue(ctx, ev, n, sign(sent)) {
 			return
 		}
 	}

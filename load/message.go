@@ -15,6 +15,9 @@ type Message struct {
 	// Body is an event of a source of kind envelope, sent as it is. The caller may change it when
 	// the next message is asked for.
 	Body []byte
+	// Gzip, if not nil, is Body in gzip format. It is signed and sent in place of Body, with
+	// Content-Encoding: gzip. The caller may change it like Body.
+	Gzip []byte
 	// Header has more headers to send. It must not have a header that frames or signs a request.
 	Header []hookgate.Header
 	// At is when it is due, after the first message, if Config.Timed. It must not decrease.
@@ -31,15 +34,16 @@ type Message struct {
 }
 
 // Planned returns the members of an Attempt that follow from a message alone: the
-// digest of the body, what the envelope says of the event, and the kind. Replay would reject a
-// message for which it returns an error.
+// digest of the body as it is sent, what the envelope says of the event, and the kind. Replay would
+// reject a message for which it returns an error.
 func Planned(m Message) (Attempt, error) {
 	ev, err := parseEvent(m.Body)
 	if err != nil {
 		return Attempt{}, err
 	}
+	ev.compress(m.Gzip)
 	return Attempt{MessageID: ev.messageID, EventType: ev.eventType, OrderingKey: ev.orderingKey,
-		Sequence: ev.sequence, SHA256: ev.sha256, Kind: m.Kind}, nil
+		Sequence: ev.sequence, SHA256: ev.sha256, Gzip: ev.gzip, Kind: m.Kind}, nil
 }
 
 // ownHeaders are those that the sender sets itself.

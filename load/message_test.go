@@ -2,12 +2,17 @@ package load
 
 import (
 	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -213,6 +218,57 @@ func TestRecordedRefuses(t *testing.T) {
 		var line *LineError
 		if n != 2 || !errors.As(last, &line) || line.Line != 2 {
 			t.Errorf("%s: %v after %d", bad, last, n)
+		}
+	}
+}
+
+// Goal: a compressed body is sent, signed and recorded in the ledger as it is, and its event is
+// known by its content. Recorded traffic with such a body is sent again byte for byte. Method: one
+// message, and a recording of it.
+func TestReplayGzip(t *testing.T) {
+	content := bodyOf("one")
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	w.Write(content)
+	w.Close()
+	var recording bytes.Buffer
+	kept := []hookgate.Header{{Name: "Content-Encoding", Value: "gzip"}}
+	if _, err := Record(&recording, func(yield func(StoredEvent, error) bool) {
+		yield(StoredEvent{Header: kept, Body: packed.Bytes()}, nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	credentials := Credentials{HMACSecret: "secret"}
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got, err := io.ReadAll(r.Body)
+		if err != nil || !bytes.Equal(got, packed.Bytes()) ||
+			!slices.Equal(r.Header["Content-Encoding"], []string{"gzip"}) ||
+			r.Header.Get("X-Webhook-Signature") != credentials.Sign(got) {
+			t.Errorf("%d bytes, %v: %v", len(got), err, r.Header)
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer gate.Close()
+	for name, messages := range map[string]iter.Seq2[Message, error]{
+		"message":   messagesOf(Message{Body: content, Gzip: packed.Bytes()}),
+		"recording": ReadRecorded(&recording, 0),
+	} {
+		var ledger bytes.Buffer
+		s, err := Replay(t.Context(), Config{Target: gate.URL, Credentials: credentials,
+			Ledger: &ledger, Messages: messages})
+		if err != nil || s.Accepted != 1 {
+			t.Fatalf("%s: %+v, %v", name, s, err)
+		}
+		sum := sha256.Sum256(packed.Bytes())
+		if a := attempts(t, &ledger)[0]; a.MessageID != "one" || !a.Gzip ||
+			a.SHA256 != hex.EncodeToString(sum[:]) {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+	bad := `{"atMs":0,"header":[{"name":"Content-Encoding","value":"gzip"}],"body":"{}"}`
+	for _, err := range ReadRecorded(strings.NewReader(bad), 0) {
+		if err == nil || !strings.Contains(err.Error(), "gzip") {
+			t.Errorf("a body that is not compressed: %v", err)
 		}
 	}
 }

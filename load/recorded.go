@@ -2,11 +2,14 @@ package load
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -86,6 +89,25 @@ func secretHeader(name string) bool {
 	return false
 }
 
+func (r *Recorded) gzipped() bool {
+	return slices.ContainsFunc(r.Header, func(h hookgate.Header) bool {
+		return strings.EqualFold(h.Name, "Content-Encoding") && strings.EqualFold(h.Value, "gzip")
+	})
+}
+
+// unpack returns a compressed body without its compression.
+func unpack(packed []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("has no gzip body: %w", err)
+	}
+	body, err := io.ReadAll(io.LimitReader(r, maxLineBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("has no gzip body: %w", err)
+	}
+	return body, nil // a longer one is rejected
+}
+
 // ReadRecorded yields the requests of recorded traffic, due speed times as fast as they were
 // received; with speed 0 they have no times. It leaves out headers that the sender sets itself. A
 // line that cannot be used is a *LineError, and the last.
@@ -108,6 +130,10 @@ func ReadRecorded(r io.Reader, speed float64) iter.Seq2[Message, error] {
 				err = fmt.Errorf("is at %g ms, earlier than the previous one", rec.AtMS)
 			case rec.Base64 == nil:
 				m.Body = []byte(rec.Body)
+			}
+			if err == nil && rec.gzipped() {
+				m.Gzip = m.Body
+				m.Body, err = unpack(m.Gzip)
 			}
 			if err != nil {
 				yield(Message{}, &LineError{Line: n, Err: err})

@@ -50,7 +50,8 @@ func (s *sender) attempt(ctx context.Context, ev *event) (Attempt, time.Duration
 	}
 	a := Attempt{
 		Line: ev.line, MessageID: ev.messageID, EventType: ev.eventType,
-		OrderingKey: ev.orderingKey, Sequence: ev.sequence, SHA256: ev.sha256, Kind: ev.kind,
+		OrderingKey: ev.orderingKey, Sequence: ev.sequence, SHA256: ev.sha256, Gzip: ev.gzip,
+		Kind:    ev.kind,
 		Held:    ev.held || ev.waited,
 		Attempt: ev.attempts, Due: s.steady(ev.due), Sent: s.steady(sent),
 	}
@@ -110,6 +111,9 @@ func (s *sender) encode(ev *event) []byte {
 		b = append(b, "\r\n"...)
 	}
 	b = append(b, ev.header...)
+	if ev.gzip {
+		b = append(b, "Content-Encoding: gzip\r\n"...)
+	}
 	b = append(b, "Content-Length: "...)
 	b = strconv.AppendInt(b, int64(len(ev.body)), 10)
 	b = append(b, "\r\n\r\n"...)

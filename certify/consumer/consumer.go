@@ -58,6 +58,8 @@ type Attempt struct {
 	Attempt      string `json:"attempt"`
 	Redelivery   string `json:"redelivery"`
 	ContentType  string `json:"contentType"`
+	// ContentEncoding is empty if the gate names none.
+	ContentEncoding string `json:"contentEncoding,omitempty"`
 	// SHA256 is the digest of the body in hexadecimal, and Size its size in bytes.
 	SHA256 string `json:"sha256"`
 	Size   int    `json:"size"`

@@ -173,7 +173,8 @@ func (p *Pull) describe(e *api.PulledEvent, lease string) Attempt {
 		EventID:   e.ID, Source: e.Source, Type: e.EventType, MessageID: e.MessageID, Key: e.Key,
 		ReceivedAt: e.ReceivedAt.UTC().Format(time.RFC3339Nano), Attempt: strconv.Itoa(e.Attempt),
 		Redelivery: strconv.FormatInt(e.Redelivery, 10), ContentType: kept(e.Headers, "Content-Type"),
-		SHA256: hex.EncodeToString(sum[:]), Size: len(e.Body)}
+		ContentEncoding: kept(e.Headers, "Content-Encoding"),
+		SHA256:          hex.EncodeToString(sum[:]), Size: len(e.Body)}
 	if p.SenderSecret != "" {
 		a.SenderSignature = checkSender(p.SenderSecret, e.Body, kept(e.Headers, senderHeader))
 	}

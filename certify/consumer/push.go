@@ -131,7 +131,7 @@ func (p *Push) describe(a *Attempt, h http.Header, body []byte) {
 		"Hookgate-Source": &a.Source, "Hookgate-Type": &a.Type, "Hookgate-Message-Id": &a.MessageID,
 		"Hookgate-Key": &a.Key, "Hookgate-Received-At": &a.ReceivedAt,
 		"Hookgate-Attempt": &a.Attempt, "Hookgate-Redelivery": &a.Redelivery,
-		"Content-Type": &a.ContentType,
+		"Content-Type": &a.ContentType, "Content-Encoding": &a.ContentEncoding,
 	} {
 		*to = h.Get(name)
 	}
