@@ -126,8 +126,8 @@ func adviceOn(status int) []string {
 			"Try it yourself: hookgate sources send signs a webhook as the sender does.",
 		}
 	case http.StatusBadRequest:
-		return []string{"The reason names the field. Compare the sender's format with the kind of the" +
-			" source, and its places for message id and event type."}
+		return []string{"The reason says what is wrong with the body or a field. Compare the sender's" +
+			" format with the kind of the source, and its places for message id and event type."}
 	case http.StatusForbidden:
 		return []string{"Add the sender's address to allow_ips of the source. Behind a proxy also set" +
 			" http.trusted_proxies, otherwise the gate sees the proxy's address."}

@@ -50,6 +50,9 @@ type Summary struct {
 	Bytes int64 `json:"bytes"`
 	// LastError is the error of the last event that failed.
 	LastError string `json:"lastError,omitempty"`
+
+	// lastRetry is the error of the last request that is sent again.
+	lastRetry string
 }
 
 // OK reports whether every event was accepted.
@@ -88,6 +91,9 @@ func (s Summary) Progress() string {
 	}
 	if s.Retries > 0 {
 		text += fmt.Sprintf(", %d retries", s.Retries)
+	}
+	if s.Accepted == 0 && s.lastRetry != "" {
+		text += "; last error: " + s.lastRetry
 	}
 	return text
 }

@@ -54,6 +54,7 @@ func (t *tally) attempt(ev *event, a *Attempt, final bool) {
 		t.lastEnd = end
 	}
 	if !final {
+		t.sum.lastRetry = a.Error
 		return
 	}
 	record(t.latency, time.Duration(a.LatencyUS)*time.Microsecond)

@@ -45,7 +45,10 @@ func run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	root.SetOut(terminal.NewWriter(os.Stdout))
 	root.SetErr(terminal.NewWriter(os.Stderr))
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = unknownCommand(command)
+	}
 	if err == nil {
 		return 0
 	}
@@ -93,6 +96,12 @@ Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 		&cobra.Group{ID: groupRelease, Title: "Release a version:"},
 	)
 	root.SetHelpCommandGroupID(groupRun)
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if unknownCommand(cmd) == nil { // otherwise run prints the error
+			help(cmd, args)
+		}
+	})
 	for _, c := range []struct {
 		group    string
 		commands []*cobra.Command
@@ -111,9 +120,35 @@ Exit codes: 0 done or PASS, 1 FAIL, 2 could not run.`,
 		for _, command := range c.commands {
 			command.GroupID = c.group
 			root.AddCommand(command)
+			explainArgs(command)
 		}
 	}
 	return root
+}
+
+// explainArgs adds the usage line to errors about the number of arguments.
+func explainArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fmt.Errorf("%w; usage: %s", err, cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		explainArgs(c)
+	}
+}
+
+// unknownCommand returns an error if an argument of a group of commands, such as "dlq", names none
+// of them. cobra shows the help of the group then, and reports no error.
+func unknownCommand(cmd *cobra.Command) error {
+	if cmd.Runnable() || cmd.Flags().NArg() == 0 {
+		return nil
+	}
+	return fmt.Errorf("unknown command %q for %q; %s --help lists the commands", cmd.Flags().Arg(0),
+		cmd.CommandPath(), cmd.CommandPath())
 }
 
 // loadConfig reads the configuration as serve does. set maps flags to the settings that they set.

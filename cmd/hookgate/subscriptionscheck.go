@@ -74,7 +74,11 @@ Exit code 0: every step succeeded. 1: the configuration is wrong, or a step fail
 		case failed > 0:
 			return &exitError{exitFail, fmt.Errorf("%d of %d subscriptions failed", failed, len(names))}
 		case !asJSON:
-			fmt.Fprintf(cmd.OutOrStdout(), "OK: %d subscriptions\n", len(names))
+			noun := "subscriptions"
+			if len(names) == 1 {
+				noun = "subscription"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "OK: %d %s\n", len(names), noun)
 		}
 		return nil
 	}
