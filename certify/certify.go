@@ -119,8 +119,8 @@ func withUnit(v float64, unit string) string {
 		}
 		text = strconv.FormatFloat(v, 'f', digits, 64)
 	}
-	if unit == "%" {
-		return text + "%"
+	if unit == "%" || unit == "/s" {
+		return text + unit
 	}
 	if unit == "ms" || unit == "s" {
 		return text + " " + unit

@@ -72,19 +72,30 @@ type deliveryReport struct {
 	Headers     violations `json:"headers"`
 	Parked      violations `json:"parked"`
 	Policy      violations `json:"policy"`
+	Impatient   violations `json:"impatient"`
 
 	// LagMS is the greatest delay of the consumer itself.
 	LagMS          float64 `json:"lagMs"`
 	RecoverSeconds float64 `json:"recoverSeconds"`
+	// ReadySeconds is the time to recover after the 503s. Asked counts the answers that asked for a
+	// wait, and Unready all of them; Probes are those per second after the first second.
+	ReadySeconds float64 `json:"readySeconds"`
+	Unready      int     `json:"unready"`
+	Asked        int     `json:"asked"`
+	Probes       float64 `json:"probesPerSecond"`
 	// Storm is the worst multiple of the attempts that a rate from one, doubled each second, allows.
 	Storm float64 `json:"storm"`
 	// Calm and Trouble are the P95 of the other subscription before and during the failures.
 	Calm    float64 `json:"otherCalmP95Ms"`
 	Trouble float64 `json:"otherTroubleP95Ms"`
+	// AnsweredCalm and AnsweredTrouble are the P95 of the 202s of the same events.
+	AnsweredCalm    float64 `json:"answeredCalmP95Ms"`
+	AnsweredTrouble float64 `json:"answeredTroubleP95Ms"`
 
 	unanswered bool // the exceptions could not be read
 	untried    bool // no key failed
 	fewOthers  bool // too few events of the other subscription to compare
+	fewCalm    bool // too few events before the failures
 }
 
 // deliveryCheck checks the ledger of the consumer against that of the sender.
@@ -140,7 +151,9 @@ func checkDelivery(dir, source, prefix string, limits Phase, m *measured) (*deli
 	}
 	for _, key := range keys {
 		d.order(d.byKey[key])
-		d.together(key)
+		all := d.attemptsOf(key)
+		d.together(key, all)
+		d.waits(key, all)
 	}
 	d.spoilt()
 	d.times()
@@ -376,8 +389,8 @@ func (d *deliveryCheck) late(a *consumer.Attempt) bool {
 func (d *deliveryCheck) follows(before, a *consumer.Attempt, where string) {
 	n, last := number(a.Attempt), number(before.Attempt)
 	least, most := last+1, last+1
-	if before.Cut {
-		least-- // sent again as the same attempt
+	if before.Cut || before.Did == consumer.Unready && d.run.Push {
+		least-- // sent again as the same attempt: an outage does not count
 	}
 	if d.run.down(before.At, a.At) || !d.run.Healed.IsZero() && a.At.After(d.run.Healed) {
 		most = math.MaxInt64 // attempts that nobody saw, and those after a person's retry
@@ -431,14 +444,37 @@ func (d *deliveryCheck) order(all []*taken) {
 	}
 }
 
-// together checks that no two attempts of a key run at a time. Events of one lease are no two
-// attempts.
-func (d *deliveryCheck) together(key string) {
-	var all []*consumer.Attempt
+// attemptsOf returns the attempts of a key in the order in which they arrived.
+func (d *deliveryCheck) attemptsOf(key string) (all []*consumer.Attempt) {
 	for _, t := range d.byKey[key] {
 		all = append(all, t.attempts...)
 	}
 	slices.SortStableFunc(all, func(a, b *consumer.Attempt) int { return a.At.Compare(b.At) })
+	return all
+}
+
+// early is by how much a wait may seem too short, because clocks have a resolution.
+const early = 100 * time.Millisecond
+
+// waits checks that the next attempt of a key comes after the wait for which an answer asked,
+// unless a person retried the event.
+func (d *deliveryCheck) waits(key string, all []*consumer.Attempt) {
+	for i, a := range all[:max(0, len(all)-1)] {
+		b := all[i+1]
+		due := a.End.Add(seconds(a.RetryAfter))
+		if a.RetryAfter == 0 || a.Cut || !b.At.Before(due.Add(-early)) ||
+			!d.run.Healed.IsZero() && b.At.After(d.run.Healed) {
+			continue
+		}
+		d.Impatient.add("key %s: attempt %s of %s came at %s, and the answer to %s at %s asked for %g s",
+			key, head(b.Attempt), b.MessageID, b.At.Format(clock), a.MessageID, a.End.Format(clock),
+			a.RetryAfter)
+	}
+}
+
+// together checks that no two attempts of a key run at a time. Events of one lease are no two
+// attempts.
+func (d *deliveryCheck) together(key string, all []*consumer.Attempt) {
 	for i, a := range all {
 		for j := i + 1; j < len(all) && all[j].At.Before(a.End); j++ {
 			b := all[j]

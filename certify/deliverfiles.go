@@ -20,6 +20,8 @@ const (
 const (
 	stageCalm     = "calm"     // everything is taken
 	stageTrouble  = "trouble"  // a share of the attempts fails, and one key always
+	stageUnready  = "unready"  // everything is answered 503
+	stageReady    = "ready"    // everything is taken but the events of that key
 	stageOutage   = "outage"   // nobody listens
 	stageRecovery = "recovery" // everything is taken but the events of that key
 	stageHealed   = "healed"   // everything is taken

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -36,6 +37,7 @@ type deliverer struct {
 	faults deliverFaults
 	push   string // the URL of the subscription "certify"
 	final  []int
+	then   string
 	ctx    context.Context
 	busy   sync.WaitGroup
 
@@ -45,6 +47,8 @@ type deliverer struct {
 	log    int
 	slow   time.Time // when the consumer came back; zero: no slow start
 	sent   int       // since then
+	broken bool      // the consumer is away
+	probe  time.Time // when the next attempt may begin meanwhile
 }
 
 type deliverFaults struct {
@@ -57,10 +61,15 @@ type deliverFaults struct {
 	time    func(now time.Time, attempt int) time.Time // of the signature
 	forgets func(attempt int, cut bool) bool           // instead of a retry; cut by the consumer
 	hammers bool                                       // no slow start
+	rushes  bool                                       // no probes during an outage
+	hastens bool                                       // no wait for which the consumer asks
 	hides   bool                                       // exceptions
-	blocks  bool                                       // the other subscription while one fails
+	delays  time.Duration                              // of the other subscription while one fails
 	backlog int64                                      // in the state, for ever
 	insists bool                                       // retries what was refused
+	parks   bool                                       // instead of a dead letter
+	loses   bool                                       // dead letters
+	shares  bool                                       // an event among two leases at a time
 }
 
 // line is a subscription. Each key has at most one attempt under way.
@@ -70,6 +79,8 @@ type line struct {
 	busy   map[string]bool
 	leased map[string][]*delivered // by lease
 	until  map[string]time.Time
+	dead   []*delivered
+	shared bool
 	wake   chan struct{}
 }
 
@@ -78,13 +89,14 @@ type delivered struct {
 	id       int
 	attempts int
 	due      time.Time
+	lent     time.Time // the latest lease
 	state    hookgate.ExceptionState
 	held     bool // final: until a person retries
 }
 
-func newDeliverer(t *testing.T, f deliverFaults, push string, final ...int) *deliverer {
+func newDeliverer(t *testing.T, f deliverFaults, push, then string, final ...int) *deliverer {
 	ctx, stop := context.WithCancel(t.Context())
-	d := &deliverer{faults: f, push: push, final: final, ctx: ctx, subs: map[string]*line{}}
+	d := &deliverer{faults: f, push: push, final: final, then: then, ctx: ctx, subs: map[string]*line{}}
 	d.g = newGate(t, faults{store: d.store})
 	if push != "" {
 		d.busy.Go(d.run(d.open("certify")))
@@ -136,6 +148,11 @@ func (l *line) nudge() {
 // next returns the next event that can be delivered and marks its key as busy; nil: wait.
 func (d *deliverer) next(l *line) *delivered {
 	now := time.Now()
+	if d.broken && !d.faults.rushes && !d.isOther(l) {
+		if len(l.busy) > 0 || now.Before(d.probe) {
+			return nil
+		}
+	}
 	if n := now.Sub(d.slow).Seconds(); !d.slow.IsZero() && !d.faults.hammers && !d.isOther(l) &&
 		float64(d.sent) > n*n*2 { // slower than doubling
 		return nil
@@ -218,7 +235,8 @@ func (d *deliverer) attempt(client *http.Client, l *line, e *delivered) outcome 
 
 // outcome is that of an attempt. Status 0 means that there was no answer.
 type outcome struct {
-	status int
+	status     int
+	retryAfter time.Duration
 	// seen means that the consumer began to read the body, refused that there was no connection.
 	seen, refused bool
 }
@@ -282,7 +300,9 @@ func (d *deliverer) post(client *http.Client, l *line, e *delivered,
 		return outcome{seen: seen.Load(), refused: strings.Contains(err.Error(), "refused")}
 	}
 	response.Body.Close()
-	return outcome{status: response.StatusCode, seen: true}
+	asked, _ := strconv.Atoi(response.Header.Get("Retry-After")) // 0: it did not ask
+	return outcome{status: response.StatusCode, retryAfter: time.Duration(asked) * time.Second,
+		seen: true}
 }
 
 const senderHeaderName = "X-Webhook-Signature"
@@ -298,17 +318,24 @@ func (d *deliverer) settle(l *line, e *delivered, o outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(l.busy, e.key)
+	if d.faults.hastens {
+		o.retryAfter = 0
+	}
+	e.due = time.Now().Add(max(20*time.Millisecond, o.retryAfter))
+	if o.refused || o.status == 503 { // an outage: nothing counts
+		d.broken, d.probe = true, time.Now().Add(pauseOfProbes)
+		d.slow, d.sent = time.Now(), 0
+		return
+	}
+	if o.status != 0 {
+		d.broken = false
+	}
 	if o.status == 200 {
 		if f := d.faults.repeats; f != nil && e.attempts < 100 && f(e.n) {
-			e.attempts += 100
+			e.attempts, e.due = e.attempts+100, time.Time{}
 			return
 		}
 		l.remove(e)
-		return
-	}
-	if o.refused { // an outage: nothing counts
-		d.slow, d.sent = time.Now(), 0
-		e.due = time.Now().Add(50 * time.Millisecond)
 		return
 	}
 	e.attempts++
@@ -317,9 +344,25 @@ func (d *deliverer) settle(l *line, e *delivered, o outcome) {
 		l.remove(e)
 		return
 	}
-	e.state, e.due = hookgate.ExceptionWaiting, time.Now().Add(20*time.Millisecond)
-	if slices.Contains(d.final, o.status) && !d.faults.insists {
+	e.state = hookgate.ExceptionWaiting
+	switch {
+	case !slices.Contains(d.final, o.status) || d.faults.insists:
+	case d.then == "park" || d.faults.parks:
 		e.state, e.held = hookgate.ExceptionParked, true
+	default:
+		d.deaden(l, e)
+	}
+}
+
+// pauseOfProbes is the time between two attempts while the consumer is away.
+const pauseOfProbes = 200 * time.Millisecond
+
+// deaden makes a dead letter of an event.
+func (d *deliverer) deaden(l *line, e *delivered) {
+	l.remove(e)
+	if !d.faults.loses {
+		e.state = hookgate.ExceptionDead
+		l.dead = append(l.dead, e)
 	}
 }
 
@@ -374,9 +417,10 @@ func (d *deliverer) state(l *line) api.Subscription {
 	s := api.Subscription{Name: l.name, State: api.SubscriptionDelivering,
 		Filter: hookgate.Filter{Sources: []string{hookgate.TestSource}},
 		Definition: json.RawMessage(fmt.Sprintf(`{"order":"key","push":{"url":%q,"signed":true,`+
-			`"timeout":%q},"retry":{"final":[%s]},"then":"park"}`, d.push, pushTimeout,
-			strings.Trim(strings.ReplaceAll(fmt.Sprint(d.final), " ", ","), "[]"))),
-		End: strconv.Itoa(d.log), Cursor: strconv.Itoa(d.log), Backlog: d.faults.backlog,
+			`"timeout":%q},"retry":{"final":[%s]},"then":%q}`, d.push, pushTimeout,
+			strings.Trim(strings.ReplaceAll(fmt.Sprint(d.final), " ", ","), "[]"), d.then)),
+		Dead: int64(len(l.dead)),
+		End:  strconv.Itoa(d.log), Cursor: strconv.Itoa(d.log), Backlog: d.faults.backlog,
 		Live: &api.LiveSubscription{InFlight: len(l.busy)}}
 	if d.faults.backlog > 0 {
 		s.Cursor = "0"
@@ -386,8 +430,6 @@ func (d *deliverer) state(l *line) api.Subscription {
 			switch {
 			case e.state == hookgate.ExceptionParked:
 				s.Parked++
-			case e.state == hookgate.ExceptionDead:
-				s.Dead++
 			case e.state == hookgate.ExceptionWaiting:
 				s.Waiting++
 			case queue[0].state == "": // else its key is held
@@ -400,12 +442,10 @@ func (d *deliverer) state(l *line) api.Subscription {
 }
 
 func (d *deliverer) list(w http.ResponseWriter, l *line) {
-	for _, queue := range l.keys {
-		for _, e := range queue {
-			if e.state != "" && !d.faults.hides {
-				respond(w, api.Exception{Event: strconv.Itoa(e.id), State: e.state, Key: e.key,
-					MessageID: e.messageID, Attempts: e.attempts})
-			}
+	for _, e := range slices.Concat(append(slices.Collect(maps.Values(l.keys)), l.dead)...) {
+		if e.state != "" && !d.faults.hides {
+			respond(w, api.Exception{Event: strconv.Itoa(e.id), State: e.state, Key: e.key,
+				MessageID: e.messageID, Attempts: e.attempts})
 		}
 	}
 }
@@ -413,6 +453,13 @@ func (d *deliverer) list(w http.ResponseWriter, l *line) {
 func (d *deliverer) retry(w http.ResponseWriter, r *http.Request, l *line) {
 	var s api.ExceptionSelection
 	json.NewDecoder(r.Body).Decode(&s)
+	l.dead = slices.DeleteFunc(l.dead, func(e *delivered) bool {
+		again := slices.Contains(s.IDs, strconv.Itoa(e.id))
+		if again {
+			l.keys[e.key] = append([]*delivered{e}, l.keys[e.key]...)
+		}
+		return again
+	})
 	for _, queue := range l.keys {
 		for _, e := range queue {
 			if slices.Contains(s.IDs, strconv.Itoa(e.id)) {
@@ -424,10 +471,26 @@ func (d *deliverer) retry(w http.ResponseWriter, r *http.Request, l *line) {
 	respond(w, api.Resolved{Changed: len(s.IDs)})
 }
 
-// lease answers a pull, with one event of each key. A poll that finds nothing waits a little.
+// lease answers a pull, with one event of each key. If it finds nothing, it waits for a second.
 func (d *deliverer) lease(w http.ResponseWriter, r *http.Request, l *line) {
 	var wanted api.PullRequest
 	json.NewDecoder(r.Body).Decode(&wanted)
+	lease := d.leaseNow(wanted, l)
+	for end := time.Now().Add(time.Second); len(lease.Events) == 0 && time.Now().Before(end) &&
+		r.Context().Err() == nil; lease = d.leaseNow(wanted, l) {
+		d.mu.Unlock()
+		select {
+		case <-l.wake:
+		case <-time.After(20 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+		d.mu.Lock()
+	}
+	respond(w, lease)
+}
+
+// leaseNow leases what can be delivered now.
+func (d *deliverer) leaseNow(wanted api.PullRequest, l *line) api.Pulled {
 	for lease, until := range l.until {
 		if time.Now().After(until) {
 			for _, e := range l.leased[lease] {
@@ -439,12 +502,21 @@ func (d *deliverer) lease(w http.ResponseWriter, r *http.Request, l *line) {
 	}
 	d.leases++
 	lease := api.Pulled{Lease: strconv.Itoa(d.leases), Events: []api.PulledEvent{}}
-	blocked := d.faults.blocks && d.isOther(l) && d.state(d.subs["certify"]).Waiting > 0
-	for len(lease.Events) < wanted.Max && !blocked {
+	late := d.isOther(l) && d.faults.delays > 0 && d.state(d.subs["certify"]).Waiting > 0
+	for len(lease.Events) < wanted.Max {
 		e := d.next(l)
+		if e == nil {
+			e = d.share(l)
+		}
 		if e == nil {
 			break
 		}
+		if wait := time.Until(e.received.Add(d.faults.delays)); late && wait > 0 {
+			delete(l.busy, e.key)
+			e.due = time.Now().Add(wait)
+			continue
+		}
+		e.lent = time.Now()
 		l.leased[lease.Lease] = append(l.leased[lease.Lease], e)
 		p := api.PulledEvent{Attempt: e.attempts + 1, LogEvent: api.LogEvent{ID: strconv.Itoa(e.id),
 			WebhookID: e.requestID, Source: hookgate.TestSource, EventType: e.eventType,
@@ -459,17 +531,24 @@ func (d *deliverer) lease(w http.ResponseWriter, r *http.Request, l *line) {
 	}
 	if len(lease.Events) == 0 {
 		lease.Lease = ""
-		d.mu.Unlock()
-		select {
-		case <-l.wake:
-		case <-time.After(50 * time.Millisecond):
-		case <-r.Context().Done():
-		}
-		d.mu.Lock()
 	} else {
 		l.until[lease.Lease] = time.Now().Add(time.Duration(wanted.Lease))
 	}
-	respond(w, lease)
+	return lease
+}
+
+// share returns an event that the consumer has not answered for a while, once.
+func (d *deliverer) share(l *line) *delivered {
+	if !d.faults.shares || l.shared || d.isOther(l) {
+		return nil
+	}
+	for key := range l.busy {
+		if queue := l.keys[key]; len(queue) > 0 && time.Since(queue[0].lent) > slowAnswer/3 {
+			l.shared = true
+			return queue[0]
+		}
+	}
+	return nil
 }
 
 // release answers an ack or a nack.
@@ -492,9 +571,13 @@ func (d *deliverer) release(w http.ResponseWriter, r *http.Request, l *line, ver
 			continue
 		}
 		e.attempts++
-		e.state, e.due = hookgate.ExceptionWaiting, time.Now().Add(20*time.Millisecond)
+		wait := 20 * time.Millisecond
+		if s.Delay != nil && !d.faults.hastens {
+			wait = time.Duration(*s.Delay)
+		}
+		e.state, e.due = hookgate.ExceptionWaiting, time.Now().Add(wait)
 		if s.Dead {
-			e.state, e.held = hookgate.ExceptionDead, true
+			d.deaden(l, e)
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)

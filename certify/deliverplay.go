@@ -2,6 +2,7 @@ package certify
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 // Shares of the events after which a stage ends, in percent. They count what was delivered, so that
 // a slow target has its events in every stage.
-const calmUntil, troubleUntil = 20, 50
+const calmUntil, troubleUntil, readyUntil = 20, 40, 50
 
 // play goes through the stages.
 func (d *delivery) play(ctx context.Context, final int) error {
@@ -22,7 +23,8 @@ func (d *delivery) play(ctx context.Context, final int) error {
 		return func() bool { return d.core.Taken() >= total*percent/100 }
 	}
 	d.begin(stageCalm)
-	d.until(ctx, taken(calmUntil))
+	calm := taken(calmUntil)
+	d.until(ctx, func() bool { return calm() && d.witness.Taken() >= leastOthers })
 	d.begin(stageTrouble)
 	d.spoil(final)
 	for i := range d.limits.Consumer.Restarts {
@@ -32,8 +34,10 @@ func (d *delivery) play(ctx context.Context, final int) error {
 		}
 	}
 	d.until(ctx, taken(troubleUntil))
-	d.begin(stageOutage)
 	d.core.SetFaults(consumer.Faults{})
+	d.beUnready(ctx)
+	d.until(ctx, taken(readyUntil))
+	d.begin(stageOutage)
 	if err := d.leave(ctx, seconds(d.limits.Consumer.OutageSeconds), false); err != nil {
 		return err
 	}
@@ -83,6 +87,28 @@ func (d *delivery) spoil(final int) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.run.Refused = &refusal{a.MessageID, a.EventID, a.Key, final}
+	})
+}
+
+// beUnready answers 503 to everything for a time, as a proxy does while all of a consumer's
+// processes start. It then waits until the consumer has what the other subscription got meanwhile.
+func (d *delivery) beUnready(ctx context.Context) {
+	span := seconds(d.limits.Consumer.UnreadySeconds)
+	if span == 0 {
+		return
+	}
+	d.begin(stageUnready)
+	d.core.SetUnready(seconds(float64(d.limits.Consumer.RetryAfterSeconds)))
+	until := time.Now().Add(span)
+	d.until(ctx, func() bool { return time.Now().After(until) && d.core.Unready() > 1 })
+	d.core.SetReady()
+	d.begin(stageReady)
+	missing := d.witness.TakenKeys()
+	d.until(ctx, func() bool {
+		maps.DeleteFunc(missing, func(messageID, key string) bool {
+			return d.spoilt(key) || d.core.HasTaken(messageID)
+		})
+		return len(missing) == 0
 	})
 }
 

@@ -22,18 +22,90 @@ type DeliverySummary struct {
 	// P50 and P95 are the times from sending to the consumer before it failed.
 	P50 float64 `json:"p50Ms"`
 	P95 float64 `json:"p95Ms"`
-	// Recover is the time after the outage until everything from before was delivered.
+	// Ready and Recover are the times after the 503s and after the outage until everything from
+	// before was delivered.
+	Ready   float64 `json:"readySeconds"`
 	Recover float64 `json:"recoverSeconds"`
 	// OthersCalm and OthersTrouble are the P95 of the other subscription before and during the
 	// failures.
 	OthersCalm    float64 `json:"othersCalmP95Ms"`
 	OthersTrouble float64 `json:"othersTroubleP95Ms"`
+
+	Stages []StageSummary `json:"stages"`
+}
+
+// StageSummary has the figures of one stage of the consumer.
+type StageSummary struct {
+	Stage string `json:"stage"`
+	// Begins is the time since the first stage began.
+	Begins  float64 `json:"beginsSeconds"`
+	Seconds float64 `json:"seconds"`
+	// Attempts arrived in the stage, and the consumer did not take NotTaken of them.
+	Attempts int `json:"attempts"`
+	NotTaken int `json:"notTaken"`
+	// Behind is the greatest number of events that the subscription said it had not delivered.
+	Behind int64 `json:"behind"`
+	// Answered is the P95 of the 202s, and Other that of the time from the 202 to the consumer of the
+	// other subscription, of the events sent in the stage; 0 if there are none.
+	Answered float64 `json:"answeredP95Ms"`
+	Other    float64 `json:"otherP95Ms"`
+}
+
+// Consumer says what the consumer does in the stage.
+func (s *StageSummary) Consumer() string {
+	return map[string]string{
+		stageCalm:     "accepts everything",
+		stageTrouble:  "fails a share of the attempts, and all of one key; restarts",
+		stageUnready:  "answers 503 to everything, or with a nack if it pulls",
+		stageReady:    "accepts all but that key",
+		stageOutage:   "is away",
+		stageRecovery: "accepts all but that key",
+		stageHealed:   "accepts everything",
+	}[s.Stage]
+}
+
+// stages computes the figures of the stages.
+func (d *deliveryCheck) stages() (all []StageSummary) {
+	for i, s := range d.run.Stages[:max(0, len(d.run.Stages)-1)] {
+		to := d.run.Stages[i+1].At
+		in := func(at time.Time) bool { return !at.Before(s.At) && at.Before(to) }
+		row := StageSummary{Stage: s.Name, Begins: round(s.At.Sub(d.run.Stages[0].At).Seconds()),
+			Seconds: round(to.Sub(s.At).Seconds())}
+		for _, a := range d.attempts {
+			if in(a.At) {
+				row.Attempts++
+				if !a.Took() {
+					row.NotTaken++
+				}
+			}
+		}
+		for _, sample := range d.samples {
+			if sample.State != nil && in(sample.At) {
+				row.Behind = max(row.Behind, sample.State.Backlog+sample.State.Leased+
+					sample.State.Waiting)
+			}
+		}
+		var answered, other []float64
+		for i := range d.events {
+			if t := &d.events[i]; in(t.acked) {
+				answered = append(answered, millis(t.acked.Sub(time.UnixMicro(d.account.begun(t.event)))))
+			}
+		}
+		for _, a := range d.others {
+			if i, ok := d.byID[a.MessageID]; ok && a.Took() && in(d.events[i].acked) {
+				other = append(other, millis(a.At.Sub(d.events[i].acked)))
+			}
+		}
+		row.Answered, row.Other = quantile(answered, 0.95), quantile(other, 0.95)
+		all = append(all, row)
+	}
+	return all
 }
 
 func (d *deliveryCheck) summary() *DeliverySummary {
 	s := &DeliverySummary{Subscription: d.run.Subscription, By: "pull", Events: d.Events,
 		Taken: d.Settled, Attempts: d.Attempts, Failed: d.Failed + d.Cut + d.Refused, P50: d.P50,
-		P95: d.P95, Recover: d.RecoverSeconds, OthersCalm: d.Calm, OthersTrouble: d.Trouble}
+		P95: d.P95, Ready: d.ReadySeconds, Recover: d.RecoverSeconds, Stages: d.stages(), OthersCalm: d.Calm, OthersTrouble: d.Trouble}
 	if d.run.Push {
 		s.By = "push"
 	}
@@ -65,6 +137,9 @@ func (d *deliveryCheck) marks(p *svgplot.Plot, from, to time.Time) {
 	}
 }
 
+// leastRate is where the axis of attempts begins; none is drawn there.
+const leastRate = 0.5
+
 func (d *deliveryCheck) attemptsOverTime(from, to time.Time) template.HTML {
 	all, failed := newSeries(from, to), newSeries(from, to)
 	for _, a := range d.attempts {
@@ -84,7 +159,8 @@ func (d *deliveryCheck) attemptsOverTime(from, to time.Time) template.HTML {
 	every, most := rate(all)
 	bad, _ := rate(failed)
 	p := svgplot.New("Attempts over time", svgplot.Axis{High: to.Sub(from).Seconds()},
-		svgplot.Axis{High: svgplot.Nice(most * 1.25)}, "s", "per second")
+		svgplot.Axis{Low: leastRate, High: max(most, 10) * 5, Log: true}, "s",
+		"per second, logarithmic")
 	p.Line("a", every)
 	p.Line("b", bad)
 	d.marks(p, from, to)
@@ -116,16 +192,12 @@ func (d *deliveryCheck) lateOverTime(from, to time.Time) template.HTML {
 		return points
 	}
 	judged, other := points(d.attempts), points(d.others)
-	last := 1.0
-	for _, q := range append(append([]svgplot.Point{}, judged...), other...) {
-		last = max(last, q.X)
-	}
-	p := svgplot.New("From the 202 to the consumer", svgplot.Axis{High: last * 1.02},
+	p := svgplot.New("From the 202 to the consumer", svgplot.Axis{High: to.Sub(from).Seconds()},
 		svgplot.Axis{Low: min(low, high/2) * 0.8, High: high * 3, Log: true}, "s",
 		"P95 in ms, logarithmic")
 	p.Line("b", other)
 	p.Line("a", judged)
-	d.marks(p, from, from.Add(seconds(last)))
+	d.marks(p, from, to)
 	return p.SVG()
 }
 

@@ -22,12 +22,25 @@ type Consumer struct {
 	// long it stays away once.
 	Restarts      int     `json:"restarts"`
 	OutageSeconds float64 `json:"outage_s"`
+	// UnreadySeconds is how long the consumer answers 503 to everything before that; 0: never. Every
+	// second of these answers asks for a wait of RetryAfterSeconds.
+	UnreadySeconds    float64 `json:"unready_s"`
+	RetryAfterSeconds int     `json:"retry_after_s"`
 	// LeaseSeconds is the time of a lease of a subscription that is pulled.
 	LeaseSeconds float64 `json:"lease_s"`
 
+	// PromptMS is the greatest P95 of the time from sending to the consumer before it fails.
+	PromptMS float64 `json:"prompt_ms"`
 	// RecoverSeconds bounds the time after the outage until everything acknowledged before its end
-	// is delivered.
-	RecoverSeconds float64 `json:"recover_s"`
+	// is pushed, and PullRecoverSeconds until it is pulled. ReadySeconds is the same after the 503s.
+	RecoverSeconds     float64 `json:"recover_s"`
+	PullRecoverSeconds float64 `json:"pull_recover_s"`
+	ReadySeconds       float64 `json:"ready_s"`
+	// ProbesPerSecond bounds the attempts while the consumer answers 503 to everything, without
+	// those of the first second.
+	ProbesPerSecond float64 `json:"probes_per_s"`
+	// HealedSeconds bounds the time from the last fault until nothing is left.
+	HealedSeconds float64 `json:"healed_s"`
 	// StormFactor bounds the attempts after the outage, as a multiple of those of a rate that begins
 	// at one per second and doubles each second.
 	StormFactor float64 `json:"storm_factor"`
@@ -41,12 +54,15 @@ type Consumer struct {
 }
 
 // defaultDelivery is the phase deliver of the default profile. Few keys hang at a time, because
-// each does so for the whole time-out of the subscription.
+// each does so for the whole time-out of the subscription. The guide "Certify a gate" says where its
+// limits come from.
 func defaultDelivery(full Phase) Phase {
 	full.Events, full.Rate, full.Keys, full.DrainSeconds = 30_000, 250, 500, 120
+	full.P95MS, full.P99MS = 50, 130
 	full.Consumer = &Consumer{Errors: 2, Hangs: 0.1, Resets: 1, Slow: 2, SlowSeconds: 0.5, Restarts: 2,
-		OutageSeconds: 60, LeaseSeconds: 30, RecoverSeconds: 60, StormFactor: 2, OthersMS: 250,
-		ClockSeconds: 10, LagMS: 1000}
+		OutageSeconds: 60, UnreadySeconds: 10, RetryAfterSeconds: 5, LeaseSeconds: 30, PromptMS: 80,
+		RecoverSeconds: 60, PullRecoverSeconds: 15, ReadySeconds: 60, ProbesPerSecond: 2,
+		HealedSeconds: 2.5, StormFactor: 2, OthersMS: 50, ClockSeconds: 10, LagMS: 1000}
 	return full
 }
 
@@ -58,10 +74,12 @@ func (c *Consumer) check() error {
 	case c.SlowSeconds < 0 || c.Restarts < 0 || c.Restarts > 100 || c.OutageSeconds <= 0:
 		return errors.New("slow_s and restarts (at most 100) of consumer must not be negative, and " +
 			"outage_s must be positive")
+	case c.UnreadySeconds < 0 || c.UnreadySeconds > 0 && c.RetryAfterSeconds < 1:
+		return errors.New("unready_s of consumer must not be negative, and retry_after_s be at least 1")
 	case c.LeaseSeconds < 1 || c.SlowSeconds > c.LeaseSeconds/2:
 		return errors.New("lease_s of consumer must be at least 1, and twice slow_s")
-	case c.RecoverSeconds <= 0 || c.StormFactor <= 0 || c.OthersMS <= 0 || c.ClockSeconds <= 0 ||
-		c.LagMS <= 0:
+	case min(c.PromptMS, c.RecoverSeconds, c.PullRecoverSeconds, c.ReadySeconds, c.ProbesPerSecond,
+		c.HealedSeconds, c.StormFactor, c.OthersMS, c.ClockSeconds, c.LagMS) <= 0:
 		return errors.New("the limits of consumer must be positive")
 	}
 	return nil

@@ -85,17 +85,27 @@ const leastOthers = 20
 // times computes latencies, the time to recover and the storm.
 func (d *deliveryCheck) times() {
 	outage, recovery := d.run.stage(stageOutage), d.run.stage(stageRecovery)
+	ready := d.run.stage(stageReady)
 	trouble := d.run.stage(stageTrouble)
-	var calm, before, during []float64
+	var calm, before, during, answeredBefore, answeredDuring []float64
 	for i := range d.events {
 		t := &d.events[i]
 		if !t.acked.IsZero() && len(t.attempts) > 0 && t.acked.Before(trouble) {
 			sent := time.UnixMicro(d.account.begun(t.event))
 			calm = append(calm, millis(t.attempts[0].At.Sub(sent)))
 		}
-		if at, ok := t.settled(); ok && !t.acked.IsZero() && t.acked.Before(recovery) && !d.isSpoilt(t) &&
-			at.After(recovery) {
+		at, ok := t.settled()
+		if !ok || t.acked.IsZero() || d.isSpoilt(t) {
+			continue
+		}
+		if t.acked.Before(recovery) && at.After(recovery) {
 			d.RecoverSeconds = max(d.RecoverSeconds, round(at.Sub(recovery).Seconds()))
+		}
+		if t.acked.Before(ready) && at.After(ready) {
+			if !outage.IsZero() && at.After(outage) {
+				at = outage // the stage waited for all that the other subscription had
+			}
+			d.ReadySeconds = max(d.ReadySeconds, round(at.Sub(ready).Seconds()))
 		}
 	}
 	for _, a := range d.others {
@@ -104,22 +114,48 @@ func (d *deliveryCheck) times() {
 			continue
 		}
 		acked := d.events[i].acked
+		answered := millis(acked.Sub(time.UnixMicro(d.account.begun(d.events[i].event))))
 		switch late := millis(a.At.Sub(acked)); {
+		case a.At.Before(trouble): // events under way then belong to neither
+			before, answeredBefore = append(before, late), append(answeredBefore, answered)
 		case acked.Before(trouble):
-			before = append(before, late)
 		case acked.Before(recovery):
-			during = append(during, late)
+			during, answeredDuring = append(during, late), append(answeredDuring, answered)
 		}
 	}
 	d.P50, d.P95 = quantile(calm, 0.5), quantile(calm, 0.95)
 	d.Calm, d.Trouble = quantile(before, 0.95), quantile(during, 0.95)
+	d.AnsweredCalm, d.AnsweredTrouble = quantile(answeredBefore, 0.95), quantile(answeredDuring, 0.95)
+	d.fewCalm = len(calm) < leastOthers
 	d.fewOthers = len(before) < leastOthers || len(during) < leastOthers
-	d.Storm = d.storm(trouble, outage, recovery)
+	d.Storm = max(d.storm(trouble, ready, outage), d.storm(trouble, recovery, time.Time{}))
+	d.probes(d.run.stage(stageUnready), ready)
 }
 
-// storm returns by which factor the attempts after the outage exceeded those of a rate that begins
-// at one per second, after a few probes, and doubles each second. It ends at the rate before.
-func (d *deliveryCheck) storm(trouble, outage, up time.Time) float64 {
+// probes counts the attempts while the consumer answered 503 to everything.
+func (d *deliveryCheck) probes(from, to time.Time) {
+	const burst = time.Second // the attempts under way when it began
+	late := 0
+	for _, a := range d.attempts {
+		if a.Did != consumer.Unready {
+			continue
+		}
+		d.Unready++
+		if a.RetryAfter > 0 && !a.Cut {
+			d.Asked++
+		}
+		if a.At.After(from.Add(burst)) {
+			late++
+		}
+	}
+	if rest := to.Sub(from) - burst; !from.IsZero() && rest > 0 {
+		d.Probes = round(float64(late) / rest.Seconds())
+	}
+}
+
+// storm returns by which factor the attempts from up on exceeded those of a rate that begins at one
+// per second, after a few probes, and doubles each second. It ends at the rate before, or at a time.
+func (d *deliveryCheck) storm(trouble, up, until time.Time) float64 {
 	if up.IsZero() || len(d.attempts) == 0 {
 		return 0
 	}
@@ -136,6 +172,9 @@ func (d *deliveryCheck) storm(trouble, outage, up time.Time) float64 {
 	for _, a := range d.attempts {
 		if a.At.Before(up) {
 			continue
+		}
+		if !until.IsZero() && a.At.After(until) {
+			break
 		}
 		if n++; n == 1 {
 			first = a.At
@@ -176,6 +215,11 @@ func (j *judging) delivery(d *deliveryCheck) {
 		}
 		return c
 	}
+	paced := func(c *Criterion) { // milliseconds, which the sender's delay hides too
+		if timed(c); j.lagging {
+			c.invalidate("the client lagged")
+		}
+	}
 	none := func(id, text string, v violations, unit string) *Criterion {
 		return j.none(id, text, v, unit, deliveredReport)
 	}
@@ -208,30 +252,67 @@ func (j *judging) delivery(d *deliveryCheck) {
 		"attempts")
 	timed(none("headers", "attempts with wrong hookgate headers", d.Headers, "attempts"))
 	d.judgeSpoilt(j)
+	prompt := j.add("prompt", "P95 of the time from sending to the consumer, before it failed",
+		"<=", l.PromptMS, d.P95, "ms", attemptsFile)
+	paced(prompt)
+	if d.fewCalm {
+		prompt.invalidate("the consumer got too few events before it failed")
+	}
+	if l.UnreadySeconds > 0 {
+		d.judgeUnready(j, timed)
+	}
+	limit := l.PullRecoverSeconds
+	if d.run.Push {
+		limit = l.RecoverSeconds
+	}
 	recovered := timed(j.add("recovered", "time from the end of the outage until everything from "+
-		"before it was delivered", "<=", l.RecoverSeconds, d.RecoverSeconds, "s", attemptsFile))
+		"before it was delivered", "<=", limit, d.RecoverSeconds, "s", attemptsFile))
 	if recovered.Status == Pass && d.run.stage(stageRecovery).IsZero() {
 		recovered.invalidate("there was no outage")
 	}
 	if d.run.Push {
-		timed(j.add("no_storm", "attempts after the outage, as a multiple of a rate that begins at one "+
+		timed(j.add("no_storm", "attempts after an outage, as a multiple of a rate that begins at one "+
 			"and doubles each second", "<=", l.StormFactor, d.Storm, "times", attemptsFile))
 	}
 	drained := j.add("lag_drained", "time until the subscription reported that nothing is left, "+
-		"after the consumer was healed", "<=", j.limits.DrainSeconds, d.run.DrainSeconds, "s", statesFile)
+		"after the consumer was healed", "<=", l.HealedSeconds, d.run.DrainSeconds, "s", statesFile)
 	if !d.run.Drained {
 		drained.Status, drained.Note = Fail, "it did not report that in time"
 	}
 	if d.Undelivered.Count+d.Abandoned.Count+d.Parked.Count+d.Policy.Count > 0 && !d.run.Drained {
 		drained.invalidate("events are missing, so there was no time at which it could be drained")
 	}
-	others := timed(j.add("others", "growth of the P95 of another subscription while this one failed",
-		"<=", l.OthersMS, round(max(0, d.Trouble-d.Calm)), "ms", witnessFile))
-	others.Note = orElse(others.Note, fmt.Sprintf("from %.1f ms to %.1f ms", d.Calm, d.Trouble))
+	// A machine that became slower meanwhile shows in the 202s too.
+	grown := d.Trouble - d.Calm - max(0, d.AnsweredTrouble-d.AnsweredCalm)
+	others := j.add("others", "growth of the P95 of another subscription while this one failed, "+
+		"beyond that of the 202", "<=", l.OthersMS, round(max(0, grown)), "ms", witnessFile)
+	paced(others)
+	others.Note = orElse(others.Note, fmt.Sprintf("from %.1f ms to %.1f ms, the 202 from %.1f ms to "+
+		"%.1f ms", d.Calm, d.Trouble, d.AnsweredCalm, d.AnsweredTrouble))
 	if d.fewOthers {
 		others.invalidate("the other subscription got too few events to compare")
 	}
 	d.invalidate(j.criteria[first:])
+}
+
+// judgeUnready judges the time in which the consumer answered 503 to everything.
+func (d *deliveryCheck) judgeUnready(j *judging, timed func(*Criterion) *Criterion) {
+	l := j.limits.Consumer
+	asked := j.none("retry_after", "attempts of a key before the wait was over for which the consumer "+
+		"had asked", d.Impatient, "attempts", deliveredReport)
+	asked.Note = fmt.Sprintf("%d of %d answers asked for %d s", d.Asked, d.Unready, l.RetryAfterSeconds)
+	if d.Asked == 0 {
+		asked.invalidate("no answer asked for a wait")
+	}
+	if d.run.Push { // a consumer that pulls asks for its attempts
+		timed(j.add("probes", "attempts per second while the consumer answered 503 to everything, after "+
+			"the first second", "<=", l.ProbesPerSecond, d.Probes, "/s", attemptsFile))
+	}
+	ready := timed(j.add("ready_again", "time from the last 503 until everything from before it was "+
+		"delivered", "<=", l.ReadySeconds, d.ReadySeconds, "s", attemptsFile))
+	if ready.Status == Pass && d.run.stage(stageReady).IsZero() {
+		ready.invalidate("there was no such time")
+	}
 }
 
 // judgeSpoilt judges what was made to fail until the end.
@@ -267,9 +348,10 @@ func (d *deliveryCheck) invalidate(criteria []Criterion) {
 		return
 	}
 	found := []string{"once", "key_order", "in_flight", "bytes", "sender_headers", "signature",
-		"webhook_id", "attempt_numbers", "headers"}
+		"webhook_id", "attempt_numbers", "headers", "retry_after"}
 	if d.run.Stopped == killed { // the ledger of the sender may lack the last requests
-		found = []string{"once", "key_order", "in_flight", "sender_headers", "signature"}
+		found = []string{"once", "key_order", "in_flight", "sender_headers", "signature",
+			"retry_after"}
 	}
 	for i := range criteria {
 		c := &criteria[i]

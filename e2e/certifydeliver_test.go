@@ -10,20 +10,21 @@ import (
 // deliverTrial is a short phase deliver whose limits on times only end what hangs.
 const deliverTrial = `phases:
   deliver:
-    events: 240
+    events: 150
     rate: 240
-    keys: 24
+    keys: 15
     consumer: {errors_percent: 5, resets_percent: 2, slow_s: 0.1, restarts: %d, outage_s: 1,
-      lease_s: 5, recover_s: 600, storm_factor: 1000, others_ms: 120000, clock_s: 600,
-      lag_ms: 120000}
+      unready_s: %d, retry_after_s: 2, lease_s: 5, prompt_ms: 120000, recover_s: 600,
+      pull_recover_s: 600, ready_s: 600, probes_per_s: 1000, healed_s: 120, storm_factor: 1000,
+      others_ms: 120000, clock_s: 600, lag_ms: 120000}
 `
 
 // certifyDelivery certifies the delivery of a gate by push and by pull: both pass, and the evidence
 // holds. The gate has the subscription of deliverySettings.
-func certifyDelivery(t *testing.T, g *gate, restarts int) {
+func certifyDelivery(t *testing.T, g *gate, restarts, unready int) {
 	t.Helper()
 	g.env = append(g.env, "SUBSCRIPTION_SECRET="+deliverySecret)
-	profile := writeConfig(t, fmt.Sprintf(deliverTrial, restarts))
+	profile := writeConfig(t, fmt.Sprintf(deliverTrial, restarts, unready))
 	for _, args := range [][]string{{"--subscription", "certify"}, nil} {
 		dir := filepath.Join(t.TempDir(), "evidence")
 		v, code := certifyBinary(t, g, dir, append([]string{"--phase", "deliver", "--profile", profile},
@@ -55,7 +56,7 @@ func deliverySettings(t *testing.T) []string {
 // TestCertifyDelivery certifies the delivery of an embedded gate.
 func TestCertifyDelivery(t *testing.T) {
 	t.Parallel()
-	certifyDelivery(t, startGate(t, startOptions{env: deliverySettings(t)}), 1)
+	certifyDelivery(t, startGate(t, startOptions{env: deliverySettings(t)}), 1, 1)
 }
 
 // TestCertifyDeliveryShared certifies the delivery of a gate on Redis and PostgreSQL.
@@ -64,5 +65,5 @@ func TestCertifyDeliveryShared(t *testing.T) {
 	s := newShared(t)
 	env := append(deliverySettings(t), "WEBHOOK_HMAC_SECRET=the-secret-of-both",
 		"ADMIN_TOKEN=the-token-of-both", "HOOKGATE_QUEUE_TIMEOUT=30s")
-	certifyDelivery(t, s.start(roleAll, env...), 0)
+	certifyDelivery(t, s.start(roleAll, env...), 0, 0)
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -27,6 +28,7 @@ const (
 	Reset   = "reset"   // the connection was reset; of a lease: a nack without a delay
 	Slow    = "slow"    // taken after a pause
 	Refused = "refused" // a status that the subscription does not retry, or a nack with dead
+	Unready = "unready" // 503, as all others; or a nack
 	Away    = "away"    // the consumer restarted before it answered
 )
 
@@ -42,6 +44,9 @@ type Attempt struct {
 	// Status is the status of the answer; 0 for none. Of a pull it is 200 for an acknowledgement and
 	// 500 for a nack.
 	Status int `json:"status"`
+	// RetryAfter is the wait in seconds for which the answer asked: by Retry-After, or by the delay
+	// of a nack.
+	RetryAfter float64 `json:"retryAfter,omitempty"`
 	// Cut is true if the gate may not have got the answer.
 	Cut bool `json:"cut,omitempty"`
 	// Lease is the lease of a pulled event.
@@ -97,10 +102,11 @@ type Consumer struct {
 	rng     *rand.Rand
 	faults  Faults
 	choose  []func(a *Attempt) bool
-	failing map[string]bool // keys
-	refused map[string]int  // status by message id
-	taken   map[string]struct{}
-	away    chan struct{} // closed while the consumer is away
+	failing map[string]bool   // keys
+	refused map[string]int    // status by message id
+	unready *unready          // nil: ready
+	taken   map[string]string // key by message id
+	away    chan struct{}     // closed while the consumer is away
 }
 
 // New returns a consumer that takes everything and writes a ledger to a new file.
@@ -111,7 +117,7 @@ func New(ledger string, seed uint64, ours func(messageID string) bool) (*Consume
 	}
 	return &Consumer{ours: ours, file: f, out: bufio.NewWriterSize(f, 256<<10),
 		rng: rand.New(rand.NewPCG(seed, 4)), failing: map[string]bool{}, refused: map[string]int{},
-		taken: map[string]struct{}{}, away: make(chan struct{})}, nil
+		taken: map[string]string{}, away: make(chan struct{})}, nil
 }
 
 // Close completes the ledger, and returns its first error.
@@ -153,6 +159,36 @@ func (c *Consumer) next(f func(a *Attempt)) {
 	})
 }
 
+// unready is a time in which every attempt is answered 503.
+type unready struct {
+	retryAfter time.Duration
+	answers    int
+}
+
+// SetUnready answers 503 to all attempts, and lets every second answer ask for a wait.
+func (c *Consumer) SetUnready(retryAfter time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unready = &unready{retryAfter: retryAfter}
+}
+
+// SetReady ends SetUnready.
+func (c *Consumer) SetReady() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unready = nil
+}
+
+// Unready is the number of answers since SetUnready.
+func (c *Consumer) Unready() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unready == nil {
+		return 0
+	}
+	return c.unready.answers
+}
+
 // Heal ends all faults.
 func (c *Consumer) Heal() {
 	c.mu.Lock()
@@ -177,6 +213,13 @@ func (c *Consumer) HasTaken(messageID string) bool {
 	return ok
 }
 
+// TakenKeys returns the events of the run that were taken: the key by message id.
+func (c *Consumer) TakenKeys() map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.taken)
+}
+
 // decide says what to do with an attempt, with the status to answer and a pause before.
 func (c *Consumer) decide(a *Attempt) (did string, status int, pause time.Duration) {
 	c.mu.Lock()
@@ -188,6 +231,12 @@ func (c *Consumer) decide(a *Attempt) (did string, status int, pause time.Durati
 	}
 	if !c.ours(a.MessageID) {
 		return Took, 200, 0
+	}
+	if u := c.unready; u != nil {
+		if u.answers++; u.answers%2 == 0 {
+			a.RetryAfter = u.retryAfter.Seconds()
+		}
+		return Unready, 503, 0
 	}
 	if len(c.choose) > 0 && c.choose[0](a) {
 		c.choose = c.choose[1:]
@@ -220,7 +269,7 @@ func (c *Consumer) record(a *Attempt) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a.Settled() && c.ours(a.MessageID) {
-		c.taken[a.MessageID] = struct{}{}
+		c.taken[a.MessageID] = a.Key
 	}
 	if err == nil {
 		c.out.Write(line) // the error stays in out

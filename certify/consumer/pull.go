@@ -158,6 +158,10 @@ func (p *Pull) answer(o *outcome, leaves <-chan struct{}) {
 		nack.Delay = new(api.Duration)
 	case Refused:
 		nack.Dead = true
+	case Unready:
+		if a.RetryAfter > 0 {
+			nack.Delay = new(api.Duration(a.RetryAfter * float64(time.Second)))
+		}
 	}
 	a.Status, a.End = http.StatusInternalServerError, time.Now().UTC()
 	a.Cut = p.call(func(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -114,6 +115,9 @@ func (p *Push) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			reset(w)
 		}
 		panic(http.ErrAbortHandler)
+	}
+	if a.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(a.RetryAfter)))
 	}
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(a.Status)
