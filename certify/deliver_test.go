@@ -162,7 +162,7 @@ func TestDeliverySaboteurs(t *testing.T) {
 					return body
 				},
 				forgets: func(attempt int, _ bool) bool { return attempt >= 6 }},
-			fail: map[string]string{"parked": "neither as waiting", "dead_letter": "show it as dead"}},
+			fail: map[string]string{"parked": "cert-", "dead_letter": "show it as dead"}},
 		{name: "is not patient", final: []int{422}, then: "dead_letter",
 			profile: func(p *Phase) {
 				p.Consumer.StormFactor, p.Consumer.OthersMS, p.Consumer.HealedSeconds = 2, 1000, 3

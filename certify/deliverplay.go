@@ -16,6 +16,9 @@ import (
 // a slow target has its events in every stage.
 const calmUntil, troubleUntil, readyUntil = 20, 40, 50
 
+// leastFailed is how often the key that fails must be tried, so that its retries can be judged.
+const leastFailed = 3
+
 // play goes through the stages.
 func (d *delivery) play(ctx context.Context, final int) error {
 	total := d.limits.count()
@@ -33,7 +36,8 @@ func (d *delivery) play(ctx context.Context, final int) error {
 			return err
 		}
 	}
-	d.until(ctx, taken(troubleUntil))
+	enough := taken(troubleUntil)
+	d.until(ctx, func() bool { return enough() && d.core.FailedKey() >= leastFailed })
 	d.core.SetFaults(consumer.Faults{})
 	d.beUnready(ctx)
 	d.until(ctx, taken(readyUntil))

@@ -34,6 +34,8 @@ type DeliverySummary struct {
 	Stages []StageSummary `json:"stages"`
 }
 
+const byPush, byPull = "push", "pull"
+
 // StageSummary has the figures of one stage of the consumer.
 type StageSummary struct {
 	Stage string `json:"stage"`
@@ -51,12 +53,15 @@ type StageSummary struct {
 	Other    float64 `json:"otherP95Ms"`
 }
 
-// Consumer says what the consumer does in the stage.
-func (s *StageSummary) Consumer() string {
+// Consumer says what a consumer by push or pull does in the stage.
+func (s *StageSummary) Consumer(by string) string {
+	if s.Stage == stageUnready && by == byPull {
+		return "answers everything with a nack"
+	}
 	return map[string]string{
 		stageCalm:     "accepts everything",
 		stageTrouble:  "fails a share of the attempts, and all of one key; restarts",
-		stageUnready:  "answers 503 to everything, or with a nack if it pulls",
+		stageUnready:  "answers 503 to everything",
 		stageReady:    "accepts all but that key",
 		stageOutage:   "is away",
 		stageRecovery: "accepts all but that key",
@@ -103,11 +108,11 @@ func (d *deliveryCheck) stages() (all []StageSummary) {
 }
 
 func (d *deliveryCheck) summary() *DeliverySummary {
-	s := &DeliverySummary{Subscription: d.run.Subscription, By: "pull", Events: d.Events,
+	s := &DeliverySummary{Subscription: d.run.Subscription, By: byPull, Events: d.Events,
 		Taken: d.Settled, Attempts: d.Attempts, Failed: d.Failed + d.Cut + d.Refused, P50: d.P50,
 		P95: d.P95, Ready: d.ReadySeconds, Recover: d.RecoverSeconds, Stages: d.stages(), OthersCalm: d.Calm, OthersTrouble: d.Trouble}
 	if d.run.Push {
-		s.By = "push"
+		s.By = byPush
 	}
 	return s
 }

@@ -104,6 +104,7 @@ type Consumer struct {
 	choose  []func(a *Attempt) bool
 	failing map[string]bool   // keys
 	refused map[string]int    // status by message id
+	fails   int               // attempts of these keys
 	unready *unready          // nil: ready
 	taken   map[string]string // key by message id
 	away    chan struct{}     // closed while the consumer is away
@@ -138,6 +139,13 @@ func (c *Consumer) SetFaults(f Faults) {
 // chosen with the key later.
 func (c *Consumer) FailNextKey(chosen func(key string)) {
 	c.next(func(a *Attempt) { c.failing[a.Key] = true; chosen(a.Key) })
+}
+
+// FailedKey is the number of attempts that failed because of FailNextKey.
+func (c *Consumer) FailedKey() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fails
 }
 
 // RefuseNext answers the event of the next attempt with a status until Heal. It skips keys that
@@ -245,6 +253,7 @@ func (c *Consumer) decide(a *Attempt) (did string, status int, pause time.Durati
 		return Refused, status, 0
 	}
 	if c.failing[a.Key] {
+		c.fails++
 		return Failed, 500, 0
 	}
 	f, draw := &c.faults, 100*c.rng.Float64()
