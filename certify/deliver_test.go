@@ -155,7 +155,8 @@ func TestDeliverySaboteurs(t *testing.T) {
 			faults: deliverFaults{hides: true,
 				forgets: func(attempt int, cut bool) bool { return cut && attempt == 1 }},
 			fail: map[string]string{"retried": "was not delivered again", "parked": "neither as waiting"}},
-		{name: "forgets parked events, loses dead letters, and unpacks bodies", final: []int{422}, then: "dead_letter",
+		{name: "forgets parked events, loses dead letters, and unpacks bodies",
+			final: []int{422}, then: "dead_letter",
 			faults: deliverFaults{loses: true,
 				body: func(_ int, body []byte) []byte { // unpacks what is compressed
 					if content := unpacked(body); content != nil {

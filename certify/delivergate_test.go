@@ -96,7 +96,8 @@ type delivered struct {
 
 func newDeliverer(t *testing.T, f deliverFaults, push, then string, final ...int) *deliverer {
 	ctx, stop := context.WithCancel(t.Context())
-	d := &deliverer{faults: f, push: push, final: final, then: then, ctx: ctx, subs: map[string]*line{}}
+	d := &deliverer{faults: f, push: push, final: final, then: then, ctx: ctx,
+		subs: map[string]*line{}}
 	d.g = newGate(t, faults{store: d.store})
 	if push != "" {
 		d.busy.Go(d.run(d.open("certify")))

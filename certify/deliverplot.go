@@ -110,7 +110,8 @@ func (d *deliveryCheck) stages() (all []StageSummary) {
 func (d *deliveryCheck) summary() *DeliverySummary {
 	s := &DeliverySummary{Subscription: d.run.Subscription, By: byPull, Events: d.Events,
 		Taken: d.Settled, Attempts: d.Attempts, Failed: d.Failed + d.Cut + d.Refused, P50: d.P50,
-		P95: d.P95, Ready: d.ReadySeconds, Recover: d.RecoverSeconds, Stages: d.stages(), OthersCalm: d.Calm, OthersTrouble: d.Trouble}
+		P95: d.P95, Ready: d.ReadySeconds, Recover: d.RecoverSeconds, Stages: d.stages(),
+		OthersCalm: d.Calm, OthersTrouble: d.Trouble}
 	if d.run.Push {
 		s.By = byPush
 	}

@@ -300,7 +300,8 @@ func (d *deliveryCheck) judgeUnready(j *judging, timed func(*Criterion) *Criteri
 	l := j.limits.Consumer
 	asked := j.none("retry_after", "attempts of a key before the wait was over for which the consumer "+
 		"had asked", d.Impatient, "attempts", deliveredReport)
-	asked.Note = fmt.Sprintf("%d of %d answers asked for %d s", d.Asked, d.Unready, l.RetryAfterSeconds)
+	asked.Note = fmt.Sprintf("%d of %d answers asked for %d s", d.Asked, d.Unready,
+		l.RetryAfterSeconds)
 	if d.Asked == 0 {
 		asked.invalidate("no answer asked for a wait")
 	}
