@@ -22,7 +22,7 @@ type Demand struct {
 func NewCheck(profile string, phases []string) (check func(dir string) (reason string, err error),
 	err error) {
 	d := DefaultDemand()
-	if d.Profile, err = LoadProfile(profile); err != nil {
+	if d.Profile, err = d.Profile.load(profile); err != nil {
 		return nil, fmt.Errorf("evidence.profile: %w", err)
 	}
 	if len(phases) > 0 {
@@ -35,9 +35,12 @@ func NewCheck(profile string, phases []string) (check func(dir string) (reason s
 }
 
 // DefaultDemand returns the demand that a gate makes by default: the phases of "all" under the
-// default profile.
+// default profile, except that others may send meanwhile: a canary begins on a gate that is in use.
+// A profile that says exclusive: true demands it.
 func DefaultDemand() Demand {
-	return Demand{Profile: DefaultProfile(), Phases: []string{Smoke, Load, Full}}
+	d := Demand{Profile: DefaultProfile(), Phases: []string{Smoke, Load, Full}}
+	d.Profile.Exclusive = false
+	return d
 }
 
 // Validate returns an error for phases that the profile does not have.
@@ -78,6 +81,16 @@ func (d Demand) Check(dir string) (reason string, err error) {
 	if p.CanaryPercent < d.Profile.CanaryPercent {
 		return fmt.Sprintf("it has only the keys of a canary at %d percent, and tried no wrong "+
 			"credentials: certify without --canary-percent", p.CanaryPercent), nil
+	}
+	switch wanted := &d.Profile; {
+	case wanted.Exclusive && !p.Exclusive:
+		return "others could send meanwhile: certify without --exclusive=false", nil
+	case p.ClockSeconds > wanted.ClockSeconds:
+		return fmt.Sprintf("it has clock_s %g, which is laxer than %g", p.ClockSeconds,
+			wanted.ClockSeconds), nil
+	case p.SettleSeconds < wanted.SettleSeconds:
+		return fmt.Sprintf("it has settle_s %g, which is laxer than %g", p.SettleSeconds,
+			wanted.SettleSeconds), nil
 	}
 	for _, name := range d.Phases {
 		i := slices.IndexFunc(v.Phases, func(s Summary) bool { return s.Phase == name })
@@ -153,8 +166,8 @@ const (
 
 // strictnessOf has each of Numbers. The number of events is compared with what was stored.
 var strictnessOf = map[string]strictness{
-	"events": either, "seconds": either, "size": either, "keys": either, "max-size": either,
-	"duplicates": more, "gzip": more, "concurrency": more, "acceptance": more, "mean-batch": more,
+	"events": either, "seconds": either, "size": either, "keys": either,
+	"max-size": more, "duplicates": more, "gzip": more, "concurrency": more, "acceptance": more, "mean-batch": more,
 	"rate":    moreOr0,
 	"timeout": less, "error-rate": less, "drain": less, "lag-p99": less, "counter-tolerance": less,
 	"latency-gap": less,

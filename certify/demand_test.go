@@ -70,6 +70,49 @@ func TestDemand(t *testing.T) {
 			}
 		}
 	}
+	// The times of the profile itself, in both directions.
+	for name, change := range map[string]func(p *Profile, by float64){
+		"clock_s":  func(p *Profile, by float64) { p.ClockSeconds -= by },
+		"settle_s": func(p *Profile, by float64) { p.SettleSeconds += by },
+	} {
+		for by, enough := range map[float64]bool{-1: true, 0: true, 1: false} {
+			p := own
+			change(&p, by)
+			if got, err := (Demand{p, []string{Smoke}}).Check(dir); err != nil || enough != (got == "") ||
+				!enough && !strings.Contains(got, name) {
+				t.Errorf("%s by %g: %q, %v", name, by, got, err)
+			}
+		}
+	}
+	exclusive := func(yes string) (reason string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "demand.yaml")
+		writeFile(t, file, []byte(yes+`
+settle_s: 0
+phases:
+  smoke: {events: 60, duplicates: 0, max_size: 0, gzip: 0, concurrency: 1, rate: 1, p95_ms: 0,
+    p99_ms: 0, max_ms: 0, acceptance_percent: 0, error_percent: 100, drain_s: 60, mean_batch: 0,
+    lag_p99_ms: 60000, latency_gap_ms: 60000, timeout_s: 60}`))
+		check, err := NewCheck(file, []string{Smoke})
+		if err == nil {
+			reason, err = check(dir)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return reason
+	}
+	edit(t, filepath.Join(dir, profileFile), replace(`"exclusive": true`, `"exclusive": false`))
+	for yes, want := range map[string]string{"": "", "exclusive: false": "",
+		"exclusive: true": "others could send"} {
+		if got := exclusive(yes); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("a demand with %q of evidence that is not: %q", yes, got)
+		}
+	}
+	edit(t, filepath.Join(dir, profileFile), replace(`"exclusive": false`, `"exclusive": true`))
+	if got := exclusive("exclusive: true"); got != "" {
+		t.Errorf("exclusive evidence: %q", got)
+	}
 	edit(t, filepath.Join(dir, profileFile), replace(`"canary_percent": 100`, `"canary_percent": 10`))
 	if got, err := (Demand{own, []string{Smoke}}).Check(dir); err != nil || !strings.Contains(got,
 		"canary at 10 percent") {
@@ -80,7 +123,7 @@ func TestDemand(t *testing.T) {
 	if got, err := all.Check(dir); err != nil || got == "" {
 		t.Errorf("a small bundle is enough for a gate: %q, %v", got, err)
 	}
-	all.Phases = []string{Full}
+	all.Phases, all.Profile.SettleSeconds = []string{Full}, 0
 	if got, err := all.Check(dir); err != nil || !strings.Contains(got, "lacks the phase full") {
 		t.Errorf("%q, %v", got, err)
 	}

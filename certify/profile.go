@@ -147,23 +147,29 @@ func (p Profile) OfShare() Profile {
 
 // LoadProfile reads a profile from a file, or returns the default one if there is no file.
 func LoadProfile(file string) (Profile, error) {
+	return DefaultProfile().load(file)
+}
+
+// load applies a file, if there is one.
+func (p Profile) load(file string) (Profile, error) {
 	if file == "" {
-		return DefaultProfile(), nil
+		return p, nil
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return Profile{}, fmt.Errorf("profile: %w", err)
 	}
-	p, err := ReadProfile(text)
-	if err != nil {
+	if p, err = p.read(text); err != nil {
 		err = fmt.Errorf("%s: %w", file, err)
 	}
 	return p, err
 }
 
 // ReadProfile applies YAML to the default profile. A setting that does not exist is an error.
-func ReadProfile(text []byte) (Profile, error) {
-	p := DefaultProfile()
+func ReadProfile(text []byte) (Profile, error) { return DefaultProfile().read(text) }
+
+// read applies YAML. It changes p.Phases.
+func (p Profile) read(text []byte) (Profile, error) {
 	var settings map[string]any
 	if err := yaml.Unmarshal(text, &settings); err != nil {
 		return p, fmt.Errorf("profile: %w", err)
