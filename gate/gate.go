@@ -71,7 +71,9 @@ type Gate struct {
 	public    http.Handler   // the server's, for senders
 	canary    *canary.Canary // nil: the gate takes every webhook
 
-	tasks    []func(context.Context) // run by Run; each returns when its context ends
+	tasks []func(context.Context) // run by Run; each returns when its context ends
+	// record records the history. It is a task that ends after the last delivery, to count it.
+	record   func(context.Context)
 	delivery *delivery
 	started  []StartedSubscription
 	handlers handlers
@@ -266,7 +268,8 @@ func (g *Gate) open(ctx context.Context, sources []ingest.Source,
 	g.server = httpserver.New(edge, httpserver.Handlers{Webhooks: webhooks, API: calls})
 	g.public = g.server.Handler(httpserver.PublicSide)
 
-	g.run(live.Run, refusing.Run, recorder.Run, rejected.Run)
+	g.record = recorder.Run
+	g.run(live.Run, refusing.Run, rejected.Run)
 	g.run(func(ctx context.Context) {
 		protection.Run(ctx, guard.Inputs{Queue: b.queue.Stats, Mode: b.settings.Mode,
 			Observer: triggers.Observe})
@@ -322,7 +325,13 @@ func (g *Gate) Run(ctx context.Context) error {
 		tasks.Go(func() { task(working) })
 	}
 	delivering, stopDelivering := context.WithCancel(working)
-	tasks.Go(func() { g.delivery.run(delivering) })
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	tasks.Go(func() { g.record(recording) })
+	tasks.Go(func() {
+		defer stopRecording()
+		g.delivery.run(delivering)
+		<-working.Done()
+	})
 	defer tasks.Wait()
 	defer stopWorking()
 	defer stopDelivering()

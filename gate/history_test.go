@@ -1,11 +1,14 @@
 package gate
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
+	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/api"
 	"github.com/hookgate/hookgate/internal/datadir"
 )
@@ -66,4 +69,34 @@ func TestHistory(t *testing.T) {
 		check("after the restart")
 	}
 	stop()
+}
+
+// TestHistoryOfLastDelivery: an attempt that ends during the shutdown is in the history.
+func TestHistoryOfLastDelivery(t *testing.T) {
+	o := embedded(t)
+	g, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began, release := make(chan bool), make(chan bool)
+	if err := g.Handle("slow", Filter{}, func(context.Context, *hookgate.Event) error {
+		close(began)
+		<-release
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, g)
+	sendIDs(t, g, "a")
+	<-began
+	time.AfterFunc(100*time.Millisecond, func() { close(release) }) // after the shutdown has begun
+	stop()
+	g, stop = running(t, o)
+	defer stop()
+	var all api.History
+	askAdmin(t, g, "/api/history?kind=subscription", &all)
+	if len(all.Series) != 1 || all.Series[0].Total.Delivered != 1 ||
+		all.Series[0].Total.Attempts != 1 {
+		t.Errorf("the history has %+v, want one delivery", all.Series)
+	}
 }
