@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -53,7 +52,7 @@ func (h *Handler) describe(x *exchange, why *rejection) refused.Request {
 	printable := func(text string) string { return httpserver.Printable(text, httpserver.MaxLogged) }
 	r := refused.Request{
 		ID: x.info.ID, At: x.info.Received, Status: why.status,
-		Reason: printable(cmp.Or(why.class, why.text)),
+		Reason: why.shown(),
 		Method: printable(x.http.Method), Path: printable(x.http.URL.Path),
 		Size:    max(x.http.ContentLength, int64(len(x.body))),
 		Address: x.http.RemoteAddr,

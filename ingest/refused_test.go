@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -58,6 +59,27 @@ func TestRefusedForgets(t *testing.T) {
 	recorder.Run(ended)
 	if s.last.Path != "/webhooks/../admin" || s.last.Size != 0 {
 		t.Errorf("a request without a body is kept as %+v", s.last)
+	}
+}
+
+// TestRefusedReason: a refused request has the reason by which its source counts it, so that the
+// one leads to the other, however long it is.
+func TestRefusedReason(t *testing.T) {
+	h := newTestHandler(t, 64<<20, io.Discard)
+	s := &lastSaved{}
+	recorder := refused.NewRecorder(s, slog.New(slog.DiscardHandler))
+	source := h.sources[webhookPath]
+	source.refused = recorder.Source()
+	r := httptest.NewRequest(http.MethodPost, webhookPath, http.NoBody)
+	x := h.begin(httptest.NewRecorder(), r, httpserver.Request{Received: time.Now()})
+	x.source = source
+	h.reject(x, &rejection{status: http.StatusUnsupportedMediaType,
+		text: "Content-Type is " + strings.Repeat("x", 300)})
+	ended, end := context.WithCancel(t.Context())
+	end()
+	recorder.Run(ended)
+	if all := source.rejections.all(); len(all) != 1 || all[0].Reason != s.last.Reason {
+		t.Errorf("the source counts %+v, and the request has %q", all, s.last.Reason)
 	}
 }
 

@@ -86,6 +86,11 @@ func rejectedBy(err error) *rejection {
 	}
 }
 
+// shown returns the reason for people: /api/sources counts by it, and /api/refused filters by it.
+func (r *rejection) shown() string {
+	return httpserver.Printable(cmp.Or(r.class, r.text), 2*httpserver.MaxLogged)
+}
+
 // logged returns what the log says of a rejection.
 func (r *rejection) logged() httpserver.Rejection {
 	return httpserver.Rejection{Status: r.status, Text: r.text, Cause: r.cause}
@@ -146,8 +151,7 @@ type statusReason struct {
 }
 
 func (c *rejectionCounts) count(why *rejection) {
-	key := statusReason{why.status, httpserver.Printable(cmp.Or(why.class, why.text),
-		2*httpserver.MaxLogged)}
+	key := statusReason{why.status, why.shown()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counts == nil {
