@@ -57,7 +57,8 @@ func NewRecorder(store Store, totals func() map[Subject]Counts, process string,
 	return &Recorder{store: store, totals: totals, process: process, log: log}
 }
 
-// Run records until ctx ends, and then once more. It returns two seconds later at the latest.
+// Run records until ctx ends, and then once more. It returns two seconds later at the latest,
+// unless another process locks a store.db: that save waits for the lock up to 10 s.
 func (r *Recorder) Run(ctx context.Context) {
 	// A save outlives ctx, but not by long: a shutdown must not wait for a store that is away.
 	saving, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -82,7 +82,7 @@ func (r *Recorder) add(request Request) {
 }
 
 // Run stores requests until ctx ends, and then once more. It returns two seconds later at the
-// latest.
+// latest, unless another process locks a store.db: that save waits for the lock up to 10 s.
 func (r *Recorder) Run(ctx context.Context) {
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()
