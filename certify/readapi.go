@@ -131,6 +131,7 @@ func (c *certification) readAPI(ctx context.Context, name string) (err error) {
 	if n := len(ids); n > fewPages && n < maxRead {
 		listings = append(listings, listing{plus(all, "after", ids[n-fewPages]), 2, maxPages})
 	}
+	listings = append(listings, orders(all, ids)...)
 	for i, line := range lines {
 		listings = append(listings, filters(all, line, i)...)
 	}
@@ -171,6 +172,30 @@ func plus(query url.Values, more ...string) url.Values {
 	return all
 }
 
+// The orders of a listing. Without one the oldest stored comes first.
+const (
+	orderNewest = "newest" // last stored first, or last received first with a type or a time
+	orderStored = "stored" // last stored first
+)
+
+// window is the time around an event of which a listing in the order newest is read.
+const window = 2 * time.Second
+
+// orders returns listings of all events in other orders. Beyond maxRead events only stored can
+// begin at the last one that is read.
+func orders(all url.Values, ids []string) []listing {
+	most := len(ids)/largePage + 2 // then it would go on to older events, which are not of the phase
+	stored := plus(all, "order", orderStored)
+	switch {
+	case len(ids) == 0:
+		return nil
+	case len(ids) == maxRead:
+		return []listing{{plus(stored, "after", ids[maxRead-1]), largePage, most}}
+	}
+	return []listing{{stored, largePage, most}, {stored, oddPage, fewPages},
+		{plus(all, "order", orderNewest), largePage, most}}
+}
+
 // filters returns listings that an event is in. Those of many events are for the first sample
 // alone.
 func filters(all url.Values, line json.RawMessage, sample int) (listings []listing) {
@@ -190,6 +215,11 @@ func filters(all url.Values, line json.RawMessage, sample int) (listings []listi
 	add(plus(all, "from", at(e.ReceivedAt), "to", at(e.ReceivedAt.Add(time.Microsecond))))
 	add(plus(all, "to", at(e.ReceivedAt), "key", e.OrderingKey))
 	if sample == 0 {
+		near := plus(all, "order", orderNewest, "from", at(e.ReceivedAt.Add(-window)), "to",
+			at(e.ReceivedAt.Add(window)))
+		add(near)
+		add(plus(near, "type", e.EventType))
+		add(plus(all, "order", orderStored, "key", e.OrderingKey))
 		add(plus(all, "type", e.EventType))
 		add(plus(all, "source", e.Source, "key", e.OrderingKey))
 		add(plus(all, "source", "certify-no-such-source"))

@@ -152,13 +152,23 @@ func (j *readAPIJudge) finish() {
 			want = append(want, j.all[i].shown)
 		}
 	}
+	order := query.Get("order")
+	if order != "" {
+		slices.Reverse(want)
+	}
 	if after := query.Get("after"); after != "" {
 		at := slices.IndexFunc(want, func(e apiEvent) bool { return e.ID == after })
 		want = want[at+1:]
 	}
-	got := j.pages
+	got := slices.Clone(j.pages)
 	if j.others {
-		got = slices.DeleteFunc(slices.Clone(got), func(e apiEvent) bool { return !known[e.ID] })
+		got = slices.DeleteFunc(got, func(e apiEvent) bool { return !known[e.ID] })
+	}
+	if order == orderNewest && (query.Has("type") || query.Has("from") || query.Has("to")) {
+		j.lastReceivedFirst(got)
+		byID := func(a, b apiEvent) int { return strings.Compare(a.ID, b.ID) }
+		slices.SortStableFunc(got, byID)
+		slices.SortStableFunc(want, byID)
 	}
 	if j.cut && len(got) <= len(want) {
 		want = want[:len(got)]
@@ -177,6 +187,22 @@ func (j *readAPIJudge) finish() {
 			continue
 		}
 		return
+	}
+}
+
+// lastReceivedFirst checks the order of a listing. The gate may have received several events in one
+// millisecond; their order is not documented.
+func (j *readAPIJudge) lastReceivedFirst(got []apiEvent) {
+	received := map[string]int64{}
+	for i := range j.all {
+		received[j.all[i].ID] = j.all[i].received.UnixMilli()
+	}
+	for i := 1; i < len(got); i++ {
+		if received[got[i].ID] > received[got[i-1].ID] {
+			j.wrong("pages of %s show event %s behind %s, which was received earlier", j.query, got[i].ID,
+				got[i-1].ID)
+			return
+		}
 	}
 }
 

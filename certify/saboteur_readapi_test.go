@@ -19,6 +19,8 @@ type readFaults struct {
 	page func(events []gateEvent, more bool) []gateEvent
 	// ignored is a parameter of a listing that has no effect.
 	ignored string
+	// order changes the order of a listing.
+	order func(order string) string
 	// event changes the number of a single event that is read; 0 is none.
 	event func(id int) int
 	// shown changes a single event.
@@ -53,6 +55,9 @@ func (g *gate) selects(q url.Values, e *gateEvent) bool {
 	}
 	prefix, ok := given("prefix")
 	after, _ := strconv.Atoi(q.Get("after"))
+	if q.Get("order") != "" {
+		after = 0
+	}
 	return same("source", "hookgate-certify") && same("type", e.eventType) &&
 		same("key", g.listed(e).key) && same("messageId", e.messageID) && e.id > after &&
 		(!ok || strings.HasPrefix(e.messageID, prefix))
@@ -78,10 +83,7 @@ func (g *gate) page(w http.ResponseWriter, r *http.Request) {
 	defer g.mu.Unlock()
 	var events []gateEvent
 	more := false
-	for _, e := range g.stored {
-		if !g.selects(q, e) {
-			continue
-		}
+	for _, e := range g.ordered(q) {
 		if more = len(events) == limit; more {
 			break
 		}
@@ -101,6 +103,33 @@ func (g *gate) page(w http.ResponseWriter, r *http.Request) {
 		answer.Events = append(answer.Events, g.line(&events[i]))
 	}
 	json.NewEncoder(w).Encode(answer)
+}
+
+// ordered returns the events that a query selects, in its order, and those after its cursor.
+func (g *gate) ordered(q url.Values) (selected []*gateEvent) {
+	for _, e := range g.stored {
+		if g.selects(q, e) {
+			selected = append(selected, e)
+		}
+	}
+	order := q.Get("order")
+	if f := g.faults.read.order; f != nil && order != "" {
+		order = f(order)
+	}
+	if order != "" {
+		slices.Reverse(selected)
+	}
+	if order == orderNewest && (q.Has("type") || q.Has("from") || q.Has("to")) {
+		received := func(e *gateEvent) time.Time { return g.told(e.n, "receivedAt", e.received) }
+		slices.SortStableFunc(selected, func(a, b *gateEvent) int {
+			return received(b).Compare(received(a))
+		})
+	}
+	if after, _ := strconv.Atoi(q.Get("after")); q.Get("order") != "" && after > 0 {
+		i := slices.IndexFunc(selected, func(e *gateEvent) bool { return e.id == after })
+		selected = selected[i+1:]
+	}
+	return selected
 }
 
 // event answers one event.
@@ -191,13 +220,19 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 			}
 			return e
 		}},
-		"ignores the source":         {ignored: "source"},
-		"ignores the type":           {ignored: "type"},
-		"ignores the key":            {ignored: "key"},
-		"ignores the message id":     {ignored: "messageId"},
-		"ignores the prefix":         {ignored: "prefix"},
-		"ignores the beginning":      {ignored: "from"},
-		"ignores the end":            {ignored: "to"},
+		"ignores the source":     {ignored: "source"},
+		"ignores the type":       {ignored: "type"},
+		"ignores the key":        {ignored: "key"},
+		"ignores the message id": {ignored: "messageId"},
+		"ignores the prefix":     {ignored: "prefix"},
+		"ignores the beginning":  {ignored: "from"},
+		"ignores the end":        {ignored: "to"},
+		"shows the oldest first instead of the newest": {order: func(order string) string {
+			return strings.TrimPrefix(order, orderNewest)
+		}},
+		"shows the oldest first instead of the last stored": {order: func(order string) string {
+			return strings.TrimPrefix(order, orderStored)
+		}},
 		"does not show single":       {event: func(int) int { return 0 }},
 		"shows another single event": {event: func(id int) int { return id%events + 1 }},
 		"shows a single event differently": {shown: func(e *gateEvent) {
@@ -215,7 +250,8 @@ func TestSaboteursOfTheReadAPI(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		f := all[name]
 		t.Run(name, func(t *testing.T) {
-			tried.skip(t, f.page != nil, f.ignored != "", f.event != nil, f.shown != nil, f.found != nil)
+			tried.skip(t, f.page != nil, f.ignored != "", f.order != nil, f.event != nil, f.shown != nil,
+				f.found != nil)
 			t.Parallel()
 			v, _ := certifyGate(t, newGate(t, faults{read: f}), testProfile())
 			if ids, text := faulty(v); v.Status != Fail || !slices.Equal(ids, []string{"read_api"}) {
