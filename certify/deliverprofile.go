@@ -60,7 +60,7 @@ func defaultDelivery(full Phase) Phase {
 	full.Events, full.Rate, full.Keys, full.DrainSeconds = 30_000, 250, 500, 120
 	full.P95MS, full.P99MS = 50, 130
 	full.Consumer = &Consumer{Errors: 2, Hangs: 0.1, Resets: 1, Slow: 2, SlowSeconds: 0.5, Restarts: 2,
-		OutageSeconds: 60, UnreadySeconds: 10, RetryAfterSeconds: 5, LeaseSeconds: 30, PromptMS: 80,
+		OutageSeconds: 60, UnreadySeconds: 10, RetryAfterSeconds: 20, LeaseSeconds: 30, PromptMS: 80,
 		RecoverSeconds: 60, PullRecoverSeconds: 15, ReadySeconds: 60, ProbesPerSecond: 2,
 		HealedSeconds: 2.5, StormFactor: 2, OthersMS: 50, ClockSeconds: 10, LagMS: 1000}
 	return full

@@ -47,7 +47,10 @@ func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 			r.ready = append(r.ready[1:], r.ready[0])
 		}
 		if extra < 0 && (len(r.ready) == 0 || r.inAir(r.ready[0])) {
-			return r.jobWait(now)
+			return r.askedWait(now, r.jobWait(now))
+		}
+		if extra < 0 && r.waits(r.ready[0], now) {
+			return r.askedWait(now, 0)
 		}
 		if wait := r.pace.take(r.slow.rate(r.sub.Rate), now); wait > 0 {
 			return wait
@@ -70,25 +73,58 @@ func (r *runner) dispatch(now time.Time) (wait time.Duration) {
 // fresh reports whether an item has not failed as a probe.
 func fresh(it *item) bool { return !it.probed }
 
+// due returns when the wait is over for which the consumer asked; zero if it did not.
+func (a *answered) due() time.Time {
+	if a == nil {
+		return time.Time{}
+	}
+	return a.at.Add(min(a.answer.RetryAfter, maxRetryAfter))
+}
+
+// waits reports whether an item must not be a probe yet, because the consumer has asked for a wait.
+func (r *runner) waits(it *item, now time.Time) bool {
+	return r.breaker.open && now.Before(it.asked.due())
+}
+
+// askedWait returns the time until the first item may be a probe for which the consumer has asked
+// for a wait, or wait if that is shorter and not 0.
+func (r *runner) askedWait(now time.Time, wait time.Duration) time.Duration {
+	for _, items := range [][]*item{r.ready, r.extra} {
+		for _, it := range items {
+			if left := it.asked.due().Sub(now); r.waits(it, now) && (wait == 0 || left < wait) {
+				wait = left
+			}
+		}
+	}
+	return wait
+}
+
 // takeable returns the index of an item of extra that can begin, or -1. While new events are ready,
 // extra has at most half of the attempts. New events that have not failed as a probe are the first
-// probes; takeable moves one of them to the front. Then probes alternate between ready and extra.
+// probes; takeable moves one of them to the front. Then probes alternate between ready and extra,
+// except for items for which the consumer has asked for a wait.
 func (r *runner) takeable(limit int, now time.Time) int {
+	waiting := false // all of ready
 	if r.breaker.open && r.order != hookgate.OrderAll {
 		i := slices.IndexFunc(r.ready, func(it *item) bool { return fresh(it) && !r.inAir(it) })
+		isFresh := i >= 0
+		if i < 0 {
+			i = slices.IndexFunc(r.ready, func(it *item) bool { return !r.waits(it, now) })
+		}
 		if i > 0 {
 			it := r.ready[i]
 			r.ready = slices.Insert(slices.Delete(r.ready, i, i+1), 0, it)
 		}
-		if i >= 0 || len(r.ready) > 0 && r.extraLast {
+		if isFresh || i >= 0 && r.extraLast {
 			return -1
 		}
+		waiting = i < 0
 	}
-	if len(r.ready) > 0 && r.extras >= max(1, limit/2) {
+	if len(r.ready) > 0 && !waiting && r.extras >= max(1, limit/2) {
 		return -1
 	}
 	for i, it := range r.extra {
-		if it.job != nil && now.Before(it.job.wait) {
+		if it.job != nil && now.Before(it.job.wait) || r.waits(it, now) {
 			continue
 		}
 		if !r.isKeyed(it.event) {
@@ -196,10 +232,12 @@ func (r *runner) answered(a answered) {
 	}
 	// The consumer has answered.
 	r.ownFails, r.problem = 0, ""
-	if r.breaker.succeeded(a.at) {
+	// An attempt that began before the breaker opened is no probe.
+	if (a.probe || !r.breaker.open) && r.breaker.succeeded(a.at) {
 		r.d.config.Logger.Info("the consumer is back; delivery starts slowly", "subscription", r.name)
 		r.slow.begin(a.at)
 		r.pending.broken = &time.Time{}
+		r.failAsked(a.at)
 	}
 	suspects := r.suspects
 	r.suspects = nil
@@ -251,7 +289,7 @@ func (r *runner) outage(a answered) {
 		if a.probe {
 			r.breaker.failure(r.keyOf(a.it), a.at)
 		}
-		r.requeue(a.it)
+		r.probeAgain(a)
 		return
 	}
 	r.suspects = append(r.suspects, a)
@@ -265,9 +303,40 @@ func (r *runner) outage(a answered) {
 	r.pending.broken = &since
 	r.reach = reach{at: a.at.Add(firstProbe)}
 	for _, s := range r.suspects {
-		r.requeue(s.it)
+		r.probeAgain(s)
 	}
 	r.suspects = nil
+}
+
+// probeAgain makes an item ready again after an attempt that does not count.
+func (r *runner) probeAgain(a answered) {
+	a.it.asked = nil
+	if a.answer.RetryAfter > 0 {
+		a.it.asked = &a
+	}
+	r.requeue(a.it)
+}
+
+// failAsked counts the attempts whose answers asked for waits that are not over when an outage ends:
+// the events become exceptions, so that each holds nothing but its key.
+func (r *runner) failAsked(now time.Time) {
+	var asked []answered
+	take := func(it *item) bool {
+		if it.asked == nil {
+			return false
+		}
+		a := *it.asked
+		it.asked = nil
+		if now.Before(a.due()) {
+			asked = append(asked, a)
+			return true
+		}
+		return false
+	}
+	r.ready, r.extra = slices.DeleteFunc(r.ready, take), slices.DeleteFunc(r.extra, take)
+	for _, a := range asked {
+		r.fail(a)
+	}
 }
 
 // expireSuspects counts the attempts of suspects whose time is up.

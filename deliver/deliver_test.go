@@ -149,6 +149,71 @@ func TestShortOutage(t *testing.T) {
 	})
 }
 
+// TestAskedOutage: during an outage the consumer asks for waits that are longer than the pauses
+// between probes. The runner probes other keys meanwhile, and keeps each wait, also after the outage.
+func TestAskedOutage(t *testing.T) {
+	for _, order := range []hookgate.Order{hookgate.OrderKey, hookgate.OrderNone, hookgate.OrderAll} {
+		t.Run(string(order), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const wait = 45 * time.Second
+				w := newWorld(t, deliver.Subscription{Concurrency: 8,
+					Definition: hookgate.SubscriptionDefinition{Order: order}})
+				back := time.Now().Add(32 * time.Second)
+				asked := map[int64]time.Time{}
+				var mu sync.Mutex
+				w.setBehave(func(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
+					mu.Lock()
+					defer mu.Unlock()
+					if early := wait - time.Since(asked[d.Event.ID]); early > 0 {
+						t.Errorf("event %d comes %v too early", d.Event.ID, early)
+					}
+					if a, took := refused(d); time.Now().Before(back) {
+						a.Status, a.RetryAfter = 503, wait
+						asked[d.Event.ID] = time.Now().Add(took)
+						return a, took
+					}
+					return ok(d)
+				})
+				p := w.start("a", 0)
+				w.append(some(rand.New(rand.NewPCG(1, 2)), 100, 20)...)
+				time.Sleep(2 * time.Minute)
+				if n := len(w.began()); n < 100 {
+					t.Errorf("%d attempts in 2 minutes", n)
+				}
+				time.Sleep(time.Hour)
+				p.end()
+				w.mustSettle()
+			})
+		})
+	}
+}
+
+// TestLateAnswers: attempts that began before the breaker opened are answered well while it is open.
+// They are no probes, so the breaker stays open.
+func TestLateAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deliver.Subscription{Concurrency: 32})
+		w.setBehave(func(d *hookgate.Delivery) (hookgate.Answer, time.Duration) {
+			if a, took := ok(d); d.Event.ID%2 == 0 {
+				return a, took + time.Second
+			}
+			return refused(d)
+		})
+		for i := range 32 {
+			w.append(fmt.Sprint("k", i))
+		}
+		p := w.start("a", 0)
+		time.Sleep(4 * time.Second)
+		if n := len(w.began()); n != 32 || w.info().BrokenSince.IsZero() {
+			t.Errorf("%d attempts before the first probe; %+v", n, w.info())
+		}
+		w.setBehave(ok)
+		time.Sleep(time.Hour)
+		p.end()
+		w.mustSettle()
+	})
+}
+
 // TestParks: an event that fails for too long is parked and holds its key; others go on. A person
 // retries, skips or dead-letters it, and then its key goes on in order.
 func TestParks(t *testing.T) {

@@ -63,6 +63,8 @@ type item struct {
 	counted, drained bool
 	// probed reports that an attempt has failed while the breaker was open, or opened it.
 	probed bool
+	// asked is the answer to that attempt if it asked for a wait; else nil.
+	asked *answered
 }
 
 func (it *item) id() hookgate.EventRedelivery {

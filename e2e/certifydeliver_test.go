@@ -8,7 +8,8 @@ import (
 )
 
 // deliverTrial is a short phase deliver whose limits on times only end what hangs.
-const deliverTrial = `phases:
+const deliverTrial = `settle_s: 0
+phases:
   deliver:
     events: 150
     rate: 240
@@ -30,6 +31,9 @@ func certifyDelivery(t *testing.T, g *gate, restarts, unready int) {
 		v, code := certifyBinary(t, g, dir, append([]string{"--phase", "deliver", "--profile", profile},
 			args...)...)
 		mustPass(t, v, code)
+		if restarts == 0 {
+			continue // the evidence of the other gate is of the same kinds
+		}
 		if code, out, errs := runBinary(t, nil, "evidence", "verify", dir); code != 0 {
 			t.Errorf("verify: %d %s%s", code, out, errs)
 		}
