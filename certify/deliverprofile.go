@@ -54,8 +54,8 @@ type Consumer struct {
 }
 
 // defaultDelivery is the phase deliver of the default profile. Few keys hang at a time, because
-// each does so for the whole time-out of the subscription. The guide "Certify a gate" says where its
-// limits come from.
+// each does so for the whole time-out of the subscription. The guide "Certify a gate" says where
+// its limits come from.
 func defaultDelivery(full Phase) Phase {
 	full.Events, full.Rate, full.Keys, full.DrainSeconds = 30_000, 250, 500, 120
 	full.P95MS, full.P99MS = 50, 130

@@ -298,8 +298,8 @@ func (j *judging) delivery(d *deliveryCheck) {
 // judgeUnready judges the time in which the consumer answered 503 to everything.
 func (d *deliveryCheck) judgeUnready(j *judging, timed func(*Criterion) *Criterion) {
 	l := j.limits.Consumer
-	asked := j.none("retry_after", "attempts of a key before the wait was over for which the consumer "+
-		"had asked", d.Impatient, "attempts", deliveredReport)
+	asked := j.none("retry_after", "attempts of a key before the wait was over for which the "+
+		"consumer had asked", d.Impatient, "attempts", deliveredReport)
 	asked.Note = fmt.Sprintf("%d of %d answers asked for %d s", d.Asked, d.Unready,
 		l.RetryAfterSeconds)
 	if d.Asked == 0 {

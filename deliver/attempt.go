@@ -317,8 +317,8 @@ func (r *runner) probeAgain(a answered) {
 	r.requeue(a.it)
 }
 
-// failAsked counts the attempts whose answers asked for waits that are not over when an outage ends:
-// the events become exceptions, so that each holds nothing but its key.
+// failAsked counts the attempts whose answers asked for waits that are not over when an outage
+// ends: the events become exceptions, so that each holds nothing but its key.
 func (r *runner) failAsked(now time.Time) {
 	var asked []answered
 	take := func(it *item) bool {

@@ -150,9 +150,11 @@ func TestShortOutage(t *testing.T) {
 }
 
 // TestAskedOutage: during an outage the consumer asks for waits that are longer than the pauses
-// between probes. The runner probes other keys meanwhile, and keeps each wait, also after the outage.
+// between probes. The runner probes other keys meanwhile, and keeps each wait, also after the
+// outage.
 func TestAskedOutage(t *testing.T) {
-	for _, order := range []hookgate.Order{hookgate.OrderKey, hookgate.OrderNone, hookgate.OrderAll} {
+	orders := []hookgate.Order{hookgate.OrderKey, hookgate.OrderNone, hookgate.OrderAll}
+	for _, order := range orders {
 		t.Run(string(order), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const wait = 45 * time.Second
@@ -188,8 +190,8 @@ func TestAskedOutage(t *testing.T) {
 	}
 }
 
-// TestLateAnswers: attempts that began before the breaker opened are answered well while it is open.
-// They are no probes, so the breaker stays open.
+// TestLateAnswers: attempts that began before the breaker opened are answered well while it is
+// open. They are no probes, so the breaker stays open.
 func TestLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deliver.Subscription{Concurrency: 32})
