@@ -2,7 +2,9 @@ package adminapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -119,9 +121,15 @@ func (c *call) fail(status int, reason string) {
 	c.jsonStatus(status, api.ErrorAnswer{Status: "error", Error: reason, RequestID: c.requestID})
 }
 
-// unavailable logs an error that is not the caller's, and answers 503.
+// unavailable logs an error that is not the caller's, and answers 503. If the caller has gone, the
+// error says nothing about the store.
 func (c *call) unavailable(doing string, err error) {
-	c.server.log.Error(doing+" failed", "request_id", c.requestID, "error", err)
+	if errors.Is(c.request.Context().Err(), context.Canceled) {
+		c.server.log.Debug(doing+" ended, because the caller has gone", "request_id", c.requestID,
+			"error", err)
+	} else {
+		c.server.log.Error(doing+" failed", "request_id", c.requestID, "error", err)
+	}
 	c.Header()["Retry-After"] = c.server.retryAfter
 	c.fail(http.StatusServiceUnavailable, doing+" failed: "+
 		publicReason(err, "see the log for the reason"))

@@ -296,7 +296,7 @@ func (r *runner) outage(a answered) {
 	if !r.breaker.failure(r.keyOf(a.it), a.at) {
 		return
 	}
-	r.d.config.Logger.Warn("the consumer seems to be away; delivery stops but for probes",
+	r.d.config.Logger.Warn("the consumer does not answer; only probes are sent until it is back",
 		"subscription", r.name, "error", a.answer.Reason)
 	r.slow = slowStart{}
 	since := a.at

@@ -68,7 +68,7 @@ Exit code 0: PASS. 1: FAIL. 2: INVALID, or it could not run.`,
 			"includes deliver")
 	f.StringVar(&o.subscription, "subscription", "",
 		"`name` of a push subscription to judge in the phase deliver; it must select test traffic "+
-			"only, and its secret is SUBSCRIPTION_SECRET (default: pull)")
+			"only, and its secret is SUBSCRIPTION_SECRET (default: a temporary pull subscription)")
 	f.StringVar(&o.listen, "listen", "",
 		"`address` to take the requests of --subscription on (default: the port of its URL)")
 	f.StringVar(&o.dir, "evidence", "",

@@ -30,8 +30,8 @@ answer. The application gets the exact bytes of the sender and the sender's own 
 as far as the gate keeps them, so it can verify the sender's signature. Headers
 hookgate-… name the event.
 
-The answer 2xx settles an event. After any other answer, or none within --timeout, the
-event comes again later; until then later events of its ordering key wait. If the
+An answer 2xx settles an event. After any other answer, or none within --timeout, the
+event comes again later, and later events of its ordering key wait behind it. If the
 application does not run, events wait until it does. Nothing is lost while this machine
 sleeps, the network is away, or the gate restarts.
 

@@ -23,19 +23,18 @@ func newPullCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pull NAME",
 		Short: "Pull the events of a subscription: print them, or hand them to a command",
-		Long: `Pull the events of a subscription with pull in the configuration. Each event is printed
-and then acknowledged, so that it does not come again.
+		Long: `Pull the events of a subscription that has "pull: {}" in the configuration. The command
+prints each event and then acknowledges it, so that it does not come again.
 
 With --exec, each batch goes to a process of its own: sh runs the command with one JSON
 object per line on its standard input, in the order of event ids. Exit code 0
 acknowledges the batch. After any other exit code the whole batch comes again later, with
 the exit code and the last line of standard error as the reason.
 
-The lease is extended while the command runs. If this process is killed, the lease runs
-out and the events come again. SIGINT or SIGTERM ends it after the batch on which it
-works; a second one also kills the command. While the gate is away, the command waits
-for it. Several processes can pull one subscription: no two get events of one ordering
-key at a time.
+hookgate pull extends the lease while the command runs. If hookgate pull is killed, the
+lease runs out and the events come again. SIGINT or SIGTERM ends it after the current
+batch; a second one also kills the command. While the gate is away, it waits. Several
+processes can pull one subscription: no two get events of one ordering key at a time.
 
 A token of the role consumer, bound to the subscription, is enough.`,
 		Example: `  hookgate pull warehouse

@@ -76,8 +76,11 @@ func (r *round) run() {
 		pause := storeRetry.Pause(l.failures)
 		l.retryAt = time.Now().Add(pause)
 		if l.failures == 1 {
-			l.s.config.Logger.Warn("the store does not answer for a pull subscription; pulls wait",
-				"subscription", l.name, "error", err, "retry_in", pause)
+			problem := "the store does not answer for a pull subscription; pulls wait"
+			if errors.Is(err, hookgate.ErrLeased) {
+				problem = "a process pushes the events of this subscription; pulls wait"
+			}
+			l.s.config.Logger.Warn(problem, "subscription", l.name, "error", err, "retry_in", pause)
 		}
 		tries := maxTries
 		if r.away {
