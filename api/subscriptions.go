@@ -86,7 +86,8 @@ type LiveSubscription struct {
 	Limit    int `json:"limit"`
 	// Breaker is closed, open or half_open.
 	Breaker string `json:"breaker"`
-	// Problem says for people why nothing is attempted now; empty if something is.
+	// Problem says for people why nothing is attempted now; empty if something is. While the breaker
+	// is open it is the error of the last attempt that failed.
 	Problem string `json:"problem,omitempty"`
 }
 

@@ -189,6 +189,8 @@ func (s *subscription) Trouble() string {
 	switch {
 	case s.State == api.SubscriptionPaused && s.PauseReason != "":
 		return s.PauseReason
+	case !s.BrokenSince.IsZero() && s.Live != nil && s.Live.Problem != "":
+		return fmt.Sprintf("%s behind, %d events: %s", took(s.Lag()), s.Backlog, s.Live.Problem)
 	case !s.BrokenSince.IsZero() || s.Behind():
 		return fmt.Sprintf("%s behind, %d events", took(s.Lag()), s.Backlog)
 	}

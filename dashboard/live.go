@@ -105,6 +105,9 @@ type State struct {
 	// by status, of those that occur
 	Answers []StatusRate
 	Store   storeState
+	// Since is when conditions of this process began, by their keys. Those that were there at the
+	// first sample are zero.
+	Since map[string]time.Time
 }
 
 // SourceState is the traffic of one source.
@@ -234,6 +237,7 @@ func (l *Live) sample(at time.Time) {
 		state.StoredRate += s.Stored / n
 	}
 	state.Rate = state.TakenRate + state.RefusedRate + state.UnavailableRate
+	state.Since = begun(&l.now, &state)
 	state.Store = l.store
 	l.now, l.before, l.counted = state, counted, at
 	l.encoded = nil
@@ -241,6 +245,53 @@ func (l *Live) sample(at time.Time) {
 		return
 	}
 	l.tell(l.encode())
+}
+
+// The keys of State.Since. A release trigger that has fired has keyFired and its name.
+const (
+	keyMode     = "mode"
+	keyBreaker  = "breaker"
+	keyQueue    = "queue"
+	keyDegraded = "degraded"
+	keyFired    = "fired "
+)
+
+// conditions returns the keys of the conditions that hold.
+func (s *State) conditions() (all []string) {
+	if s.Mode != control.ModeNormal {
+		all = append(all, keyMode+string(s.Mode))
+	}
+	if s.Guard.Breaker == guard.Open || s.Guard.Breaker == guard.Recovering {
+		all = append(all, keyBreaker+string(s.Guard.Breaker))
+	}
+	if s.QueueErr != nil && s.QueueErr != errNotAsked {
+		all = append(all, keyQueue)
+	}
+	if s.Queue.Degraded != nil {
+		all = append(all, keyDegraded)
+	}
+	for _, name := range s.Fired {
+		all = append(all, keyFired+name)
+	}
+	return all
+}
+
+// begun returns State.Since of the sample now, which follows the sample before.
+func begun(before, now *State) map[string]time.Time {
+	keys := now.conditions()
+	if len(keys) == 0 {
+		return nil
+	}
+	since := make(map[string]time.Time, len(keys))
+	for _, key := range keys {
+		at, held := before.Since[key]
+		// Before the first sample with an observation nobody knows when it began.
+		if !held && !before.At.IsZero() && before.QueueErr != errNotAsked {
+			at = now.At
+		}
+		since[key] = at
+	}
+	return since
 }
 
 // errNotAsked is the state of the queue before the guard's first observation.

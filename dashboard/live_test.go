@@ -129,6 +129,42 @@ func TestLiveRates(t *testing.T) {
 	})
 }
 
+// TestSince: a condition that begins while somebody observes has a time. One that was there at the
+// start has none, until it has ended once.
+func TestSince(t *testing.T) {
+	f := &fakeGate{mode: control.ModeReadOnly}
+	l := f.live(1)
+	began := time.Now()
+	var now State
+	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
+	sample := func(seconds int) {
+		l.sample(at(seconds))
+		now = l.now
+	}
+	sample(1)
+	if p := now.Problems(); len(p) != 1 || p[0].Since != "" {
+		t.Errorf("at the start there is %v", p)
+	}
+	f.queue.Degraded = errors.New("away")
+	sample(2)
+	sample(3)
+	want := at(2).UTC().Format(time.RFC3339)
+	if p := now.Problems(); len(p) != 2 || p[0].Since != "" || p[1].Since != want {
+		t.Errorf("want since %s, there is %v", want, p)
+	}
+	f.queue.Degraded, f.mode = nil, control.ModeNormal
+	sample(4)
+	if p := now.Problems(); len(p) != 0 || now.Since != nil {
+		t.Errorf("in the end there is %v", p)
+	}
+	f.mode = control.ModeReadOnly
+	sample(5)
+	want = at(5).UTC().Format(time.RFC3339)
+	if p := now.Problems(); len(p) != 1 || p[0].Since != want {
+		t.Errorf("want since %s, there is %v", want, p)
+	}
+}
+
 // TestStoreIsAskedWhileSomebodyLooks, and not otherwise.
 func TestStoreIsAskedWhileSomebodyLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -50,10 +50,15 @@ func signalUnit(name string) string { return signalNames[name].unit }
 // Problems returns the problems, the worst first.
 func (s *State) Problems() []Problem {
 	all := []Problem{}
-	link := ""
+	link, key := "", ""
 	add := func(level, format string, args ...any) {
-		all = append(all, Problem{Level: level, Text: fmt.Sprintf(format, args...), Link: link})
+		p := Problem{Level: level, Text: fmt.Sprintf(format, args...), Link: link}
+		if at := s.Since[key]; !at.IsZero() {
+			p.Since = at.UTC().Format(time.RFC3339)
+		}
+		all = append(all, p)
 	}
+	key = keyMode + string(s.Mode)
 	if s.Mode == control.ModeReadOnly {
 		add(levelBad, "Maintenance: the gate rejects webhooks with 503")
 	}
@@ -61,7 +66,7 @@ func (s *State) Problems() []Problem {
 		add(levelWarn, "Buffering: webhooks are queued; the gate stores nothing until the mode is"+
 			" normal again")
 	}
-	link = "/ui/guard"
+	link, key = "/ui/guard", keyBreaker+string(s.Guard.Breaker)
 	switch s.Guard.Breaker {
 	case guard.Open:
 		add(levelBad, "The breaker is open because of %s: the gate rejects webhooks with 503",
@@ -70,31 +75,35 @@ func (s *State) Problems() []Problem {
 		add(levelWarn, "The breaker is recovering: %d%% of the webhooks are taken",
 			s.Guard.AdmittedPercent)
 	}
-	link = ""
+	link, key = "", ""
 	switch {
 	case s.QueueErr == errNotAsked:
 	case s.QueueErr != nil:
+		key = keyQueue
 		add(levelBad, "The queue does not answer: %v", s.QueueErr)
 	case s.Queue.Err != nil:
 		add(levelBad, "The queue takes no webhooks: %v", s.Queue.Err)
 	case s.Queue.HighWater > 0 && s.Queue.Depth >= s.Queue.HighWater:
 		add(levelBad, "The queue is full: the gate rejects webhooks with 503")
 	}
+	key = keyDegraded
 	if errors.As(s.Queue.Degraded, new(*hookgate.LeftoverError)) {
 		add(levelWarn, "%v", s.Queue.Degraded)
 	} else if s.Queue.Degraded != nil {
 		add(levelWarn, "Webhooks are spooled, so a 202 is worth this machine's disk: %v",
 			s.Queue.Degraded)
 	}
+	key = ""
 	if s.Store.Err != nil {
 		add(levelBad, "The store is away: %v", s.Store.Err)
 	}
 	link = "/ui/guard#release"
 	for _, name := range s.Fired {
+		key = keyFired + name
 		add(levelBad, "The release trigger %s has fired: no-go for this release", strings.ReplaceAll(name,
 			"_", " "))
 	}
-	link = "/ui/guard"
+	link, key = "/ui/guard", ""
 	for _, signal := range s.Guard.Signals {
 		if signal.Known && signal.Limit > 0 && (signal.Raised || signal.Nearness >= near) &&
 			s.Guard.Breaker == guard.Closed {

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"unicode/utf8"
 
 	"github.com/hookgate/hookgate/api"
@@ -39,12 +40,18 @@ type refusedRow struct {
 	Advice []string
 	// Text is the body as text, or in words if it is binary.
 	Text string
+	// Times is how many requests of the page the row stands for: this one and older ones of the same
+	// source, path, status and reason. Oldest is when the oldest of them came, and All the address of
+	// a page with each.
+	Times  int64
+	Oldest api.Time
+	All    string
 }
 
 var refusedFilters = []filterName{{"source", "source"}, {"status", "status"}, {"reason", "reason"}}
 
 // refusedPage is the number of requests on a page.
-const refusedPage = "50"
+const refusedPage = "100"
 
 // refused shows the last requests that the gate has refused.
 func (d *Dashboard) refused(r *http.Request, v *Visitor) (any, error) {
@@ -64,8 +71,24 @@ func (d *Dashboard) refused(r *http.Request, v *Visitor) (any, error) {
 	for i := range sources.Sources {
 		view.Sources = append(view.Sources, sources.Sources[i].Name)
 	}
+	// Equal refusals are one row, unless somebody has asked for a reason.
+	type like struct {
+		source, path, reason string
+		status               int
+	}
+	first := map[like]int{}
 	for _, one := range page.Refused {
-		row := refusedRow{RefusedRequest: one, Advice: adviceOn(one.Status)}
+		kind := like{one.Source, one.Path, one.Reason, one.Status}
+		if i, found := first[kind]; found && view.Get("reason") == "" {
+			row := &view.Requests[i]
+			row.Times++
+			row.Oldest = one.At
+			row.Skipped += one.Skipped
+			continue
+		}
+		first[kind] = len(view.Requests)
+		row := refusedRow{RefusedRequest: one, Advice: adviceOn(one.Status), Times: 1, Oldest: one.At,
+			All: view.each(&one)}
 		if len(one.Body) > 0 {
 			if row.Text = string(one.Body); one.Size == nil || *one.Size > int64(len(one.Body)) {
 				row.Text = wholeRunes(row.Text)
@@ -88,6 +111,15 @@ func (d *Dashboard) refused(r *http.Request, v *Visitor) (any, error) {
 		}
 	}
 	return view, nil
+}
+
+// each is the address of the refused requests like one, each on its own.
+func (view *refusedView) each(one *api.RefusedRequest) string {
+	values := url.Values{"status": {fmt.Sprint(one.Status)}, "reason": {one.Reason}}
+	if one.Source != "" {
+		values.Set("source", one.Source)
+	}
+	return "/ui/refused?" + values.Encode()
 }
 
 // wholeRunes returns a text that was cut at a byte, without a last rune that is cut.

@@ -288,6 +288,7 @@ func (r *runner) outage(a answered) {
 		// Attempts that began before the breaker opened are no probes.
 		if a.probe {
 			r.breaker.failure(r.keyOf(a.it), a.at)
+			r.problem = a.answer.Reason
 		}
 		r.probeAgain(a)
 		return
@@ -298,7 +299,7 @@ func (r *runner) outage(a answered) {
 	}
 	r.d.config.Logger.Warn("the consumer does not answer; only probes are sent until it is back",
 		"subscription", r.name, "error", a.answer.Reason)
-	r.slow = slowStart{}
+	r.slow, r.problem = slowStart{}, a.answer.Reason
 	since := a.at
 	r.pending.broken = &since
 	r.reach = reach{at: a.at.Add(firstProbe)}

@@ -453,7 +453,8 @@ type Status struct {
 	InFlight, Limit int
 	// Position is the id up to which the subscription has read the log.
 	Position int64
-	// Problem says for people why nothing is attempted now, or is empty.
+	// Problem says for people why nothing is attempted now, or is empty. While the breaker is open it
+	// is the error of the last attempt that failed.
 	Problem string
 }
 

@@ -90,11 +90,17 @@ func outage(t *testing.T, away bool, within int) {
 		if n := w.info(); n.Waiting > 2 || n.BrokenSince.IsZero() {
 			t.Errorf("in the outage: %+v", n)
 		}
+		if s := p.d.Status(); len(s) != 1 || s[0].Problem == "" {
+			t.Errorf("in the outage the status has no error: %+v", s)
+		}
 		back := time.Now()
 		w.setBehave(ok)
 		w.setAway(false)
 		feed(2 * time.Minute)
 		time.Sleep(10 * time.Minute)
+		if s := p.d.Status(); len(s) != 1 || s[0].Problem != "" {
+			t.Errorf("after the outage the status is %+v", s)
+		}
 		p.end()
 		w.mustSettle()
 		perSecond := map[int]int{}

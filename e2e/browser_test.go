@@ -33,8 +33,8 @@ var chromium struct {
 	err  error
 }
 
-// startChromium starts the browser that make tools installed. The headless shell has the same engine
-// as the whole browser, and takes about 60 percent of its processor time.
+// startChromium starts the browser that make tools installed. The headless shell has the same
+// engine as the whole browser, and takes about 60 percent of its processor time.
 func startChromium() (context.Context, error) {
 	chromium.once.Do(func() {
 		path, err := exec.LookPath("chromium-headless-shell")
@@ -423,7 +423,7 @@ func (b *tab) check(name string) {
 			}
 		}
 		found := eval[[]violation](b, fmt.Sprintf(`axe.run(document, {resultTypes: ["violations"],`+
-			` reporter: "no-passes", selectors: false, ...%s}).then((r) => r.violations)`, look.rules))
+			` selectors: false, ...%s}).then((r) => r.violations)`, look.rules))
 		for _, v := range found {
 			nodes, _ := json.Marshal(v.Nodes)
 			b.t.Errorf("%s, %s: %s: %s: %.600s", name, look.name, v.ID, v.Help, nodes)

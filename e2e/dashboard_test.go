@@ -256,7 +256,7 @@ func TestDashboardSources(t *testing.T) {
 
 	b.open(eval[string](b, `document.querySelector("#source-github a[href^='/ui/refused']")`+
 		`.getAttribute("href")`))
-	b.await("the reason comes first", `document.querySelectorAll("#refused summary").length == 4 &&`+
+	b.await("the reason comes first", `document.querySelectorAll("#refused summary").length == 2 &&`+
 		` document.querySelector("#refused summary").textContent.includes("does not match the body")`)
 	b.click("#refused summary")
 	if text := b.text("#refused details[open]"); !strings.Contains(text, "What to check") ||
@@ -264,6 +264,12 @@ func TestDashboardSources(t *testing.T) {
 		t.Errorf("the refused request shows %q", text)
 	}
 	b.check("refused")
+	b.click("#refused li:last-child summary")
+	b.await("equal ones are one", `document.querySelector("#refused li:last-child summary")`+
+		`.textContent.includes("3 times")`)
+	b.click("#refused li:last-child a")
+	b.await("each is shown", `document.querySelectorAll("#refused summary").length == 3 &&`+
+		` document.querySelectorAll(".chips li").length == 4`)
 	b.open("/ui/refused?status=403")
 	b.check("refused-none")
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -40,7 +41,7 @@ func newRepaired(t *testing.T) *repaired {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.broken && q.Header.Get("hookgate-key") == "k:customer-7" && q.URL.Path == "/billing" {
+		if r.broken && q.Header.Get("hookgate-key") == "k:customer-7" && q.URL.Path != "/search" {
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			io.WriteString(w, `{"error":"no such customer <b>7</b>"}`)
 			return
@@ -81,15 +82,26 @@ func TestDashboardDeliveries(t *testing.T) {
   billing:
     start: beginning
     retry: {first: 50ms, max: 100ms, for: 200ms}
-    push: {url: "%s/billing", timeout: 1h, signing: ["env:BILLING_SECRET"], headers: {X-Tenant: shop-1}}
+    push: {url: "%s/billing", timeout: 1h, signing: ["env:BILLING_SECRET"],
+      headers: {X-Tenant: shop-1}}
   search: {start: beginning, types: ["t.*"], push: {url: "%s/search"}}
   warehouse: {start: beginning, pull: {}}
-`, c.URL, c.URL), 0o600))
+  ledger:
+    start: beginning
+    retry: {first: 8760h, max: 8760h, for: 8760h}
+    push: {url: "%s/ledger"}
+  mirror: {start: beginning, push: {url: "http://127.0.0.1:1/"}}
+`, c.URL, c.URL, c.URL), 0o600))
 	g := startGate(t, startOptions{args: []string{"--config", config},
 		env: []string{"BILLING_SECRET=whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtMTI="}})
 	olga := g.newToken("olga", control.RoleOperator, "")
 	b := newBrowser(t, g)
-	b.signIn(olga, "/ui/deliveries")
+	b.signIn(olga, "/ui/deliveries/search")
+	if text := b.text("#rows"); !strings.Contains(text, "No event was attempted yet") {
+		t.Errorf("without events the attempts are %s", text)
+	}
+	b.check("subscription-empty")
+	b.open("/ui/deliveries")
 	g.sendKey("customer-7", 1, 3)
 	g.sendKey("customer-8", 1, 12)
 	parked := func() {
@@ -126,6 +138,21 @@ func TestDashboardDeliveries(t *testing.T) {
 	if n := rows("state=held"); n != 1 {
 		t.Errorf("%d keys are held", n)
 	}
+
+	// One subscription waits before it retries, and at the address of the last one nobody listens.
+	g.awaitSubscription("ledger", "an event waits", func(s api.Subscription) bool {
+		return s.Waiting == 1 && s.Held == 1
+	})
+	b.open("/ui/deliveries/ledger?state=waiting")
+	if text := b.text("#rows"); !strings.Contains(text, "customer-7-1") ||
+		!regexp.MustCompile(`in \d+ (h|min)`).MatchString(text) {
+		t.Errorf("the event that waits is shown as %s", text)
+	}
+	b.check("subscription-waiting")
+	b.open("/ui/deliveries/mirror")
+	b.await("the breaker is open, and the last error is shown",
+		`/Last error: .*connection refused/.test(document.querySelector("#standing").textContent)`)
+	b.check("subscription-outage")
 
 	// One is skipped, one is a dead letter, and after the repair one is retried.
 	resolve := func(state, verb, question string) {

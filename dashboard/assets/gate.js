@@ -196,6 +196,12 @@ export function ago(at, now = Date.now()) {
   return `${Math.floor(s / 86400)} days ago`;
 }
 
+// On a narrow screen the page or tab that is shown may be outside of its list.
+for (const here of document.querySelectorAll("nav [aria-current]")) {
+  const list = here.closest("nav");
+  list.scrollLeft += here.getBoundingClientRect().left - list.getBoundingClientRect().left - (list.clientWidth - here.offsetWidth) / 2;
+}
+
 times();
 setInterval(() => { for (const t of document.querySelectorAll("time[data-ago]")) t.textContent = ago(new Date(t.dateTime)); }, 10000);
 setInterval(() => { for (const t of document.querySelectorAll("time[data-in]")) t.textContent = ahead(new Date(t.dateTime)); }, 1000);
