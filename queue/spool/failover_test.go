@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/hookgate/hookgate"
 	"github.com/hookgate/hookgate/internal/modeltest"
+	"github.com/hookgate/hookgate/internal/sqlitetest"
 	"github.com/hookgate/hookgate/queue/direct"
 	"github.com/hookgate/hookgate/queue/queuetest"
 	"github.com/hookgate/hookgate/queue/spool/spoolfile"
@@ -127,6 +129,15 @@ type setup struct {
 	emptied   func()
 }
 
+// emptyStore is a store without events.
+var emptyStore = sqlitetest.Template{Create: func(path string) error {
+	s, err := sqlite.Open(context.Background(), path)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}}
+
 func openPair(t queuetest.TB, dir string, s setup) *pair {
 	t.Helper()
 	p, err := tryOpen(dir, s)
@@ -144,7 +155,13 @@ func tryOpen(dir string, s setup) (*pair, error) {
 	if s.spoolFile == "" {
 		s.spoolFile = "spool.db"
 	}
-	store, err := sqlite.Open(ctx, filepath.Join(dir, "store.db"))
+	path := filepath.Join(dir, "store.db")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := emptyStore.Copy(path); err != nil {
+			return nil, err
+		}
+	}
+	store, err := sqlite.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
