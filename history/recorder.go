@@ -13,7 +13,7 @@ import (
 
 const (
 	// saveTimeout bounds each call of the store.
-	saveTimeout = 10 * time.Second
+	saveTimeout = 5 * time.Second
 	// endTimeout bounds the last one, from the end of Run's context on.
 	endTimeout = 2 * time.Second
 	// maxBack is how far the clock may go back without a new name for the process.
@@ -58,7 +58,7 @@ func NewRecorder(store Store, totals func() map[Subject]Counts, process string,
 }
 
 // Run records until ctx ends, and then once more. It returns two seconds later at the latest,
-// unless another process locks a store.db: that save waits for the lock up to 10 s.
+// unless another process locks a store.db: a save waits for that lock up to 5 s.
 func (r *Recorder) Run(ctx context.Context) {
 	// A save outlives ctx, but not by long: a shutdown must not wait for a store that is away.
 	saving, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -15,7 +15,7 @@ const (
 	burst = 50
 	// saveEvery is the time between two calls of save, saveTimeout bounds each transaction.
 	saveEvery   = time.Second
-	saveTimeout = 10 * time.Second
+	saveTimeout = 5 * time.Second
 	// endTimeout bounds all transactions after the end of Run's context.
 	endTimeout = 2 * time.Second
 	// maxPending bounds the requests that wait for a store that is away. Older ones are dropped.
@@ -82,7 +82,7 @@ func (r *Recorder) add(request Request) {
 }
 
 // Run stores requests until ctx ends, and then once more. It returns two seconds later at the
-// latest, unless another process locks a store.db: that save waits for the lock up to 10 s.
+// latest, unless another process locks a store.db: a save waits for that lock up to 5 s.
 func (r *Recorder) Run(ctx context.Context) {
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()

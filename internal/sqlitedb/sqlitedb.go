@@ -32,8 +32,8 @@ const (
 	// checkpointPages is the length of the write-ahead log, in pages, at which SQLite copies it
 	// into the file: 64 MiB. A page that was written many times in between is copied once.
 	checkpointPages = 8192
-	// busyTimeout is how long a statement waits for a lock of another connection.
-	busyTimeout = 10 * time.Second
+	// BusyTimeout is how long a statement waits for a lock of another connection.
+	BusyTimeout = 10 * time.Second
 )
 
 // OpenWriter opens the file at path, creates it if it does not exist, and applies missing
@@ -57,7 +57,7 @@ func openWriter(ctx context.Context, path string, migrations fs.FS) (_ *sqlite.C
 			conn.Close()
 		}
 	}()
-	conn.SetBusyTimeout(busyTimeout)
+	conn.SetBusyTimeout(BusyTimeout)
 	if err := setTempDir(conn, filepath.Dir(path)); err != nil {
 		return nil, err
 	}

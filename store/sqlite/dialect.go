@@ -102,8 +102,12 @@ func (d db) Queries(ctx context.Context, statements ...sqlstore.Statement) error
 	})
 }
 
-func (d db) Save(_ context.Context, size int, statements []sqlstore.Statement) error {
-	return d.write(&write{save: true, rows: size, run: func() error {
+func (d db) Save(ctx context.Context, size int, statements []sqlstore.Statement) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	until, _ := ctx.Deadline()
+	return d.write(&write{save: true, rows: size, until: until, run: func() error {
 		return runAll(d.conn, statements)
 	}})
 }

@@ -56,6 +56,8 @@ type write struct {
 	// lingers reports that the save waits for appends and does not need a leader yet. writer.mu guards
 	// it.
 	lingers bool
+	// until is when a save stops waiting for a lock of another process; zero: after BusyTimeout.
+	until time.Time
 	// late reports that the call fills the late indexes.
 	late bool
 	err  error
@@ -175,6 +177,10 @@ func (s *Store) change(f func() error) error { return s.write(&write{run: f}) }
 func (s *Store) commit(group []*write) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if wait := lockTimeout(group); wait < sqlitedb.BusyTimeout && !s.closed {
+		s.conn.SetBusyTimeout(wait)
+		defer s.conn.SetBusyTimeout(sqlitedb.BusyTimeout)
+	}
 	recent := false // whether this transaction may use s.recent
 	err := s.tx(func() error {
 		if err := s.readLog(); err != nil {
@@ -225,6 +231,18 @@ func (s *Store) commit(group []*write) {
 	if s.log.events > 0 {
 		s.growth.Wake()
 	}
+}
+
+// lockTimeout returns how long a transaction of the group waits for a lock of another process: as
+// long as the call that waits longest.
+func lockTimeout(group []*write) (wait time.Duration) {
+	for _, c := range group {
+		if c.until.IsZero() {
+			return sqlitedb.BusyTimeout
+		}
+		wait = max(wait, time.Until(c.until))
+	}
+	return wait
 }
 
 // guarded runs one call of a group in a savepoint, so that its failure does not affect the others.

@@ -11,7 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
 	"github.com/hookgate/hookgate"
+	"github.com/hookgate/hookgate/internal/sqlitedb"
 	"github.com/hookgate/hookgate/store/storetest"
 )
 
@@ -194,4 +198,39 @@ func TestSavesJoinAppends(t *testing.T) {
 		}
 		transaction(late)
 	})
+}
+
+// TestLockTimeout: a save whose context ends soon does not wait as long for a lock of another
+// process as an append does, and later calls wait as long as before.
+func TestLockTimeout(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, _ := openStore(t, path)
+	defer s.Close()
+	other, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := sqlitex.ExecuteTransient(other, "BEGIN IMMEDIATE", nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err = s.SaveRefused(ctx, nil, began)
+	if took := time.Since(began); err == nil || took >= sqlitedb.BusyTimeout {
+		t.Errorf("a save without time took %v, error %v", took, err)
+	}
+	var wait int64
+	if err := sqlitex.ExecuteTransient(s.conn, "PRAGMA busy_timeout", &sqlitex.ExecOptions{
+		ResultFunc: func(row *sqlite.Stmt) error { wait = row.ColumnInt64(0); return nil },
+	}); err != nil || wait != sqlitedb.BusyTimeout.Milliseconds() {
+		t.Errorf("after that calls wait %d ms, error %v", wait, err)
+	}
+	if err := sqlitex.ExecuteTransient(other, "COMMIT", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SaveRefused(t.Context(), nil, began); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
 }

@@ -63,7 +63,8 @@ type DB interface {
 	// database.
 	Queries(ctx context.Context, statements ...Statement) error
 	// Save runs statements in a durable transaction, which other calls may share. size is about the
-	// number of rows that they write. If the database fails, the outcome is unknown.
+	// number of rows that they write. If the database fails, the outcome is unknown. It waits for a
+	// lock of another process no longer than until the deadline of ctx.
 	Save(ctx context.Context, size int, statements []Statement) error
 }
 
