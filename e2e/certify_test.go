@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,11 +31,15 @@ func demanding(t *testing.T, events int) []string {
 	return []string{"HOOKGATE_EVIDENCE_PHASES=smoke", "HOOKGATE_EVIDENCE_PROFILE=" + profile}
 }
 
-// certifyBinary certifies a gate with the command and returns the verdict.
+// certifyBinary certifies a gate with the command and returns the verdict. Without a --profile it
+// does not wait long before it reads everything again.
 func certifyBinary(t *testing.T, g *gate, dir string, args ...string) (certify.Verdict, int) {
 	t.Helper()
 	args = append(append([]string{"certify", "--target", g.url, "--api", g.api(), "--data-dir", g.dir,
 		"--evidence", dir}, certifyArgs...), args...)
+	if !slices.Contains(args, "--profile") {
+		args = append(args, "--profile", writeConfig(t, "settle_s: 0.1\n"))
+	}
 	code, out, errs := runBinary(t, g.env, args...)
 	var v certify.Verdict
 	if err := json.Unmarshal([]byte(out), &v); err != nil {
@@ -80,7 +85,7 @@ func TestCertify(t *testing.T) {
 		t.Errorf("a key is written over: %d %s", code, errs)
 	}
 	v, code := certifyBinary(t, g, dir, "--phase", "smoke,load", "--events", "250", "--key", key,
-		"--junit", junit)
+		"--junit", junit, "--profile", writeConfig(t, "{}\n"))
 	mustPass(t, v, code)
 	if text, err := os.ReadFile(junit); err != nil ||
 		!strings.Contains(string(text), `<testsuite name="load"`) ||
@@ -169,8 +174,8 @@ func TestCertifyShared(t *testing.T) {
 		"HOOKGATE_QUEUE_TIMEOUT=30s"}
 	ingest, worker := s.start("ingest", keys...), s.start("worker", keys...)
 	profile := filepath.Join(t.TempDir(), "profile.yaml")
-	if err := os.WriteFile(profile, []byte("metrics: ["+ingest.url+"/metrics, "+worker.url+
-		"/metrics]\n"), 0o644); err != nil {
+	if err := os.WriteFile(profile, []byte("settle_s: 0.1\nmetrics: ["+ingest.url+"/metrics, "+
+		worker.url+"/metrics]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	v, code := certifyBinary(t, ingest, filepath.Join(t.TempDir(), "evidence"), "--phase",
@@ -179,7 +184,7 @@ func TestCertifyShared(t *testing.T) {
 
 	// The metrics of one process alone are incomplete, and the verdict must say so.
 	v, code = certifyBinary(t, ingest, filepath.Join(t.TempDir(), "evidence"), "--phase", "smoke",
-		"--events", "100")
+		"--events", "50")
 	if v.Status != certify.Fail || code != 1 {
 		t.Errorf("without the metrics of the worker the verdict is %s", v.Status)
 	}
@@ -225,7 +230,7 @@ func TestRecordAndCertify(t *testing.T) {
 
 	profile := filepath.Join(t.TempDir(), "profile.yaml")
 	if err := os.WriteFile(profile,
-		[]byte("phases: {ramp: {steps: [100, 200], seconds: 1}, soak: {rate: 100}}\n"),
+		[]byte("settle_s: 0.1\nphases: {ramp: {steps: [50, 100], seconds: 1}, soak: {rate: 50}}\n"),
 		0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -234,11 +239,11 @@ func TestRecordAndCertify(t *testing.T) {
 		"1")
 	mustPass(t, v, code)
 	if v.Criteria[len(v.Criteria)-1].ID != "roles" || len(v.Phases) != 3 ||
-		v.Phases[1].Phase != "ramp-200" || v.Phases[2].Phase != "soak" {
+		v.Phases[1].Phase != "ramp-100" || v.Phases[2].Phase != "soak" {
 		t.Errorf("the phases are %+v", v.Phases)
 	}
 	for _, c := range v.Criteria {
-		if c.ID == "ramp/highest_rate" && c.Value != 200 {
+		if c.ID == "ramp/highest_rate" && c.Value != 100 {
 			t.Errorf("the highest rate is %v", c.Value)
 		}
 	}

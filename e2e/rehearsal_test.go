@@ -255,7 +255,7 @@ func TestRehearsal(t *testing.T) {
 	old := addOld(t, home)
 	r := &rehearsal{before: startGate(t, startOptions{program: old})}
 	shareKeys(t, r.before.dir, filepath.Join(home, "data"))
-	r.supervisor = superviseIn(t, home, append(demanding(t, 200),
+	r.supervisor = superviseIn(t, home, append(demanding(t, 60),
 		"HOOKGATE_CANARY_UPSTREAM="+r.before.url,
 		"HOOKGATE_CANARY_PLAN=10:1h,50:1h,100",
 		"HOOKGATE_CANARY_REQUIRE_EVIDENCE=true", "HOOKGATE_EVIDENCE_PUBLIC_KEYS="+key+".pub",
@@ -280,11 +280,11 @@ func TestRehearsal(t *testing.T) {
 	}
 	// It takes test traffic, so that it can be certified before it has a share.
 	first := filepath.Join(work, "first")
-	v, code := certifyBinary(t, r.gate, first, "--phase", "smoke", "--events", "200", "--key", key,
+	v, code := certifyBinary(t, r.gate, first, "--phase", "smoke", "--events", "60", "--key", key,
 		"--exclusive=false")
 	mustPass(t, v, code)
-	if h := r.health(); h.Store.Events != 200 {
-		t.Errorf("at 0 percent the gate has %d events, 200 of them of the certification", h.Store.Events)
+	if h := r.health(); h.Store.Events != 60 {
+		t.Errorf("at 0 percent the gate has %d events, 60 of them of the certification", h.Store.Events)
 	}
 
 	// Start the canary, with the approval of another person.
@@ -299,7 +299,7 @@ func TestRehearsal(t *testing.T) {
 
 	// Certify the gate on its share, among all other senders.
 	share := filepath.Join(work, "share")
-	v, code = certifyBinary(t, r.gate, share, "--phase", "smoke", "--events", "200", "--key", key,
+	v, code = certifyBinary(t, r.gate, share, "--phase", "smoke", "--events", "60", "--key", key,
 		"--exclusive=false", "--canary-percent", "10")
 	mustPass(t, v, code)
 	r.turns(50, func() { t.Log(r.do("certified on its share", "canary", "set", "50")) })
@@ -347,13 +347,13 @@ func TestRehearsal(t *testing.T) {
 
 	// The old version is certified before it gets its share again. That evidence has everything.
 	again, last := filepath.Join(work, "again"), filepath.Join(work, "last")
-	v, code = certifyBinary(t, r.gate, again, "--phase", "smoke", "--events", "200", "--key", key)
+	v, code = certifyBinary(t, r.gate, again, "--phase", "smoke", "--events", "60", "--key", key)
 	mustPass(t, v, code)
 	r.turns(10, func() {
 		r.do("the version before, again", "canary", "start", "--evidence", again, "--public-key",
 			key+".pub")
 	})
-	v, code = certifyBinary(t, r.gate, last, "--phase", "smoke", "--events", "100", "--key", key,
+	v, code = certifyBinary(t, r.gate, last, "--phase", "smoke", "--events", "50", "--key", key,
 		"--canary-percent", "10")
 	mustPass(t, v, code)
 	r.checkEvidence(t, last, newVersion)
