@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,10 +130,11 @@ func (g *gate) awaitDelivered(r *consumer, s subscribed) {
 	if !ok {
 		g.t.Fatal("the log cannot be read")
 	}
-	want := 0
+	want, last := 0, int64(0)
 	for _, e := range events {
 		if s.selects(e.EventType) {
 			want++
+			last, _ = strconv.ParseInt(e.ID, 10, 64)
 		}
 	}
 	got := 0
@@ -146,9 +148,12 @@ func (g *gate) awaitDelivered(r *consumer, s subscribed) {
 		got = r.count(s.name)
 		return got >= want
 	})
-	// The results of the last ones are on the way to the store.
+	// The results of the last ones are on the way to the store. If their process was killed before,
+	// they are delivered again.
 	g.awaitSubscription(s.name, "nothing waits", func(state api.Subscription) bool {
-		return state.Waiting == 0 && state.Parked == 0 && state.Held == 0 && state.Leased == 0
+		cursor, _ := strconv.ParseInt(state.Cursor, 10, 64)
+		return cursor >= last && state.Waiting == 0 && state.Parked == 0 && state.Held == 0 &&
+			state.Leased == 0
 	})
 }
 
