@@ -57,7 +57,7 @@ func exampleClients(t *testing.T) []*exampleClient {
 			t.Fatalf("%s: %v\n%s", name, err, out)
 		}
 	}
-	run("go", "build", "-o", filepath.Join(built, "consumer"), "./go")
+	run("go", "build", "-ldflags", "-w", "-o", filepath.Join(built, "consumer"), "./go")
 	// Node 22 strips the types itself. tsc also checks them.
 	modules, err := filepath.Abs(filepath.Join(packagesDir, "node_modules"))
 	must(t, err)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/hookgate/hookgate/admit"
 	"github.com/hookgate/hookgate/control"
+	"github.com/hookgate/hookgate/internal/modeltest"
 	"github.com/hookgate/hookgate/load"
 	"github.com/hookgate/hookgate/release"
 	"github.com/hookgate/hookgate/release/canary"
@@ -269,7 +270,7 @@ func TestRehearsal(t *testing.T) {
 	newVersion := r.version()
 	r.alice, r.bob = r.newToken("alice", control.RoleAdmin, ""), r.newToken("bob", control.RoleAdmin,
 		"")
-	r.traffic = startTraffic(t, r.gate, 150)
+	r.traffic = startTraffic(t, r.gate, modeltest.Pick(60.0, 150))
 
 	// At 0 percent everything goes to the previous service. The gate leaves 0 percent only with
 	// evidence.
@@ -303,7 +304,7 @@ func TestRehearsal(t *testing.T) {
 		"--exclusive=false", "--canary-percent", "10")
 	mustPass(t, v, code)
 	r.turns(50, func() { t.Log(r.do("certified on its share", "canary", "set", "50")) })
-	r.passes(100)
+	r.passes(50)
 	if !r.tell("stays", stays) {
 		t.Error("a key that the gate has taken has left it while the percentage rose")
 	}
@@ -327,7 +328,7 @@ func TestRehearsal(t *testing.T) {
 			alarms.has(`"release.trigger.acted"`, `"canary_back"`, `"result":"done"`)
 	})
 	r.awaitCleared()
-	r.passes(100)
+	r.passes(50)
 	if r.tell("stays", stays) || !r.tell("comes", comes) {
 		t.Error("the service before does not take what it has not had, or takes twice what it has")
 	}
