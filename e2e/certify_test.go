@@ -22,12 +22,9 @@ var certifyArgs = []string{"--p95", "20000", "--p99", "20000", "--max", "60000",
 // demanding are the settings of a gate that a short certification with certifyArgs is enough for.
 func demanding(t *testing.T, events int) []string {
 	t.Helper()
-	profile := filepath.Join(t.TempDir(), "demand.yaml")
-	if err := os.WriteFile(profile, fmt.Appendf(nil, "phases: {smoke: {events: %d, p95_ms: 20000,"+
+	profile := writeConfig(t, fmt.Sprintf("settle_s: 0.1\nphases: {smoke: {events: %d, p95_ms: 20000,"+
 		" p99_ms: 20000, max_ms: 60000, lag_p99_ms: 20000, latency_gap_ms: 20000, timeout_s: 60,"+
-		" drain_s: 60}}", events), 0o600); err != nil {
-		t.Fatal(err)
-	}
+		" drain_s: 60}}", events))
 	return []string{"HOOKGATE_EVIDENCE_PHASES=smoke", "HOOKGATE_EVIDENCE_PROFILE=" + profile}
 }
 
