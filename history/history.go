@@ -28,7 +28,7 @@ const (
 	Subscription Kind = "subscription"
 )
 
-// Temporary is the name under which all temporary subscriptions are counted together.
+// Temporary is the name that all temporary subscriptions share, so that they are counted together.
 const Temporary = "temporary"
 
 // Subject is something whose traffic is counted.
@@ -38,8 +38,8 @@ type Subject struct {
 	Name string
 }
 
-// Selects reports whether s stands for another subject: without a kind for all, without a name for
-// all of its kind.
+// Selects reports whether other matches s. An empty kind matches every kind, and an empty name every
+// name.
 func (s Subject) Selects(other Subject) bool {
 	return (s.Kind == "" || s.Kind == other.Kind) && (s.Name == "" || s.Name == other.Name)
 }
@@ -82,7 +82,7 @@ func (c *Counts) Add(o *Counts) {
 	c.Duration.add(&o.Duration, 1)
 }
 
-// Since returns what was counted after before, which are earlier counts of the same counters.
+// Since returns c minus before, which is an earlier reading of the same counters.
 func (c *Counts) Since(before *Counts) Counts {
 	since := *c
 	from := before.Numbers()

@@ -122,7 +122,7 @@ func (s *subscription) audit() {
 			continue
 		}
 		if after, held := holds[e.key]; !held || s.slot(e) != e.key || after >= e.id {
-			w.violateLocked("nothing is passed over", "the cursor of %s has passed %s of key %s, which is"+
+			w.violateLocked("the cursor leaves nothing behind", "the cursor of %s has passed %s of key %s, which is"+
 				" neither settled nor waiting; its key is held: %v", s.name, e.MessageID, e.key, held)
 			return
 		}

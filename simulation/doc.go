@@ -46,7 +46,7 @@
 //	duplicates name the first request
 //	the bytes are kept
 //	old owners are fenced                    of partitions and of subscriptions
-//	nothing is passed over                   up to the cursor: settled, waiting, leased, or held
+//	the cursor leaves nothing behind         up to it: settled, waiting, leased, or held
 //	events are delivered in order            with retries
 //	one attempt of a key at a time           of all processes that wait for one
 //	an event has one lease

@@ -13,7 +13,7 @@ type mutant struct {
 
 // lostPlace is broken when an event loses its place: the cursor may pass it, or a later one of its
 // key.
-const lostPlace = "nothing is passed over|events are delivered in order"
+const lostPlace = "the cursor leaves nothing behind|events are delivered in order"
 
 var mutants = []mutant{
 	{"a 202 before the commit", "queue/direct/committer.go",
