@@ -34,7 +34,7 @@ type Access interface {
 	// RecordAction appends a row to the admin trail, and sets its number and its place in the
 	// chain.
 	RecordAction(context.Context, control.AdminAction) error
-	// Actions returns the rows of the trail after the number given, oldest first, at most limit.
+	// Actions returns the rows of the trail that the filter selects, in its order.
 	Actions(ctx context.Context, f control.ActionFilter) ([]control.AdminAction, error)
 }
 
