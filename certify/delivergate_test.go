@@ -69,7 +69,7 @@ type deliverFaults struct {
 	insists bool                                       // retries what was refused
 	parks   bool                                       // instead of a dead letter
 	loses   bool                                       // dead letters
-	shares  bool                                       // an event among two leases at a time
+	shares  bool                                       // events among two leases at a time
 }
 
 // line is a subscription. Each key has at most one attempt under way.
@@ -80,7 +80,6 @@ type line struct {
 	leased map[string][]*delivered // by lease
 	until  map[string]time.Time
 	dead   []*delivered
-	shared bool
 	wake   chan struct{}
 }
 
@@ -90,6 +89,7 @@ type delivered struct {
 	attempts int
 	due      time.Time
 	lent     time.Time // the latest lease
+	shared   bool      // among two leases
 	state    hookgate.ExceptionState
 	held     bool // final: until a person retries
 }
@@ -538,14 +538,16 @@ func (d *deliverer) leaseNow(wanted api.PullRequest, l *line) api.Pulled {
 	return lease
 }
 
-// share returns an event that the consumer has not answered for a while, once.
+// share returns an event that the consumer has not answered for a while, each once. A consumer that
+// only stands still for that time shows nothing, so there must be several.
 func (d *deliverer) share(l *line) *delivered {
-	if !d.faults.shares || l.shared || d.isOther(l) {
+	if !d.faults.shares || d.isOther(l) {
 		return nil
 	}
 	for key := range l.busy {
-		if queue := l.keys[key]; len(queue) > 0 && time.Since(queue[0].lent) > slowAnswer/3 {
-			l.shared = true
+		queue := l.keys[key]
+		if len(queue) > 0 && !queue[0].shared && time.Since(queue[0].lent) > slowAnswer/3 {
+			queue[0].shared = true
 			return queue[0]
 		}
 	}
