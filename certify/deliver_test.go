@@ -112,7 +112,7 @@ func TestDeliverySaboteurs(t *testing.T) {
 	tests := []*delivering{
 		{name: "honest push", final: []int{422},
 			profile: func(p *Phase) { p.Events, p.Consumer.StormFactor = 150, 4 }},
-		{name: "honest pull", pull: true},
+		{name: "honest pull", pull: true, profile: func(p *Phase) { p.Consumer.LeaseSeconds = 5 }},
 		{name: "faults of one event", final: []int{422}, faults: deliverFaults{
 			repeats: calm(11), twice: calm(12), insists: true,
 			body: func(n int, body []byte) []byte {
