@@ -176,7 +176,7 @@ func TestCertifyShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, code := certifyBinary(t, ingest, filepath.Join(t.TempDir(), "evidence"), "--phase",
-		"smoke,load", "--events", "250", "--profile", profile)
+		"smoke,load", "--events", "120", "--profile", profile)
 	mustPass(t, v, code)
 
 	// The metrics of one process alone are incomplete, and the verdict must say so.

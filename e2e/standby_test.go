@@ -470,7 +470,7 @@ func TestPostgresSlowOrReadOnly(t *testing.T) {
 			func() bool { return g.health().Store.Events > stored+50 })
 		trouble.begin()
 		g.await("the gate spools while it is "+trouble.name,
-			func() bool { return g.health().Queue.Spooled > 150 })
+			func() bool { return g.health().Queue.Spooled > 60 })
 		if h := g.health(); h.Status != "degraded" || !strings.Contains(h.Queue.Degraded,
 			"a 202 is worth this machine's disk") {
 			t.Errorf("while it is %s the health is %+v", trouble.name, h)
