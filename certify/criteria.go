@@ -90,13 +90,13 @@ func (j *judging) load(m *measured) {
 		if p.limit == 0 {
 			continue
 		}
-		text := fmt.Sprintf("P%.0f of the time from due to answer", p.quantile)
+		text := fmt.Sprintf("P%.0f of the latency, from when a request was due to its answer", p.quantile)
 		if p.quantile == 100 {
-			text = "longest time from due to answer"
+			text = "greatest latency, from when a request was due to its answer"
 		}
 		c := j.add(p.id, text, "<=", p.limit, ms(m.latency, p.quantile), "ms", histogramsFile)
 		if j.lagging {
-			c.invalidate("the client lagged")
+			c.invalidate("the client was late: see client_lag")
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (j *judging) metrics(m *measured, s *storeReport, d *duplicateReport, l *li
 	case h.Server == nil || h.Server.Count == 0 || len(h.Server.Counts) == 0:
 		g.invalidate("the target has no histogram webhook_http_latency_ms of POST with 202")
 	case j.lagging && g.Status != Pass:
-		g.invalidate("the client lagged")
+		g.invalidate("the client was late: see client_lag")
 	default:
 		g.Note = fmt.Sprintf("target between %g and %g ms, client %g ms", low, high, client)
 	}

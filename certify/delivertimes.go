@@ -217,7 +217,7 @@ func (j *judging) delivery(d *deliveryCheck) {
 	}
 	paced := func(c *Criterion) { // milliseconds, which the sender's delay hides too
 		if timed(c); j.lagging {
-			c.invalidate("the client lagged")
+			c.invalidate("the client was late: see client_lag")
 		}
 	}
 	none := func(id, text string, v violations, unit string) *Criterion {
@@ -331,7 +331,7 @@ func (d *deliveryCheck) judgeSpoilt(j *judging) {
 	if d.run.Refused == nil {
 		return
 	}
-	policy := j.none("dead_letter", "refused events that were tried again, not shown as "+
+	policy := j.none("dead_letter", "events with a final status that were retried, not shown as "+
 		"dead or parked, or not delivered when a person retried them", d.Policy, "events",
 		deliveredReport)
 	switch {
