@@ -95,7 +95,7 @@ func (g *gate) memoryPeak() int {
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	cluster, database := sharedPostgres(t)
-	highWater, before := modeltest.Pick(600, 3000), modeltest.Pick(100, 500)
+	highWater, before := modeltest.Pick(300, 3000), modeltest.Pick(50, 500)
 	g := startGate(t, startOptions{env: []string{
 		"DB_URL=" + cluster.URL(database), "HOOKGATE_QUEUE_HIGH_WATER=" + fmt.Sprint(highWater),
 		"HOOKGATE_HTTP_RETRY_AFTER=1s",
@@ -140,7 +140,7 @@ func TestBreaker(t *testing.T) {
 	g.await("the breaker closes", func() bool { return g.guardStatus().Breaker == guard.Closed })
 	closed := time.Now()
 	sent := g.health().Store.Events
-	g.await("webhooks are stored as before", func() bool { return g.health().Store.Events > sent+100 })
+	g.await("webhooks are stored as before", func() bool { return g.health().Store.Events > sent+50 })
 	stream.end()
 	g.awaitDrained()
 
