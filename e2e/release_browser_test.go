@@ -185,4 +185,6 @@ func TestDashboardRelease(t *testing.T) {
 	alice.answer("once more")
 	alice.await("it is refused", `document.querySelector(".toast.bad")?.textContent.includes`+
 		`("release triggers have fired")`)
+	alice.click(".toast.bad button")
+	alice.await("she closes that", `document.querySelector(".toast.bad") == null`)
 }

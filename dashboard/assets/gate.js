@@ -79,14 +79,20 @@ function shape(part) {
   return new XMLSerializer().serializeToString(copy);
 }
 
-// toast tells what became of something, in the corner; kind is "good" or "bad".
+// toast tells what became of something, in the corner; kind is "good" or "bad". A bad one stays until the visitor closes it.
 export function toast(text, kind = "good") {
   const box = document.getElementById("toasts");
   const one = document.createElement("p");
   one.className = `toast ${kind}`;
   one.textContent = text;
   box.append(one);
-  setTimeout(() => one.remove(), kind === "bad" ? 15000 : 6000);
+  if (kind !== "bad") {
+    setTimeout(() => one.remove(), 6000);
+    return;
+  }
+  const close = element("button", { type: "button", className: "quiet", ariaLabel: "Close this message" }, "×");
+  close.addEventListener("click", () => one.remove());
+  one.append(close);
 }
 
 // anew loads the page again, so that it shows what is true now, and then tells what was done.
@@ -197,10 +203,14 @@ export function ago(at, now = Date.now()) {
 }
 
 // On a narrow screen the page or tab that is shown may be outside of its list.
-for (const here of document.querySelectorAll("nav [aria-current]")) {
-  const list = here.closest("nav");
-  list.scrollLeft += here.getBoundingClientRect().left - list.getBoundingClientRect().left - (list.clientWidth - here.offsetWidth) / 2;
+function showCurrent() {
+  for (const here of document.querySelectorAll("nav [aria-current]")) {
+    const list = here.closest("nav");
+    list.scrollLeft += here.getBoundingClientRect().left - list.getBoundingClientRect().left - (list.clientWidth - here.offsetWidth) / 2;
+  }
 }
+showCurrent();
+addEventListener("resize", showCurrent);
 
 times();
 setInterval(() => { for (const t of document.querySelectorAll("time[data-ago]")) t.textContent = ago(new Date(t.dateTime)); }, 10000);
