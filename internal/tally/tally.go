@@ -33,11 +33,43 @@ type Counter struct {
 	metrics   Metrics
 	logger    *slog.Logger
 	sequences *sequences
+	// unheard are the requests of Unheard, the older half of them apart. When the younger half is
+	// full, it replaces the older one.
+	unheard, older map[hookgate.RequestID]struct{}
 }
+
+// maxUnheard bounds half of the requests of Unheard; each takes about 40 bytes.
+const maxUnheard = 1 << 14
 
 // New returns a counter that reports to metrics and logs the events that the store has rejected.
 func New(metrics Metrics, logger *slog.Logger) *Counter {
 	return &Counter{metrics: metrics, logger: logger, sequences: newSequences()}
+}
+
+// Unheard notes that nobody learnt that the counted records are stored, because their appends had
+// timed out. So they may come once more, and Count then leaves them out.
+func (c *Counter) Unheard(records []hookgate.Record) {
+	for i := range records {
+		if len(c.unheard) >= maxUnheard {
+			c.older, c.unheard = c.unheard, nil
+		}
+		if c.unheard == nil {
+			c.unheard = map[hookgate.RequestID]struct{}{}
+		}
+		c.unheard[records[i].RequestID] = struct{}{}
+	}
+}
+
+// counted reports whether Count has counted a request that comes once more.
+func (c *Counter) counted(id hookgate.RequestID) bool {
+	if len(c.unheard)+len(c.older) == 0 {
+		return false
+	}
+	_, young := c.unheard[id]
+	_, old := c.older[id]
+	delete(c.unheard, id)
+	delete(c.older, id)
+	return young || old
 }
 
 // Count counts the records and dead letters of b, which the store applied in the time took.
@@ -46,6 +78,9 @@ func (c *Counter) Count(b *hookgate.Batch, outcome *hookgate.Outcome, took time.
 	c.metrics.Batch(len(b.Records)+len(b.Dead), took)
 	for i := range b.Records {
 		r, result := &b.Records[i], &outcome.Results[i]
+		if c.counted(r.RequestID) {
+			continue
+		}
 		switch since := now.Sub(r.SubmittedAt()); {
 		case !r.DuplicateOf.IsZero() || !result.DuplicateOf.IsZero():
 			c.metrics.Duplicate(r.EventType, since)

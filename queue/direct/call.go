@@ -10,7 +10,12 @@ import (
 
 // call is one Append on its way through the committer.
 type call struct {
-	mu sync.Mutex // guards the next two; held for one copy at most
+	mu sync.Mutex // guards request, abandoned and the answer; held for one copy at most
+	callState
+}
+
+// callState is what recycle resets.
+type callState struct {
 	// request belongs to the caller of Append, who may use it again once abandoned is set.
 	request *hookgate.Request
 	// abandoned says that Append has returned without an answer.
@@ -40,7 +45,7 @@ func (q *Queue) newCall() *call {
 	if c, ok := q.calls.Get().(*call); ok {
 		return c
 	}
-	c := &call{answered: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	c := &call{callState: callState{answered: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}}
 	c.timer.Stop()
 	return c
 }
@@ -48,20 +53,36 @@ func (q *Queue) newCall() *call {
 // recycle makes c available for another Append. Only a call that was answered may be recycled: the
 // committer no longer uses it.
 func (q *Queue) recycle(c *call) {
-	*c = call{answered: c.answered, timer: c.timer}
+	c.mu.Lock() // the committer may be about to leave answer
+	c.callState = callState{answered: c.answered, timer: c.timer}
+	c.mu.Unlock()
 	q.calls.Put(c)
 }
 
-// abandon ends the wait for an answer. The committer does not read the request afterwards.
-func (c *call) abandon() {
+// abandon ends the wait for an answer. The committer does not read the request afterwards. If there
+// is an answer already, abandon takes it and returns true.
+func (c *call) abandon() (answered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	select {
+	case <-c.answered:
+		return true
+	default:
+	}
 	c.abandoned, c.request = true, nil
+	return false
 }
 
-func (c *call) answer(r hookgate.Receipt, err error) {
+// answer reports whether Append still waits for it.
+func (c *call) answer(r hookgate.Receipt, err error) (heard bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.abandoned {
+		return false
+	}
 	c.receipt, c.err = r, err
 	c.answered <- struct{}{}
+	return true
 }
 
 // split splits a request that carries several events. The caller's goroutine does it, because

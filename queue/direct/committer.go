@@ -28,6 +28,8 @@ type committer struct {
 	dead    []hookgate.DeadLetter
 	bodies  []byte
 	headers []hookgate.Header
+	// unheard are the records that were stored after their Append had timed out.
+	unheard []hookgate.Record
 }
 
 // member is a call of a group with the range of its records in the batch, from first up to but not
@@ -170,13 +172,16 @@ func (c *committer) commit() {
 	for i := range c.group {
 		if m := &c.group[i]; err != nil {
 			m.answer(hookgate.Receipt{}, err)
-		} else {
-			m.answer(m.receiptOf(&outcome), nil)
+		} else if !m.answer(m.receiptOf(&outcome), nil) && !m.dead {
+			c.unheard = append(c.unheard, c.records[m.first:m.end]...)
 		}
 	}
 	if err == nil && len(b.Records)+len(b.Dead) > 0 {
 		c.tally.Count(b, &outcome, took) // after the answers, because no caller waits for it
 	}
+	c.tally.Unheard(c.unheard)
+	clear(c.unheard)
+	c.unheard = c.unheard[:0]
 	c.release(err)
 }
 

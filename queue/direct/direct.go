@@ -171,21 +171,26 @@ func (q *Queue) await(ctx context.Context, c *call) (hookgate.Receipt, error) {
 		return hookgate.Receipt{}, hookgate.ErrClosed
 	}
 	c.timer.Reset(q.Timeout)
-	var err error
+	answered := false
 	select {
 	case <-c.answered:
-		c.timer.Stop()
+		answered = true
+	case <-ctx.Done():
+		answered = c.abandon()
+	case <-c.timer.C:
+		answered = c.abandon()
+	}
+	c.timer.Stop()
+	switch {
+	case answered:
 		receipt, err := c.receipt, c.err
 		q.recycle(c)
 		return receipt, err
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-c.timer.C:
-		err = errTimeout{q.Timeout}
-		q.failed(err, 0)
+	case ctx.Err() != nil:
+		return hookgate.Receipt{}, ctx.Err()
 	}
-	c.timer.Stop()
-	c.abandon()
+	err := errTimeout{q.Timeout}
+	q.failed(err, 0)
 	return hookgate.Receipt{}, err
 }
 

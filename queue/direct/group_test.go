@@ -468,3 +468,45 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// Goal: an event counts as stored once, even if its append had timed out when the store committed
+// it, so that the spool brings it again. Method: a store that commits after the time-out, and the
+// calls that the spool makes then: one by one, and in bulk.
+func TestMetricsOfLateCommits(t *testing.T) {
+	for name, again := range map[string]func(q *Queue, d *hookgate.Request) error{
+		"one by one": func(q *Queue, d *hookgate.Request) error {
+			r, err := q.Append(context.Background(), d)
+			if err == nil && r.Duplicate() {
+				err = fmt.Errorf("the receipt is %+v", r)
+			}
+			return err
+		},
+		"in bulk": func(q *Queue, d *hookgate.Request) error {
+			return q.AppendAll(context.Background(), []hookgate.Record{{Request: *d}})
+		},
+	} {
+		s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
+		defer s.Close()
+		arrived, through := make(chan struct{}, 100), make(chan struct{})
+		m := &counts{}
+		q := open(t, &faults{backing: s, apply: func(ctx context.Context,
+			b *hookgate.Batch) (hookgate.Outcome, error) {
+			arrived <- struct{}{}
+			<-through
+			return s.Apply(context.WithoutCancel(ctx), b) // too late, and done
+		}}, Options{Timeout: 20 * time.Millisecond, Metrics: m})
+		d := newRequest("a", 1)
+		if _, err := q.Append(t.Context(), d); !errors.As(err, new(errTimeout)) {
+			t.Fatalf("%s: append: %v", name, err)
+		}
+		<-arrived
+		close(through)
+		eventually(t, name+": it is stored", func() bool { return again(q, d) == nil })
+		other := newRequest("a", 2)
+		eventually(t, name+": another one is stored", func() bool { return again(q, other) == nil })
+		q.Close()
+		if got := m.persisted.Load(); got != 2 {
+			t.Errorf("%s: 2 events are stored, and %d were counted", name, got)
+		}
+	}
+}

@@ -152,6 +152,9 @@ func (q *Queue) switchBack(ctx context.Context, reader hookgate.PartitionReader)
 	defer func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
+		if q.closed {
+			return // appends that wait for the change end with ErrClosed
+		}
 		if next == phasePrimary {
 			q.logBack()
 		}
