@@ -18,9 +18,9 @@ import (
 
 var (
 	first = flag.Uint64("first", 1, "the first seed")
-	seeds = flag.Int("seeds", modeltest.Pick(600, 40_000), "number of schedules")
+	seeds = flag.Int("seeds", modeltest.Pick(300, 40_000), "number of schedules") // a mutant needs 104
 
-	repeats = flag.Int("repeats", 30, "number of seeds that are repeated")
+	repeats = flag.Int("repeats", 10, "number of seeds that are repeated")
 	choices = flag.Bool("choices", false, "show what the scheduler can choose from in each step")
 
 	ctx = context.Background()

@@ -61,6 +61,7 @@ type Cluster struct {
 	process   *process
 	databases atomic.Int64
 	idle      chan string // databases that Recycle has emptied
+	prepared  chan string // databases that ResetPrepared has reset
 	// ready is the log line that says that the server takes connections.
 	ready string
 }
@@ -80,7 +81,8 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start postgres: %w", err)
 	}
-	c := &Cluster{options: o, bin: bin, dir: dir, ready: readyPrimary, idle: make(chan string, 8)}
+	c := &Cluster{options: o, bin: bin, dir: dir, ready: readyPrimary, idle: make(chan string, 8),
+		prepared: make(chan string, 8)}
 	defer func() {
 		if err != nil {
 			os.RemoveAll(dir)

@@ -118,9 +118,10 @@ func OpenReaders(path string, size int) (*sqlitex.Pool, error) {
 }
 
 func migrate(ctx context.Context, path string, migrations fs.FS) error {
-	// The connection of the caller keeps WAL mode, so this one need not set it. Its commits do not wait
-	// for the disk: in WAL mode a power cut can undo the last migrations, which the next start repeats,
-	// but it cannot damage the file. The first commit of the caller syncs them with its own data.
+	// The connection of the caller keeps WAL mode, so this one need not set it. Its commits do not
+	// wait for the disk: in WAL mode a power cut can undo the last migrations, which the next start
+	// repeats, but it cannot damage the file. The first commit of the caller syncs them with its own
+	// data.
 	db, err := sql.Open("sqlite", path+"?_pragma=synchronous(normal)")
 	if err != nil {
 		return err

@@ -10,19 +10,22 @@ import (
 	"github.com/hookgate/hookgate/store/postgres"
 )
 
-// newDatabase returns the shared server and the name of an empty database on it.
+// newDatabase returns the shared server and the name of a database with the tables of a store,
+// which has nothing yet.
 func newDatabase(t queuetest.TB) (*pgtest.Cluster, string) {
 	t.Helper()
 	cluster, err := pgtest.Shared()
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	name, err := cluster.NewDatabase(context.Background())
+	name, err := cluster.NewPrepared(context.Background(), func(url string) error {
+		return postgres.Migrate(context.Background(), url, "")
+	})
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
 	t.Cleanup(func() {
-		if err := cluster.Recycle(context.Background(), name); err != nil {
+		if err := cluster.ResetPrepared(context.Background(), name); err != nil {
 			t.Errorf("%v", err)
 		}
 	})

@@ -21,7 +21,7 @@ import (
 // dead letter is open and one is purged, and test traffic is removed.
 func earlierRelease(t *testing.T, name string) string {
 	t.Helper()
-	url := newDatabase(t)
+	url := newEmptyDatabase(t)
 	packed, err := os.Open("testdata/release-6deb59b-" + name + ".sql.gz")
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ const tablesOf = `SELECT coalesce(string_agg(DISTINCT n.nspname, ' ' ORDER BY n.
 // TestAnotherGoose: the store works in a database that another program migrates with goose,
 // with any versions, and does not change that program's list.
 func TestAnotherGoose(t *testing.T) {
-	url := newDatabase(t)
+	url := newEmptyDatabase(t)
 	outsider := connect(t, url)
 	if err := execute(outsider, `CREATE TABLE public.goose_db_version (id serial PRIMARY KEY, version_id bigint NOT NULL, is_applied boolean NOT NULL,
 			tstamp timestamp NOT NULL DEFAULT now());
@@ -70,7 +70,7 @@ func TestAnotherGoose(t *testing.T) {
 // tables are too new for it.
 func TestOldInstallation(t *testing.T) {
 	for _, applied := range []int{2, lastGooseVersion} { // that release may have stopped in between
-		url := newDatabase(t)
+		url := newEmptyDatabase(t)
 		old := fstest.MapFS{}
 		names, err := migrationNames()
 		if err != nil {
@@ -130,7 +130,7 @@ func TestOldInstallation(t *testing.T) {
 // TestSchemas: gates with their own schemas, of any name, share a database and do not see each
 // other's data. This also works behind a pooler.
 func TestSchemas(t *testing.T) {
-	url := newDatabase(t)
+	url := newEmptyDatabase(t)
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestSchemas(t *testing.T) {
 // TestSchemaRights: a user who may not create the schema gets the statement that an administrator
 // must run. After that the user needs no other privilege.
 func TestSchemaRights(t *testing.T) {
-	url := newDatabase(t)
+	url := newEmptyDatabase(t)
 	outsider := connect(t, url)
 	role := "gate_" + text(t, outsider, "SELECT current_database()::text")
 	if err := execute(outsider, "CREATE ROLE "+role+" LOGIN"); err != nil {
@@ -216,7 +216,7 @@ func TestTriggersInAnyPath(t *testing.T) {
 // TestSchemaVersions: an older schema is migrated without losing data. A newer schema is rejected,
 // and so is any other version if migrations are disabled.
 func TestSchemaVersions(t *testing.T) {
-	url := newDatabase(t)
+	url := newEmptyDatabase(t)
 	open := func(skip bool) error {
 		s, err := Open(t.Context(), Config{URL: url, SkipMigrations: skip})
 		if err == nil {
@@ -290,7 +290,7 @@ func TestOpenFails(t *testing.T) {
 	for _, url := range []string{
 		"postgres://user:s3cret@127.0.0.1:1/name", "postgres://user:s3cret@127.0.0.1:port/name",
 		"postgres://user:s3cret@/name?sslmode=x",
-		strings.Replace(newDatabase(t), "tester@", "tester:s3cret@", 1) + "&dbname=missing",
+		strings.Replace(newEmptyDatabase(t), "tester@", "tester:s3cret@", 1) + "&dbname=missing",
 	} {
 		s, err := Open(t.Context(), Config{URL: url})
 		if err == nil {

@@ -73,7 +73,7 @@ func load(t *testing.T, url string, workers, rounds int) {
 // TestManyProcesses: of gates that start at the same time with a new database one creates the
 // schema. Events that reach several of them are stored once.
 func TestManyProcesses(t *testing.T) {
-	url := newDatabase(t)
+	url := newEmptyDatabase(t)
 	openAtOnce(t, url, 12)
 	load(t, url, 6, 5)
 }

@@ -32,8 +32,30 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(pgtest.Run(m))
 }
 
-// newDatabase returns the URL of an empty database. Later tests reuse the database.
+// newDatabase returns the URL of a database with the tables of a store, which has nothing yet.
+// Later tests reuse the database. Tests of the migrations need newEmptyDatabase.
 func newDatabase(t storetest.TB) string {
+	t.Helper()
+	c, err := pgtest.Shared()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	name, err := c.NewPrepared(context.Background(), func(url string) error {
+		return Migrate(context.Background(), url, "")
+	})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if err := c.ResetPrepared(context.Background(), name); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
+	return c.URL(name)
+}
+
+// newEmptyDatabase returns the URL of an empty database. Later tests reuse the database.
+func newEmptyDatabase(t storetest.TB) string {
 	t.Helper()
 	c, err := pgtest.Shared()
 	if err != nil {

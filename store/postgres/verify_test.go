@@ -208,7 +208,7 @@ func TestVerifyLarge(t *testing.T) {
 // TestVerifyUnreachable: a store that cannot be read is an error, not a break.
 func TestVerifyUnreachable(t *testing.T) {
 	for name, url := range map[string]string{"no such database": strings.Replace(newDatabase(t),
-		"/test", "/missing", 1), "no store": newDatabase(t), "no URL": "postgres://:x:x"} {
+		"/test", "/missing", 1), "no store": newEmptyDatabase(t), "no URL": "postgres://:x:x"} {
 		if found, err := Verify(t.Context(), url, "", nil); err == nil {
 			t.Errorf("%s was verified: %+v", name, found)
 		}
