@@ -59,7 +59,7 @@ type deliverFaults struct {
 	body    func(n int, body []byte) []byte            // instead of the body
 	header  func(n, attempt int, h http.Header)        // before it is sent
 	time    func(now time.Time, attempt int) time.Time // of the signature
-	forgets func(attempt int, cut bool) bool           // instead of a retry; cut by the consumer
+	forgets func(attempt int, o outcome) bool          // instead of a retry
 	hammers bool                                       // no slow start
 	rushes  bool                                       // no probes during an outage
 	hastens bool                                       // no wait for which the consumer asks
@@ -340,8 +340,7 @@ func (d *deliverer) settle(l *line, e *delivered, o outcome) {
 		return
 	}
 	e.attempts++
-	if f := d.faults.forgets; f != nil &&
-		f(e.attempts, o.seen && o.status == 0) {
+	if f := d.faults.forgets; f != nil && f(e.attempts, o) {
 		l.remove(e)
 		return
 	}
@@ -546,7 +545,8 @@ func (d *deliverer) share(l *line) *delivered {
 	}
 	for key := range l.busy {
 		queue := l.keys[key]
-		if len(queue) > 0 && !queue[0].shared && time.Since(queue[0].lent) > slowAnswer/3 {
+		if len(queue) > 0 && !queue[0].shared && queue[0].attempts == 0 &&
+			time.Since(queue[0].lent) > slowAnswer/3 {
 			queue[0].shared = true
 			return queue[0]
 		}
