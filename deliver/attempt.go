@@ -89,9 +89,12 @@ func (r *runner) waits(it *item, now time.Time) bool {
 // askedWait returns the time until the first item may be a probe for which the consumer has asked
 // for a wait, or wait if that is shorter and not 0.
 func (r *runner) askedWait(now time.Time, wait time.Duration) time.Duration {
+	if !r.breaker.open {
+		return wait
+	}
 	for _, items := range [][]*item{r.ready, r.extra} {
 		for _, it := range items {
-			if left := it.asked.due().Sub(now); r.waits(it, now) && (wait == 0 || left < wait) {
+			if left := it.asked.due().Sub(now); left > 0 && (wait == 0 || left < wait) {
 				wait = left
 			}
 		}
