@@ -29,9 +29,9 @@ var mutants = []mutant{
 			"	outcome, took, err := c.apply(ctx, b)\n",
 		"a 202 is durable"},
 	{"a time-out is a 202", "queue/direct/direct.go",
-		"		err = errTimeout{q.Timeout}\n",
-		"		if mutated(`a time-out is a 202`) {\n			break\n		}\n" +
-			"		err = errTimeout{q.Timeout}\n",
+		"	err := errTimeout{q.Timeout}\n",
+		"	if mutated(`a time-out is a 202`) {\n		return hookgate.Receipt{}, nil\n	}\n" +
+			"	err := errTimeout{q.Timeout}\n",
 		"a 202 is durable"},
 	{"a duplicate without its first", "queue/direct/committer.go",
 		"		if result.DuplicateOf.IsZero() {\n",
