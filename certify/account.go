@@ -44,8 +44,11 @@ type request struct {
 	unsure bool
 	cutOff bool // by the client
 	gzip   bool // its body was compressed
-	traced bool
-	named  bool // the answer had a request id
+	// foundLater is true if the trail says that the request was spooled, and that the store found it
+	// to be a duplicate when the spool was moved.
+	foundLater bool
+	traced     bool
+	named      bool // the answer had a request id
 	// received and ended are the first and the last time of the trail, if timed.
 	received, ended int64
 	timed           bool   // the trail is complete

@@ -182,12 +182,15 @@ type duplicateReport struct {
 	// Repeats counts the accepted repetitions by kind.
 	Repeats map[string]int `json:"repeats"`
 	// Answered counts the accepted requests that were answered as duplicates.
-	Answered   int        `json:"answeredAsDuplicate"`
+	Answered int `json:"answeredAsDuplicate"`
+	// FoundLater counts the duplicates that were answered as new while the target spooled. Its store
+	// found them when the spool was moved, as documented.
+	FoundLater int        `json:"foundLater,omitempty"`
 	Violations violations `json:"violations"`
 }
 
 // checkDuplicates checks the answers: among the accepted requests of an event one is the first, and
-// the others name it.
+// the others name it. It needs the trails, which say which requests were spooled.
 func checkDuplicates(a *account) (r duplicateReport) {
 	r.Repeats = map[string]int{}
 	for _, kind := range repeatKinds {
@@ -198,7 +201,9 @@ func checkDuplicates(a *account) (r duplicateReport) {
 		var first *request
 		firsts, unsure := 0, false
 		for q := range a.of(e) {
-			if q.accepted && !q.duplicate {
+			if q.accepted && !q.duplicate && q.foundLater {
+				r.FoundLater++
+			} else if q.accepted && !q.duplicate {
 				firsts++
 				first = q
 			}
@@ -284,6 +289,9 @@ func checkLineage(a *account, trails iter.Seq2[trail, error]) (r lineageReport, 
 	return r, nil
 }
 
+// duplicateTrail has the stages of a duplicate.
+const duplicateTrail = "received enqueued processed duplicate"
+
 // checkTrail checks the trail of one request, and records that there is one.
 func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail) {
 	id := requestID(t.RequestID)
@@ -318,7 +326,7 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 			names = append(names, s.Stage)
 		}
 	}
-	want := "received enqueued processed duplicate"
+	want := duplicateTrail
 	if e.stored && e.storedID == id {
 		want = "received enqueued processed persisted"
 	}
@@ -327,6 +335,9 @@ func (a *account) checkTrail(r *lineageReport, messageID string, t *requestTrail
 		r.Violations.add("%s: request %s has two trails", messageID, t.RequestID)
 	case got == want:
 		q.traced, q.timed = true, true
+		q.foundLater = want == duplicateTrail && slices.ContainsFunc(stages, func(s stage) bool {
+			return s.Stage == "spooled"
+		})
 		q.received, q.ended = stages[0].Timestamp.UnixMicro(), stages[len(stages)-1].Timestamp.UnixMicro()
 		if e.stored && e.storedID == id {
 			a.persisted(e, q.ended, stages)

@@ -159,6 +159,10 @@ func (j *judging) idempotencyNote(m *measured, d duplicateReport) {
 	if j.limits.Duplicates > 0 && d.Answered == 0 && len(d.Repeats) > 0 && m.accepted > 0 {
 		j.criteria[len(j.criteria)-1].Note = "no answer said duplicate"
 	}
+	if d.FoundLater > 0 {
+		j.criteria[len(j.criteria)-1].Note = fmt.Sprintf("%d duplicates were answered as new while the "+
+			"target spooled, and found later", d.FoundLater)
+	}
 }
 
 // unfinishedLedger invalidates the criteria that need a complete ledger. A client that was killed
