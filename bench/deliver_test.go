@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hookgate/hookgate/api"
@@ -16,8 +18,21 @@ func TestMain(m *testing.M) {
 		serveSink()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(code)
 }
+
+// buildDir is the folder of the gate that the tests share.
+var buildDir string
+
+// builtGate builds the gate once. The working directory must be the root of the project.
+var builtGate = sync.OnceValues(func() (gate string, err error) {
+	if buildDir, err = os.MkdirTemp("", "hookgate-bench-test-"); err != nil {
+		return "", err
+	}
+	return build(context.Background(), settings{}, buildDir, "hookgate")
+})
 
 // TestDeliveries checks that the measurements of delivery run and give every figure that their
 // verdicts need; outside of make soak only some of their parts. The counts are too small for the
@@ -27,7 +42,7 @@ func TestDeliveries(t *testing.T) {
 	most := strings.TrimSuffix(strings.ReplaceAll(partNames(), " ", ""), ",pull-waiting")
 	only, verdicts := modeltest.Pick("latency,keys,key", most), modeltest.Pick(5, 34)
 	t.Chdir("..")
-	gate, err := build(t.Context(), settings{}, t.TempDir(), "hookgate")
+	gate, err := builtGate()
 	if err != nil {
 		t.Fatal(err)
 	}

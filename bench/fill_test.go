@@ -11,7 +11,7 @@ import (
 func TestFilling(t *testing.T) {
 	ctx := t.Context()
 	t.Chdir("..")
-	gate, err := build(ctx, settings{}, t.TempDir(), "hookgate")
+	gate, err := builtGate()
 	if err != nil {
 		t.Fatal(err)
 	}
