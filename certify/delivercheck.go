@@ -94,6 +94,7 @@ type deliveryReport struct {
 
 	unanswered bool // the exceptions could not be read
 	untried    bool // no key failed
+	heldUp     int  // events that were delivered after the outage and acknowledged before its end
 	fewOthers  bool // too few events of the other subscription to compare
 	fewCalm    bool // too few events before the failures
 }

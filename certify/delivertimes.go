@@ -99,6 +99,7 @@ func (d *deliveryCheck) times() {
 			continue
 		}
 		if t.acked.Before(recovery) && at.After(recovery) {
+			d.heldUp++
 			d.RecoverSeconds = max(d.RecoverSeconds, round(at.Sub(recovery).Seconds()))
 		}
 		if t.acked.Before(ready) && at.After(ready) {
@@ -269,6 +270,8 @@ func (j *judging) delivery(d *deliveryCheck) {
 		"before it was delivered", "<=", limit, d.RecoverSeconds, "s", attemptsFile))
 	if recovered.Status == Pass && d.run.stage(stageRecovery).IsZero() {
 		recovered.invalidate("there was no outage")
+	} else if d.heldUp == 0 {
+		recovered.invalidate("the outage held up no event: send more events, or at a lower rate")
 	}
 	if d.run.Push {
 		timed(j.add("no_storm", "attempts after an outage, as a multiple of a rate that begins at one "+
