@@ -69,7 +69,7 @@ test-e2e: ## Test the program from outside, as users build it
 
 .PHONY: test-plain
 test-plain: ## Test the other packages without the race detector
-	@$(PLAIN) go test -vet=off -count=1 -p 1 -timeout $(LIMIT) \
+	@$(PLAIN) go test -vet=off -count=1 -p 2 -timeout $(LIMIT) \
 	  $$(go list ./... | grep -vE '/hookgate/($(subst $() ,|,$(RACY)))$$')
 
 .PHONY: soak
