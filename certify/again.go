@@ -14,8 +14,8 @@ import (
 	"github.com/hookgate/hookgate"
 )
 
-// settle waits until SettleSeconds after since. A target that loses or changes events later has that
-// time to do so before the second reading.
+// settle waits until SettleSeconds after since. A target that loses or changes events later has
+// that time to do so before the second reading.
 func (c *certification) settle(ctx context.Context, since time.Time) {
 	wait := seconds(c.Profile.SettleSeconds) - time.Since(since)
 	if wait <= 0 {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// scrapeAgain writes metrics-settled.txt: the metrics at the second reading, before anything else is
-// sent.
+// scrapeAgain writes metrics-settled.txt: the metrics at the second reading, before anything else
+// is sent.
 func (c *certification) scrapeAgain(ctx context.Context) {
 	o := &observer{target: c.target, dir: c.Dir}
 	if err := o.scrape(ctx, c.Profile.Metrics, settledFile); err != nil {

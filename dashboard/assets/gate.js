@@ -177,7 +177,8 @@ function ahead(at, now = Date.now()) {
   const s = Math.round((at - now) / 1000);
   if (s <= 0) return "now";
   if (s < 90) return `in ${s} s`;
-  return s < 5400 ? `in ${Math.round(s / 60)} min` : `in ${Math.round(s / 3600)} h`;
+  if (s < 5400) return `in ${Math.round(s / 60)} min`;
+  return s < 48 * 3600 ? `in ${Math.round(s / 3600)} h` : `in ${Math.round(s / 86400)} days`;
 }
 
 // shown writes a whole number with thin spaces between thousands.

@@ -751,8 +751,8 @@ func TestSwitchingWaits(t *testing.T) {
 	p.store.mustHold(t, map[string]int{"k": 1})
 }
 
-// TestCloseWaits: Close waits for an append to the file. An append that waits for the change of phase
-// ends instead, because there will be none.
+// TestCloseWaits: Close waits for an append to the file. An append that waits for the change of
+// phase ends instead, because there will be none.
 func TestCloseWaits(t *testing.T) {
 	p, g, appended := heldBack(t)
 	waiting := make(chan error, 1)

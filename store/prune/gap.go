@@ -58,7 +58,8 @@ func GapStatements(mark string) []string {
 // Kind is the kind of an entry of the log.
 type Kind int
 
-// The kinds. KindGap stands for entries that were removed earlier.
+// The kinds. KindGap stands for entries that were removed earlier, and KindWithBody for an event
+// that is still in webhook_events.
 const (
 	KindEvent Kind = 1 + iota
 	KindDuplicate
@@ -66,6 +67,7 @@ const (
 	KindPurge
 	KindAnchor
 	KindGap
+	KindWithBody
 )
 
 // Entry is an entry of the log or a gap, with the fields that its removal needs.
@@ -87,7 +89,7 @@ type Entry struct {
 // are still in webhook_events.
 const EntriesQuery = `SELECT id, 1 AS kind, hash, persisted_at, 0 AS sequence, ` + keptEvent +
 	` AS kept FROM webhook_removed_events e WHERE id > ?
-	UNION ALL SELECT id, 1, hash, persisted_at, 0, ` + keptEvent + ` FROM webhook_events e WHERE id > ?
+	UNION ALL SELECT id, 7, hash, persisted_at, 0, ` + keptEvent + ` FROM webhook_events e WHERE id > ?
 	UNION ALL SELECT id, CASE WHEN outcome = 'duplicate' THEN 2 ELSE 3 END, hash, persisted_at, 0,
 		(SELECT count(*) FROM webhook_dead_letters d WHERE d.id = r.id) FROM webhook_requests r
 			WHERE id > ?
@@ -137,7 +139,10 @@ func (s *Step) Entry(e *Entry) bool {
 		s.previous, s.run, s.EntryCursor = e.Hash, false, e.ID
 		return true
 	}
-	if !e.PersistedAt.Before(s.cutoffs.Trail) || e.ID >= s.next {
+	// An event can be stored between the reads of the events and of the entries. The step does not
+	// move its body, so its entry stays.
+	young := e.Kind == KindWithBody && e.ID > s.State.LastEvent
+	if !e.PersistedAt.Before(s.cutoffs.Trail) || e.ID >= s.next || young {
 		s.EntryCursor = 0
 		return false
 	}
@@ -167,7 +172,7 @@ func (s *Step) removeEntry(g *audit.Gap, e *Entry) {
 		g.PersistedAt = e.PersistedAt
 	}
 	switch e.Kind {
-	case KindEvent:
+	case KindEvent, KindWithBody:
 		g.Events++
 		s.Requests++
 		s.State.LastEvent = max(s.State.LastEvent, e.ID) // the last events can be test traffic
