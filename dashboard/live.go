@@ -175,9 +175,7 @@ func (l *Live) State(ctx context.Context) State {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.now
-	s.Store = l.store
-	return s
+	return l.now
 }
 
 // askStore asks the store, if somebody watches.
@@ -202,6 +200,7 @@ func (l *Live) askStore(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.store = s
+	l.now.Store, l.encoded = s, nil // a page and its stream must show the same
 }
 
 // sample takes a sample and sends it to everybody who watches.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -243,6 +244,22 @@ func TestStreamEnds(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestStreamBeginsAsThePage: the first state of a stream has the problems that the page has shown.
+func TestStreamBeginsAsThePage(t *testing.T) {
+	f := &fakeGate{mode: control.ModeNormal}
+	l := f.live(1)
+	f.set(func(f *fakeGate) { f.store = errors.New("the database is away") })
+	page := l.State(t.Context())
+	_, _, now, _ := l.subscribe()
+	var stream struct{ Problems []Problem }
+	if err := json.Unmarshal(now, &stream); err != nil {
+		t.Fatal(err)
+	}
+	if want := page.Problems(); len(want) == 0 || !slices.Equal(stream.Problems, want) {
+		t.Errorf("the stream begins with the problems %+v, the page has %+v", stream.Problems, want)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // pictureTime is how long TestPictures sends webhooks, so that the charts have something to show.
-const pictureTime = 6 * time.Minute
+const pictureTime = 3 * time.Minute
 
 // TestPictures takes the pictures of the documentation, of a gate that three senders use for some
 // minutes: two whose webhooks are delivered, and one whose secret is wrong. A consumer fails for
@@ -44,7 +44,7 @@ subscriptions:
   search: {sources: [stripe, shopify], push: {url: "%s/search"}}
   warehouse: {sources: [shopify], push: {url: "%s/warehouse"}}
 `, c.URL, c.URL, c.URL))
-	const secret = "a secret that all senders share"
+	const secret = "whsec_c2VjcmV0IG9mIGFsbCBzZW5kZXJz"
 	g := startGate(t, startOptions{args: []string{"--config", config},
 		env: []string{"SENDER_SECRET=" + secret}})
 	send := func(kind, secret, body string, header ...string) int {
@@ -88,8 +88,10 @@ subscriptions:
 		}
 		left := time.Until(end)
 		if i%20 == 0 && left < time.Minute {
-			if status := send("github", "another secret", `{"action":"opened","number":12}`,
-				"X-GitHub-Event", "pull_request", "User-Agent", "GitHub-Hookshot/5f2b9c1"); status != http.StatusUnauthorized {
+			if status := send("github", "not-that-secret", `{"action":"opened","number":12}`,
+				"X-GitHub-Event", "pull_request", "X-GitHub-Delivery",
+				fmt.Sprintf("72d3162e-cc78-11e3-%012d", i), "User-Agent",
+				"GitHub-Hookshot/5f2b9c1"); status != http.StatusUnauthorized {
 				t.Fatalf("github got %d", status)
 			}
 		}
@@ -103,7 +105,7 @@ subscriptions:
 	b := newBrowser(t, g)
 	b.signIn(g.newToken("olga", control.RoleOperator, ""), "/ui/?range=15m")
 	b.desk()
-	b.await("live numbers", `document.querySelectorAll("svg").length >= 3`)
+	b.await("live numbers", `document.querySelectorAll(".chart canvas").length >= 3`)
 	b.shoot("overview")
 	b.phone()
 	b.shoot("phone")
