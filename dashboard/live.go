@@ -68,7 +68,6 @@ type Live struct {
 	before   metrics.Snapshot
 	counted  time.Time // when before was taken
 	last     map[string]time.Time
-	store    storeState
 	lookedAt time.Time
 	streams  map[chan []byte]bool
 }
@@ -168,7 +167,7 @@ func (l *Live) State(ctx context.Context) State {
 	l.mu.Lock()
 	now := time.Now()
 	l.lookedAt = now
-	asked := l.store.Asked
+	asked := l.now.Store.Asked
 	l.mu.Unlock()
 	if now.Sub(asked) > askStoreEvery {
 		l.askStore(ctx)
@@ -199,7 +198,6 @@ func (l *Live) askStore(ctx context.Context) {
 	s.Asked = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.store = s
 	l.now.Store, l.encoded = s, nil // a page and its stream must show the same
 }
 
@@ -237,7 +235,7 @@ func (l *Live) sample(at time.Time) {
 	}
 	state.Rate = state.TakenRate + state.RefusedRate + state.UnavailableRate
 	state.Since = begun(&l.now, &state)
-	state.Store = l.store
+	state.Store = l.now.Store
 	l.now, l.before, l.counted = state, counted, at
 	l.encoded = nil
 	if len(l.streams) == 0 {
